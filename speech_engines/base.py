@@ -1,0 +1,67 @@
+"""The Engine protocol: what every speech engine offers, whether it serves one request at a time or a batch.
+
+An engine owns one worker thread, and only that thread computes. `submit` puts a request into a bounded queue and
+returns at once; the audio goes to the request's sink as it is made.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from speech_protocol.errors import SpeechError
+from speech_protocol.events import EndEvent
+from speech_protocol.models import Task
+from speech_protocol.request import SpeechRequest
+
+Samples = npt.NDArray[np.float32]  # [T] mono, 24 kHz, -1 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine is and can do, fixed when it is built."""
+
+    engine: str
+    checkpoint: str
+    device: str
+    task: Task
+    languages: tuple[str, ...]
+    speakers: tuple[str, ...] = ()
+    max_audio_seconds: float = 600.0
+
+
+class AudioSink(Protocol):
+    """Where one request's audio goes. An engine calls it from its worker thread: `audio` any number of times, then
+    exactly one of `end` and `error`. No call raises: a sink whose receiver is gone says so by `is_cancelled`."""
+
+    def audio(self, samples: Samples) -> None:
+        """Deliver the next samples, [T] float32."""
+
+    def end(self, event: EndEvent) -> None:
+        """All audio was delivered, or the request was cancelled."""
+
+    def error(self, error: SpeechError) -> None:
+        """The request failed."""
+
+    def is_cancelled(self) -> bool:
+        """Nobody listens any more. An engine asks between steps and stops within one of them."""
+        ...
+
+
+class Engine(Protocol):
+    """Turns requests into audio."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
+        """Queue a request and return at once. Raises SpeechError if it can't be served or the queue is full; the sink
+        is then never called."""
+
+    def gpu_memory_bytes(self) -> int | None:
+        """Device memory held now; None without a GPU."""
+        ...
+
+    def close(self) -> None:
+        """Fail what is queued or running with `shutting_down`, stop the worker and free the device. Idempotent."""

@@ -1,0 +1,201 @@
+"""An Engine from any function that yields chunks: one worker thread, a bounded queue, requests served in turn.
+
+Each active request is a generator; the worker takes one chunk from each in turn, so with `max_active` above one a short
+request is not stuck behind a long one. A batching engine has a scheduler of its own instead.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from speech_engines.base import AudioSink, Capabilities, Samples
+from speech_protocol.audio import SAMPLE_RATE_HZ
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import EndEvent, FinishReason
+from speech_protocol.request import SpeechRequest
+
+logger = logging.getLogger(__name__)
+
+
+class CancelledError(Exception):
+    """Raised inside a synthesizer that found its request cancelled in the middle of a chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a synthesizer knows at the end of an utterance."""
+
+    text_tokens: int
+    finish_reason: FinishReason = FinishReason.STOP
+    warnings: tuple[str, ...] = ()
+
+
+Chunks = Generator[Samples, None, Summary]
+
+
+class Synthesizer(Protocol):
+    """The computing part of a worker engine; called from the worker thread only, but for `check`."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def check(self, request: SpeechRequest) -> None:
+        """Raise SpeechError where `request` can't be served. Cheap, and safe from any thread."""
+
+    def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
+        """Yield the utterance's samples, [T] float32 each, and return its summary."""
+        ...
+
+    def gpu_memory_bytes(self) -> int | None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Row:
+    request: SpeechRequest
+    sink: AudioSink
+    submitted_s: float
+    limit_samples: int
+    chunks: Chunks | None = None
+    started_s: float = 0.0
+    first_chunk_s: float = 0.0
+    busy_s: float = 0.0
+    sent_samples: int = 0
+
+
+@dataclass(slots=True)
+class WorkerEngine:
+    """Engine over a Synthesizer. `max_queue` bounds the requests that wait, `max_active` those being spoken."""
+
+    synthesizer: Synthesizer
+    max_queue: int = 64
+    max_active: int = 1
+    _queue: deque[_Row] = field(default_factory=deque, init=False)
+    _active: list[_Row] = field(default_factory=list, init=False)
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _closed: bool = field(default=False, init=False)
+    _thread: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=f"engine-{self.capabilities.engine}", daemon=True)
+        self._thread.start()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.synthesizer.capabilities
+
+    def gpu_memory_bytes(self) -> int | None:
+        return self.synthesizer.gpu_memory_bytes()
+
+    def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
+        self.synthesizer.check(request)
+        cap_s = min(request.max_audio_seconds or float("inf"), self.capabilities.max_audio_seconds)
+        row = _Row(request, sink, time.perf_counter(), int(cap_s * SAMPLE_RATE_HZ))
+        with self._changed:
+            if self._closed:
+                raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
+            if len(self._queue) >= self.max_queue:
+                self._drop_cancelled()
+            if len(self._queue) >= self.max_queue:
+                raise SpeechError(ErrorCode.QUEUE_FULL, f"{self.max_queue} requests wait already. Try again later.")
+            self._queue.append(row)
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._admit():
+                for row in list(self._active):
+                    self._step(row)
+        finally:
+            self.synthesizer.close()
+
+    def _admit(self) -> bool:
+        """Wait for work and move waiting rows to free places; False once the engine is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._queue or self._active)
+            while self._queue and len(self._active) < self.max_active:
+                self._active.append(self._queue.popleft())
+            if not self._closed:
+                return True
+            leaving = [*self._active, *self._queue]
+            self._queue.clear()
+        for row in leaving:
+            if row.chunks is not None:
+                row.chunks.close()
+            row.sink.error(SpeechError(ErrorCode.SHUTTING_DOWN, "The model was unloaded. Send the request again."))
+        self._active.clear()
+        return False
+
+    def _drop_cancelled(self) -> None:
+        """End the waiting rows whose client is gone, so that they take no place in the queue."""
+        for row in [row for row in self._queue if row.sink.is_cancelled()]:
+            self._queue.remove(row)
+            self._end(row, Summary(0, FinishReason.CANCELLED))
+
+    def _step(self, row: _Row) -> None:
+        """One chunk of one row; whatever happens, the row ends in exactly one `end` or `error`."""
+        begin = time.perf_counter()
+        try:
+            if row.sink.is_cancelled():
+                raise CancelledError
+            if row.chunks is None:
+                row.started_s = begin
+                row.chunks = self.synthesizer.synthesize(row.request, row.sink.is_cancelled)
+            samples = next(row.chunks)
+        except StopIteration as stop:
+            row.busy_s += time.perf_counter() - begin
+            self._finish(row, stop.value)
+        except CancelledError:
+            self._finish(row, Summary(0, FinishReason.CANCELLED))
+        except SpeechError as error:
+            self._fail(row, error)
+        except Exception as error:  # one request's failure must not end the others
+            logger.exception("request %s failed", row.request.request_id)
+            self._fail(row, SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed: {type(error).__name__}."))
+        else:
+            row.busy_s += time.perf_counter() - begin
+            self._deliver(row, samples)
+
+    def _deliver(self, row: _Row, samples: Samples) -> None:
+        if not row.first_chunk_s:
+            row.first_chunk_s = time.perf_counter() - row.started_s
+        room = row.limit_samples - row.sent_samples
+        row.sink.audio(samples[:room])
+        row.sent_samples += min(len(samples), room)
+        if len(samples) >= room:
+            self._finish(row, Summary(0, FinishReason.LENGTH))
+
+    def _finish(self, row: _Row, summary: Summary) -> None:
+        if row.chunks is not None:
+            row.chunks.close()
+        self._active.remove(row)
+        self._end(row, summary)
+
+    def _fail(self, row: _Row, error: SpeechError) -> None:
+        self._active.remove(row)
+        row.sink.error(error)
+
+    def _end(self, row: _Row, summary: Summary) -> None:
+        started_s = row.started_s or time.perf_counter()
+        row.sink.end(
+            EndEvent(
+                finish_reason=summary.finish_reason,
+                audio_samples=row.sent_samples,
+                text_tokens=summary.text_tokens,
+                queue_s=round(started_s - row.submitted_s, 6),
+                first_chunk_s=round(row.first_chunk_s, 6),
+                synthesis_s=round(row.busy_s, 6),
+                warnings=summary.warnings,
+            )
+        )

@@ -1,0 +1,105 @@
+"""Events on the EVENT output of every speech model, each a JSON object with a `type`.
+
+A response stream is `start`, then any number of `audio`, then exactly one `end` or `error`. `start` is sent before any
+compute: Triton tells a model that its client hung up only after a first response.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+from speech_protocol.errors import ErrorCode, SpeechError
+
+
+class FinishReason(StrEnum):
+    """Why an utterance ended: the model was done, the length cap was reached, or the client hung up."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    type: ClassVar[str]
+
+    def to_json(self) -> str:
+        return json.dumps({"type": self.type, **asdict(self)}, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        # Fields a newer model adds are ignored by an older frontend.
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__ if name in fields})
+
+
+@dataclass(frozen=True, slots=True)
+class StartEvent(_Event):
+    """The request is accepted; what serves it."""
+
+    type: ClassVar[str] = "start"
+    engine: str
+    checkpoint: str
+    device: str
+    gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEvent(_Event):
+    """One chunk; its samples are on the AUDIO output of the same response."""
+
+    type: ClassVar[str] = "audio"
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndEvent(_Event):
+    """All audio was sent. Times are the engine's own: waiting in its queue, first chunk, whole synthesis."""
+
+    type: ClassVar[str] = "end"
+    finish_reason: FinishReason
+    audio_samples: int
+    text_tokens: int
+    queue_s: float
+    first_chunk_s: float
+    synthesis_s: float
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        reason = FinishReason(fields["finish_reason"])
+        known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
+        return cls(**{**known, "finish_reason": reason, "warnings": tuple(fields.get("warnings", ()))})
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvent(_Event):
+    """The request failed; nothing follows."""
+
+    type: ClassVar[str] = "error"
+    code: str
+    message: str
+    param: str | None = None
+
+    @classmethod
+    def of(cls, error: SpeechError) -> Self:
+        return cls(str(error.code), error.message, error.param)
+
+    def to_error(self) -> SpeechError:
+        return SpeechError(ErrorCode.parse(self.code) or ErrorCode.ENGINE_FAILURE, self.message, self.param)
+
+
+Event = StartEvent | AudioEvent | EndEvent | ErrorEvent
+
+_EVENTS: dict[str, type[_Event]] = {event.type: event for event in (StartEvent, AudioEvent, EndEvent, ErrorEvent)}
+
+
+def parse_event(text: str) -> Event:
+    """Read one EVENT. Raises ValueError on anything that is not one."""
+    try:
+        fields = json.loads(text)
+        event = _EVENTS[fields["type"]].from_fields(fields)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not an event of the speech wire: {text[:200]!r}") from error
+    assert isinstance(event, Event)
+    return event

@@ -1,0 +1,65 @@
+"""The Triton models of this project: which task each does, and which checkpoint it serves.
+
+`MODEL_ID`, the one variable of the single-file server this project grew out of, names a checkpoint of any variant; it
+goes to the Triton model of its variant, and the other variants keep their own variable and default.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+
+class Task(StrEnum):
+    """What a checkpoint can do; the values are `tts_model_type` in a Qwen3-TTS config.json."""
+
+    CUSTOM_VOICE = "custom_voice"  # built-in speakers
+    CLONE = "base"  # a voice from reference audio
+    VOICE_DESIGN = "voice_design"  # a voice from a description
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A Triton model of ours. `checkpoint_variable` is empty where the weights come with the engine."""
+
+    name: str
+    task: Task
+    default_checkpoint: str
+    checkpoint_variable: str = ""
+
+
+HIBARI: Final = ModelSpec("hibari", Task.CUSTOM_VOICE, "hibari-tts")
+QWEN3_TTS_CUSTOM_VOICE: Final = ModelSpec(
+    "qwen3_tts_custom_voice", Task.CUSTOM_VOICE, "Qwen/Qwen3-TTS-12Hz-0.6B-CustomVoice", "CUSTOM_VOICE_MODEL_ID"
+)
+QWEN3_TTS_BASE: Final = ModelSpec("qwen3_tts_base", Task.CLONE, "Qwen/Qwen3-TTS-12Hz-0.6B-Base", "BASE_MODEL_ID")
+QWEN3_TTS_VOICE_DESIGN: Final = ModelSpec(
+    "qwen3_tts_voice_design", Task.VOICE_DESIGN, "Qwen/Qwen3-TTS-12Hz-1.7B-VoiceDesign", "VOICE_DESIGN_MODEL_ID"
+)
+QWEN3_TTS: Final = (QWEN3_TTS_CUSTOM_VOICE, QWEN3_TTS_BASE, QWEN3_TTS_VOICE_DESIGN)
+MODELS: Final = {spec.name: spec for spec in (HIBARI, *QWEN3_TTS)}
+SPEECH_BATCH: Final = "speech_batch"
+
+
+def task_of_checkpoint(checkpoint: str) -> Task:
+    """The task of a Qwen3-TTS checkpoint: from its config.json where it is a folder, else from its name."""
+    try:
+        config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
+        return Task(config["tts_model_type"])
+    except (OSError, ValueError, KeyError, TypeError):
+        name = checkpoint.rstrip("/").rsplit("/", 1)[-1].lower().replace("_", "").replace("-", "")
+    if name.endswith("base"):
+        return Task.CLONE
+    return Task.VOICE_DESIGN if name.endswith("voicedesign") else Task.CUSTOM_VOICE
+
+
+def checkpoint_of(spec: ModelSpec, environment: Mapping[str, str]) -> str:
+    """The checkpoint (hub id or folder) that `spec` serves in this environment."""
+    if not spec.checkpoint_variable:
+        return spec.default_checkpoint
+    if own := environment.get(spec.checkpoint_variable):
+        return own
+    shared = environment.get("MODEL_ID")
+    return shared if shared and task_of_checkpoint(shared) is spec.task else spec.default_checkpoint

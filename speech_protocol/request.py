@@ -1,0 +1,83 @@
+"""A synthesis request as it crosses the wire: one frozen value with a field for each input tensor."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from speech_protocol.audio import SAMPLE_BYTES
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.languages import AUTO
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """What to say and how. None means "the engine's default"; each field but `request_id` is the tensor of its name.
+
+    `ref_audio` is PCM (s16le, mono, 24 kHz), already decoded and checked: an engine never sees a file name or a URL.
+    """
+
+    text: str
+    language: str = AUTO
+    speaker: str | None = None
+    instruct: str | None = None
+    ref_audio: bytes | None = None
+    ref_text: str | None = None
+    ref_key: str | None = None
+    x_vector_only: bool | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    max_audio_seconds: float | None = None
+    request_id: str = ""
+
+    def to_tensors(self) -> dict[str, Value]:
+        """Tensor name to value, absent fields left out; JSON-ready, and what `from_tensors` reads."""
+        values = {field.name.upper(): getattr(self, field.name) for field in fields(self) if field.name != "request_id"}
+        if self.ref_audio is not None:
+            values["REF_AUDIO"] = base64.b64encode(self.ref_audio).decode("ascii")
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_tensors(cls, values: Mapping[str, Any], request_id: str = "") -> Self:
+        """Build and check a request from tensor values. Raises SpeechError naming the field that is wrong."""
+        known = {field.name for field in fields(cls)}
+        arguments = {name.lower(): value for name, value in values.items() if name.lower() in known}
+        arguments["ref_audio"] = _decode_pcm(arguments.get("ref_audio"))
+        request = cls(**{**arguments, "request_id": request_id})
+        request._check()
+        return request
+
+    def _check(self) -> None:
+        if not self.text.strip():
+            raise SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty. Send at least one word.", "text")
+        _check_range("temperature", self.temperature, 0.0, 10.0)
+        _check_range("top_k", self.top_k, 0, 100_000)
+        _check_range("top_p", self.top_p, 0.0, 1.0)
+        _check_range("repetition_penalty", self.repetition_penalty, 0.1, 10.0)
+        _check_range("max_audio_seconds", self.max_audio_seconds, 0.08, 86_400.0)
+
+
+def _check_range(name: str, value: float | None, low: float, high: float) -> None:
+    # "not (low <= value <= high)" also refuses NaN.
+    if value is not None and not low <= value <= high:
+        raise SpeechError(ErrorCode.INVALID_REQUEST, f"{name} is {value}; it must be {low} to {high}.", name)
+
+
+def _decode_pcm(value: str | None) -> bytes | None:
+    if not value:
+        return None
+    try:
+        pcm = base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise SpeechError(
+            ErrorCode.INVALID_REFERENCE_AUDIO, f"REF_AUDIO is not base64: {error}.", "ref_audio"
+        ) from error
+    if len(pcm) % SAMPLE_BYTES:
+        raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, "REF_AUDIO holds half a sample at its end.", "ref_audio")
+    return pcm

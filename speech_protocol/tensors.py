@@ -1,0 +1,45 @@
+"""Names and types of the tensors of every model: `config.pbtxt` files must equal these (a test holds them to it)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output: name, Triton type without its `TYPE_` prefix, shape, and whether it may be absent."""
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...] = (1,)
+    optional: bool = False
+
+
+# The decoupled speech models.
+INPUTS: Final = (
+    TensorSpec("TEXT", "STRING"),
+    TensorSpec("LANGUAGE", "STRING", optional=True),
+    TensorSpec("SPEAKER", "STRING", optional=True),
+    TensorSpec("INSTRUCT", "STRING", optional=True),
+    TensorSpec("REF_AUDIO", "STRING", optional=True),  # base64 of PCM
+    TensorSpec("REF_TEXT", "STRING", optional=True),
+    TensorSpec("REF_KEY", "STRING", optional=True),  # content hash of REF_AUDIO
+    TensorSpec("X_VECTOR_ONLY", "BOOL", optional=True),
+    TensorSpec("SEED", "INT64", optional=True),
+    TensorSpec("TEMPERATURE", "FP32", optional=True),
+    TensorSpec("TOP_K", "INT32", optional=True),
+    TensorSpec("TOP_P", "FP32", optional=True),
+    TensorSpec("REPETITION_PENALTY", "FP32", optional=True),
+    TensorSpec("MAX_AUDIO_SECONDS", "FP32", optional=True),
+)
+OUTPUTS: Final = (
+    TensorSpec("EVENT", "STRING"),
+    TensorSpec("AUDIO", "STRING"),  # base64 of PCM, empty but on `audio`
+)
+
+# The façade for batch scripts: the same inputs and the name of the model to use; the whole audio as one tensor.
+BATCH_INPUTS: Final = (TensorSpec("MODEL", "STRING"), *INPUTS)
+BATCH_OUTPUTS: Final = (
+    TensorSpec("AUDIO", "INT16", dims=(-1,)),
+    TensorSpec("SAMPLE_RATE", "INT32"),
+    TensorSpec("STATS", "STRING"),  # the end event
+)
