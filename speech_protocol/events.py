@@ -5,7 +5,7 @@ compute: Triton tells a model that its client hung up only after a first respons
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
@@ -28,9 +28,9 @@ class _Event:
         return json.dumps({"type": self.type, **asdict(self)}, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
-    def from_fields(cls, fields: dict[str, Any]) -> Self:
+    def from_json(cls, values: dict[str, Any]) -> Self:
         # Fields a newer model adds are ignored by an older frontend.
-        return cls(**{name: fields[name] for name in cls.__dataclass_fields__ if name in fields})
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class EndEvent(_Event):
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def from_fields(cls, fields: dict[str, Any]) -> Self:
-        reason = FinishReason(fields["finish_reason"])
-        known = {name: fields[name] for name in cls.__dataclass_fields__ if name in fields}
-        return cls(**{**known, "finish_reason": reason, "warnings": tuple(fields.get("warnings", ()))})
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        reason = FinishReason(values["finish_reason"])
+        warnings = tuple(values.get("warnings", ()))
+        return super(EndEvent, cls).from_json({**values, "finish_reason": reason, "warnings": warnings})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ _EVENTS: dict[str, type[_Event]] = {event.type: event for event in (StartEvent, 
 def parse_event(text: str) -> Event:
     """Read one EVENT. Raises ValueError on anything that is not one."""
     try:
-        fields = json.loads(text)
-        event = _EVENTS[fields["type"]].from_fields(fields)
+        values = json.loads(text)
+        event = _EVENTS[values["type"]].from_json(values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an event of the speech wire: {text[:200]!r}") from error
     assert isinstance(event, Event)

@@ -1,0 +1,46 @@
+# Two commands matter: `make serve` and `make test`. Everything installs itself into .venv.
+# PYTHON: an interpreter to build .venv with. HOST, PORT, MODEL_ID, ...: see the settings in README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
+
+.PHONY: serve serve-qwen test check format smoke lock clean
+.DEFAULT_GOAL := serve
+
+serve: $(VENV)/serve.installed
+	@$(BIN)/python -m local_stack.serve
+
+serve-qwen: $(VENV)/qwen.installed
+	@$(BIN)/python -m local_stack.serve --qwen
+
+test: $(VENV)/dev.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The conformance checks against a running server: make smoke TTS_URL=http://127.0.0.1:8101
+smoke: $(VENV)/serve.installed
+	@$(BIN)/python -m client.smoke $(TTS_URL)
+
+# Pinned requirements from pyproject.toml; run it after a change there.
+lock: $(VENV)/uv.installed
+	$(BIN)/python -m local_stack.lock
+
+$(VENV)/uv.installed: requirements/uv.txt
+	@PYTHON="$(PYTHON)" sh requirements/bootstrap.sh $(VENV)
+
+$(VENV)/%.installed: requirements/%.txt pyproject.toml $(VENV)/uv.installed
+	@sh requirements/install.sh $(VENV) $<
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,119 @@
+"""`make serve` and `make serve-qwen`: Triton and the frontend on this machine, until Ctrl-C.
+
+With the embedded voice nothing is downloaded and no GPU is needed; `--qwen` makes Qwen3-TTS the default model.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+from typing import NoReturn
+
+import uvicorn
+from pydantic import ValidationError
+
+from local_stack.embedded import SetupError
+from local_stack.triton_process import TritonProcess
+from openai_frontend.app import create_app
+from openai_frontend.settings import Settings
+from speech_protocol.models import HIBARI
+
+TRITON_HTTP_PORT = 8000
+TRITON_METRICS_PORT = 8002
+# What tritonserver reports about a machine without a GPU at every start; harmless, and not the user's concern.
+_NOISE = ("CudaDriverHelper has not been initialized", "Signal (15) received")
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the stack; returns when it was stopped. Exits with one clear line where it can't start."""
+    parser = argparse.ArgumentParser(prog="make serve", description=__doc__)
+    parser.add_argument("--qwen", action="store_true", help="make Qwen3-TTS the default model, not the embedded voice")
+    options = parser.parse_args(arguments)
+    begin_s = time.perf_counter()
+    _stop_like_ctrl_c(signal.SIGTERM)
+    try:
+        _run(options.qwen, begin_s)
+    except (SetupError, ValidationError) as error:
+        sys.exit(f"Cannot start: {error}")
+    except KeyboardInterrupt:
+        pass
+    _say(begin_s, "stopped")
+
+
+def _run(qwen: bool, begin_s: float) -> None:
+    http_port = int(os.environ.get("TRITON_HTTP_PORT", TRITON_HTTP_PORT))
+    metrics_port = int(os.environ.get("TRITON_METRICS_PORT", TRITON_METRICS_PORT))
+    default_model = os.environ.get("DEFAULT_MODEL", "" if qwen else HIBARI.name)
+    settings = Settings(default_model=default_model, triton_url=f"http://127.0.0.1:{http_port}")
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its progress is told in our own words
+    for name, host, port in (
+        ("PORT", settings.host, settings.port),
+        ("TRITON_HTTP_PORT", "127.0.0.1", http_port),
+        ("TRITON_METRICS_PORT", "127.0.0.1", metrics_port),
+    ):
+        _check_free(name, host, port)
+    _say(begin_s, "starting Triton")
+    with TritonProcess(http_port=http_port, metrics_port=metrics_port, on_log=_log_triton):
+        _say(begin_s, f"Triton is up (HTTP {http_port}, metrics {metrics_port})")
+        config = uvicorn.Config(
+            create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False
+        )
+        asyncio.run(_serve(config, settings, begin_s))
+
+
+async def _serve(config: uvicorn.Config, settings: Settings, begin_s: float) -> None:
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    if server.started:
+        _say(begin_s, f"the OpenAI API is up on port {settings.port}; the first request loads the model. Try:")
+        _say(begin_s, _curl_line(settings))
+    await serving
+
+
+def _curl_line(settings: Settings) -> str:
+    body = json.dumps({"model": "tts-1", "voice": "alloy", "input": "Hello! This is your own speech server."})
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
+    url = f"http://{host}:{settings.port}/v1/audio/speech"
+    return f"curl -f {url} -H 'Content-Type: application/json' -d '{body}' -o hello.mp3"
+
+
+def _check_free(name: str, host: str, port: int) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise SetupError(f"{host}:{port} cannot be used ({error.strerror}). Set {name} to another port.") from None
+
+
+def _stop_like_ctrl_c(number: signal.Signals) -> None:
+    """Make `number` raise KeyboardInterrupt, so that everything is taken down in order."""
+
+    def interrupt(_: int, __: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(number, interrupt)
+
+
+def _log_triton(line: str) -> None:
+    if line and not any(noise in line for noise in _NOISE):
+        print(f"triton | {line}", file=sys.stderr, flush=True)
+
+
+def _say(begin_s: float, text: str) -> None:
+    print(f"[{time.perf_counter() - begin_s:5.1f} s] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""One tritonserver process of our own: started, waited for, and stopped with everything it left behind."""
+
+import compileall
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+from local_stack.embedded import SetupError, find_embedded_triton
+
+REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
+START_TIMEOUT_S = 30.0
+# Longer than Triton's own --exit-timeout-secs: streams in flight finish first.
+STOP_TIMEOUT_S = 8.0
+EXIT_TIMEOUT_S = 5
+_PR_SET_PDEATHSIG = 1
+
+
+class TritonProcess:
+    """A running tritonserver over copies of model repositories, on loopback, in explicit model-control mode.
+
+    Use it as a context manager. `environment` is added to the server's own (its models read their settings there).
+    `on_log` gets each line that the server and its models write, on a thread of its own.
+    """
+
+    def __init__(
+        self,
+        repositories: tuple[Path, ...] = (REPOSITORY,),
+        *,
+        http_port: int = 0,
+        metrics_port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        on_log: Callable[[str], None] | None = None,
+        exit_timeout_s: int = EXIT_TIMEOUT_S,
+    ) -> None:
+        self.http_port = http_port or free_port()
+        self.metrics_port = metrics_port or free_port()
+        self.log: deque[str] = deque(maxlen=500)
+        self._repositories = repositories
+        self._environment = dict(environment or {})
+        self._on_log = on_log
+        self._exit_timeout_s = exit_timeout_s
+        self._folder = Path(tempfile.mkdtemp(prefix="speech-triton-"))
+        # Its own prefix, so that what a killed stub leaves in /dev/shm can be told from anybody else's.
+        self._shm_prefix = f"{self._folder.name}-"
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start and wait until the server is live. Raises SetupError with its last lines if it does not come up."""
+        triton = find_embedded_triton()
+        command = [str(triton.binary), *self._arguments(triton.make_backend_directory(self._folder / "backends"))]
+        self._process = subprocess.Popen(
+            command,
+            env={**triton.environment(), **self._environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C on the terminal is for us; we stop the server in our own order
+            preexec_fn=_die_with_parent,
+        )
+        threading.Thread(target=self._read_log, name="triton-log", daemon=True).start()
+        self._wait_until_live()
+
+    def stop(self) -> None:
+        """Let streams finish, end the process and its stubs, remove its files. Idempotent."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(STOP_TIMEOUT_S)
+            # Stubs of a server that died ignore SIGTERM and would hold their memory for ever.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _arguments(self, backends: Path) -> list[str]:
+        gpu = Path("/dev/nvidiactl").exists()
+        return [
+            *(f"--model-repository={self._copy(source)}" for source in self._repositories),
+            f"--backend-directory={backends}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            "--model-control-mode=explicit",
+            "--disable-auto-complete-config",
+            "--strict-readiness=false",
+            "--allow-grpc=false",
+            "--http-address=127.0.0.1",
+            f"--http-port={self.http_port}",
+            "--metrics-address=127.0.0.1",
+            f"--metrics-port={self.metrics_port}",
+            f"--exit-timeout-secs={self._exit_timeout_s}",
+            "--log-info=false",
+            *([] if gpu else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
+        ]
+
+    def _copy(self, source: Path) -> Path:
+        """A compiled copy: importing a model must not write into its folder, or Triton takes it for a changed model
+        and loads a second one beside it."""
+        target = self._folder / source.parent.name / source.name
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(target, quiet=2)
+        return target
+
+    def _read_log(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self.log.append(line.rstrip())
+                if self._on_log is not None:
+                    self._on_log(line.rstrip())
+
+    def _wait_until_live(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(urllib.error.URLError, OSError):
+                urllib.request.urlopen(f"{self.url}/v2/health/live", timeout=1).close()
+                return
+            time.sleep(0.02)
+        raise SetupError("tritonserver did not start:\n" + "\n".join(list(self.log)[-20:]))
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    """In the child: be terminated when our process dies without a chance to clean up (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

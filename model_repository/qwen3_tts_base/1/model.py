@@ -1,0 +1,12 @@
+"""Triton model `qwen3_tts_base`: Qwen3-TTS that clones a voice from reference audio."""
+
+from functools import partial
+
+from speech_engines.qwen3_tts.reference import create_engine
+
+from speech_engines.triton_model import SpeechModel
+from speech_protocol.models import QWEN3_TTS_BASE
+
+
+class TritonPythonModel(SpeechModel):
+    create_engine = partial(create_engine, QWEN3_TTS_BASE)

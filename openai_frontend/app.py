@@ -1,0 +1,52 @@
+"""The composition root: builds every part once, in the order of its needs, and takes it down in reverse."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from openai_frontend import errors
+from openai_frontend.admission import Admission
+from openai_frontend.lifecycle import Lifecycle
+from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from openai_frontend.routes import clone, health, models, speech, voices
+from openai_frontend.settings import Settings
+from openai_frontend.state import State
+from openai_frontend.synthesis import Synthesis
+from openai_frontend.triton import Triton
+from openai_frontend.voices.catalog import Catalog
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The OpenAI API over one Triton."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
+        async with Triton(settings.triton_url, settings.load_timeout) as triton:
+            lifecycle = Lifecycle(triton, settings.idle_timeout)
+            admission = Admission(settings.max_pending_requests)
+            synthesis = Synthesis(triton, lifecycle, admission, settings.request_timeout)
+            app.state.speech = State(settings, Catalog(settings), triton, lifecycle, synthesis)
+            timer = asyncio.create_task(lifecycle.run_idle_timer())
+            try:
+                yield
+            finally:
+                timer.cancel()
+                with suppress(asyncio.CancelledError):
+                    await timer
+
+    app = FastAPI(title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
+    for router in (speech.router, clone.router, models.router, voices.router):
+        app.include_router(router, prefix="/v1")
+        # Some clients take the base URL without /v1.
+        app.include_router(router, include_in_schema=False)
+    app.include_router(health.router)
+    errors.install(app)
+    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_upload_bytes)
+    app.add_middleware(RequestIdMiddleware)
+    return app

@@ -1,0 +1,136 @@
+"""The one exception tree of the frontend and the one table from a failure to an OpenAI-shaped reply.
+
+Every failure leaves as `{"error": {"message", "type", "param", "code"}}`, all four keys, with the right status.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from openai_frontend.voices.names import OPENAI_VOICES
+from speech_protocol.errors import ErrorCode, SpeechError
+
+logger = logging.getLogger(__name__)
+
+_NO_RETRY: Final = {"x-should-retry": "false"}
+_RETRY_SOON: Final = {"Retry-After": "2"}
+
+
+class ApiError(Exception):
+    """A failure as the client sees it."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the reply."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def to_response(self) -> JSONResponse:
+        return JSONResponse(self.body(), self.status, self.headers)
+
+
+def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
+    """400 about one field of the request."""
+    return ApiError(400, code, message, param=param)
+
+
+def too_large(limit_bytes: int) -> ApiError:
+    return ApiError(413, "request_too_large", f"The request body is over {limit_bytes} bytes. Send a smaller file.")
+
+
+def timed_out(seconds: float) -> ApiError:
+    message = f"No audio for {seconds:g} seconds. Send a shorter input, or raise REQUEST_TIMEOUT on the server."
+    return ApiError(504, "timeout", message, headers=_NO_RETRY)
+
+
+# Engine failures. A failure that the same request will meet again says that a retry is useless.
+_SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
+    ErrorCode.INVALID_REQUEST: (400, {}),
+    ErrorCode.UNKNOWN_SPEAKER: (400, {}),
+    ErrorCode.UNSUPPORTED_LANGUAGE: (400, {}),
+    ErrorCode.UNSUPPORTED_TASK: (400, {}),
+    ErrorCode.INVALID_REFERENCE_AUDIO: (400, {}),
+    ErrorCode.QUEUE_FULL: (503, _RETRY_SOON),
+    ErrorCode.CHECKPOINT_UNAVAILABLE: (503, _NO_RETRY),
+    ErrorCode.WRONG_CHECKPOINT: (503, _NO_RETRY),
+    ErrorCode.OUT_OF_MEMORY: (503, _RETRY_SOON),
+    ErrorCode.MODEL_UNAVAILABLE: (503, _RETRY_SOON),
+    ErrorCode.SHUTTING_DOWN: (503, _RETRY_SOON),
+    ErrorCode.ENGINE_FAILURE: (500, {}),
+}
+# The wire's field names and those of the API.
+_PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions"}
+
+
+def from_speech_error(error: SpeechError) -> ApiError:
+    """An engine's or Triton's failure as a reply."""
+    status, headers = _SPEECH_ERRORS[error.code]
+    param = _PARAMS.get(error.param or "", error.param)
+    message = error.message
+    if error.code is ErrorCode.UNKNOWN_SPEAKER:
+        message += f" OpenAI's names work too: {', '.join(OPENAI_VOICES)}."
+    return ApiError(status, str(error.code), message, param=param, headers=headers)
+
+
+def from_exception(error: Exception) -> ApiError:
+    """Any exception as a reply; what is not foreseen is logged whole and answered with nothing inside."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, SpeechError):
+        return from_speech_error(error)
+    if isinstance(error, RequestValidationError):
+        return _from_validation(error)
+    if isinstance(error, HTTPException):
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
+    logger.error("a request failed in an unforeseen way", exc_info=error)
+    return ApiError(500, "internal_error", "The server failed. Its log says why.")
+
+
+def _from_validation(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return ApiError(400, "invalid_json", "The body is not valid JSON.")
+    # A union's location names its members too: keep the field, drop what is inside the brackets of pydantic.
+    path = [str(part) for part in first["loc"] if part != "body"]
+    param = path[0] if path else None
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
+    if first["type"] in {"literal_error", "greater_than_equal", "less_than_equal", "string_too_long"}:
+        code = "invalid_value"
+    return ApiError(400, code, f"{param or 'body'}: {first['msg']}.", param=param)
+
+
+def sse_error(error: Exception) -> bytes:
+    """A failure inside an open event stream."""
+    return f"event: error\ndata: {json.dumps(from_exception(error).body())}\n\n".encode()
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure of `app` leave in OpenAI's shape."""
+
+    async def handle(_: Request, error: Exception) -> JSONResponse:
+        return from_exception(error).to_response()
+
+    for kind in (ApiError, SpeechError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handle)

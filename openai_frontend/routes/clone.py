@@ -1,0 +1,55 @@
+"""POST /v1/audio/speech/clone: one utterance in the voice of an uploaded recording."""
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+
+from openai_frontend.audio.reference import decode_reference
+from openai_frontend.errors import invalid
+from openai_frontend.responses import respond
+from openai_frontend.schemas import SpeechForm, Speed
+from openai_frontend.state import CurrentState, RequestId
+
+router = APIRouter()
+
+
+@router.post("/audio/speech/clone", response_class=Response)
+async def create_cloned_speech(
+    request: Request,
+    state: CurrentState,
+    request_id: RequestId,
+    text: Annotated[str, Form(alias="input")],
+    ref_audio: Annotated[UploadFile | None, File()] = None,
+    file: Annotated[UploadFile | None, File(description="The single-file server's name for ref_audio.")] = None,
+    ref_text: Annotated[str | None, Form()] = None,
+    model: Annotated[str | None, Form()] = None,
+    language: Annotated[str | None, Form()] = None,
+    response_format: Annotated[str | None, Form()] = None,
+    speed: Annotated[Speed, Form()] = 1.0,
+    seed: Annotated[int | None, Form()] = None,
+) -> Response:
+    """Speak a text in the voice of `ref_audio`; with its transcript in `ref_text` the likeness is better."""
+    form = SpeechForm(text, language, response_format, seed)
+    audio_format = form.audio_format(state.settings)
+    wire = form.to_request(state.settings, request_id)
+    triton_model = state.catalog.clone_model(model)
+    upload = ref_audio or file
+    if upload is None:
+        raise invalid(
+            "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
+        )
+    # Decoding is CPU work on a stranger's file: in a thread, so that streams go on.
+    pcm = await asyncio.to_thread(decode_reference, await upload.read())
+    transcript = (ref_text or "").strip() or None
+    wire = replace(
+        wire,
+        ref_audio=pcm,
+        ref_text=transcript,
+        ref_key=hashlib.sha256(pcm).hexdigest(),
+        x_vector_only=transcript is None,
+    )
+    opening = state.synthesis.open(triton_model, wire, audio_format, speed)
+    return await respond(request, opening, audio_format, "audio")

@@ -1,0 +1,63 @@
+"""GET /health: what is loaded, on what, and for how long. Never wakes or delays anything, never resets a timer."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from openai_frontend.state import CurrentState, State
+from openai_frontend.triton import ModelState, ModelStatus
+from speech_protocol.errors import SpeechError
+from speech_protocol.models import MODELS
+
+router = APIRouter()
+
+_MIB = 2**20
+
+
+@router.get("/health")
+async def health(state: CurrentState) -> JSONResponse:
+    """`status` is `ok`, or `unavailable` with 503 where Triton does not answer."""
+    try:
+        index = await state.triton.index()
+    except SpeechError as error:
+        return JSONResponse({"status": "unavailable", "message": error.message, "models": {}}, 503)
+    models = {name: _model(state, name, status) for name, status in index.items() if _is_speech(state, name)}
+    return JSONResponse({"status": "ok", **_single_file_fields(state, models), "models": models})
+
+
+def _is_speech(state: State, name: str) -> bool:
+    return name in MODELS or name in state.settings.model_names.values()
+
+
+def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
+    ready = status.state is ModelState.READY
+    started = state.synthesis.started.get(name) if ready else None
+    idle_s = state.lifecycle.idle_s(name) if ready else None
+    unload_in_s = state.lifecycle.unload_in_s(name) if ready else None
+    fields = {
+        "state": status.state,
+        "checkpoint": started.checkpoint if started else state.settings.checkpoints().get(name),
+        "device": started.device if started else None,
+        "gpu_memory_bytes": started.gpu_memory_bytes if started else None,
+        "idle_s": None if idle_s is None else round(idle_s, 1),
+        "unload_in_s": None if unload_in_s is None else round(unload_in_s, 1),
+    }
+    return {**fields, "reason": status.reason} if status.state is ModelState.FAILED else fields
+
+
+def _single_file_fields(state: State, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The fields that the single-file server had, about the model that serves /v1/audio/speech."""
+    main = models.get(state.catalog.main_model, {})
+    device = main.get("device") or ""
+    fields = {
+        "model_loaded": main.get("state") == ModelState.READY,
+        "model_id": main.get("checkpoint"),
+        "cuda": device.startswith("cuda"),
+        "voices": list(state.catalog.voices),
+    }
+    if main.get("gpu_memory_bytes") is not None:
+        mebibytes = round(main["gpu_memory_bytes"] / _MIB)
+        name = device.partition(" ")[2] or device
+        fields |= {"gpu_name": name, "gpu_allocated_mb": mebibytes, "gpu_reserved_mb": mebibytes}
+    return fields

@@ -1,0 +1,96 @@
+"""Bodies of the OpenAI API, and their translation into a request on the wire."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from openai_frontend.audio.formats import FORMATS, AudioFormat
+from openai_frontend.errors import invalid
+from openai_frontend.settings import Settings
+from openai_frontend.text.language import detect_language, parse_language
+from speech_protocol.languages import AUTO, LANGUAGES
+from speech_protocol.request import SpeechRequest
+
+Speed = Annotated[float, Field(ge=0.25, le=4.0)]
+MAX_INSTRUCTIONS_CHARS = 4096
+_SEED_LIMIT = 2**63
+
+
+class VoiceId(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: str
+
+
+class SpeechBody(BaseModel):
+    """POST /v1/audio/speech. Strict about types; fields that clients invent are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
+
+    input: str
+    """The text to speak."""
+    model: str | None = None
+    """`tts-1`, `gpt-4o-mini-tts`, a checkpoint or a Triton model; none means the server's own."""
+    voice: str | VoiceId | None = None
+    """One of OpenAI's names or a speaker; none means the server's own."""
+    instructions: Annotated[
+        str | None,
+        Field(max_length=MAX_INSTRUCTIONS_CHARS, validation_alias=AliasChoices("instructions", "instruct")),
+    ] = None
+    """How to speak; for a voice-design model, the voice itself. `instruct` is the single-file server's name for it."""
+    response_format: str | None = None
+    """mp3, opus, aac, flac, wav, pcm or ogg."""
+    speed: Speed = 1.0
+    """0.25 to 4; the pitch stays."""
+    stream_format: Literal["audio", "sse"] = "audio"
+    """Plain bytes, or OpenAI's server-sent events."""
+    language: str | None = None
+    """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the script of the text."""
+    seed: Annotated[int | None, Field(ge=-_SEED_LIMIT, lt=_SEED_LIMIT)] = None
+    """Extension: the same seed gives the same audio."""
+
+    def voice_name(self) -> str | None:
+        return self.voice.id if isinstance(self.voice, VoiceId) else self.voice
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechForm:
+    """What the clone route's form and the speech route's JSON have in common, before it is checked."""
+
+    text: str
+    language: str | None
+    response_format: str | None
+    seed: int | None = None
+
+    def audio_format(self, settings: Settings) -> AudioFormat:
+        """Raises ApiError 400 for a format that does not exist."""
+        name = (self.response_format or settings.default_response_format).lower()
+        if name not in FORMATS:
+            raise invalid("response_format", f"'{name}' is not a format. Use one of: {', '.join(FORMATS)}.")
+        return FORMATS[name]
+
+    def to_request(self, settings: Settings, request_id: str) -> SpeechRequest:
+        """The part of the request that both routes share. Raises ApiError 400."""
+        text = self.text.strip()
+        if not text:
+            raise invalid("input", "The input is empty. Send at least one word.", "empty_input")
+        if len(text) > settings.max_input_chars:
+            message = (
+                f"The input has {len(text)} characters, the limit is {settings.max_input_chars}. Send it in parts."
+            )
+            raise invalid("input", message, "string_above_max_length")
+        return SpeechRequest(
+            text=text,
+            language=self._language(text),
+            seed=self.seed,
+            max_audio_seconds=settings.max_audio_seconds,
+            request_id=request_id,
+        )
+
+    def _language(self, text: str) -> str:
+        language = parse_language(self.language or AUTO)
+        if language is None:
+            known = ", ".join((AUTO, *LANGUAGES))
+            raise invalid("language", f"'{self.language}' is not a language of this server. Use one of: {known}.")
+        return detect_language(text) if language == AUTO else language

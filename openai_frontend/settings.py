@@ -1,0 +1,79 @@
+"""Every setting of the frontend, read from the environment once and frozen.
+
+Each field is the environment variable of its name in capitals: `idle_timeout` is `IDLE_TIMEOUT`. `MODEL_ID`,
+`IDLE_TIMEOUT`, `REQUEST_TIMEOUT` and `PORT` mean what they meant in the single-file server.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from speech_protocol.models import (
+    MODELS,
+    QWEN3_TTS_CUSTOM_VOICE,
+    QWEN3_TTS_VOICE_DESIGN,
+    Task,
+    checkpoint_of,
+    task_of_checkpoint,
+)
+
+Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, env_ignore_empty=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every network interface."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 8101
+    """Port of the OpenAI API."""
+    triton_url: str = "http://127.0.0.1:8000"
+    """Where tritonserver answers HTTP."""
+    model_id: str = QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
+    """Qwen3-TTS checkpoint, a hub id or a folder; it goes to the Triton model of its variant."""
+    custom_voice_model_id: str = ""
+    """Checkpoint with built-in speakers, where it is not `MODEL_ID`."""
+    base_model_id: str = ""
+    """Checkpoint that clones voices, where it is not `MODEL_ID`."""
+    voice_design_model_id: str = ""
+    """Checkpoint that makes voices from descriptions, where it is not `MODEL_ID`."""
+    default_model: str = ""
+    """Triton model behind `tts-1`, `gpt-4o-mini-tts` and requests without a model; empty: the variant of `MODEL_ID`."""
+    model_names: dict[str, str] = {}
+    """More public model names as JSON, each with the Triton model it means."""
+    default_voice: str = "vivian"
+    """Voice of a request that names none."""
+    voice_names: dict[str, str] = {}
+    """Public voice names as JSON, each with the speaker it means; overrides the built-in table."""
+    default_response_format: str = "mp3"
+    """Format of a request that names none; the single-file server's was wav."""
+    idle_timeout: Seconds = 120
+    """Seconds without a request after which a model is unloaded; 0 keeps it for ever."""
+    request_timeout: Seconds = 300
+    """Seconds a request waits for its first audio, and then for each next chunk, before it fails with 504."""
+    load_timeout: Seconds = 900
+    """Seconds a load may take; the first one of a hub id includes its download."""
+    max_input_chars: Count = 4096
+    """Longest `input`, in characters."""
+    max_audio_seconds: Annotated[float, Field(gt=0, le=3600)] = 600
+    """Longest audio of one request, in seconds at speed 1; it ends there."""
+    max_upload_bytes: Count = 10 * 1024 * 1024
+    """Largest request body, in bytes."""
+    max_pending_requests: Count = 256
+    """Speech requests in the house at once, waiting ones included; one more gets 503."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+
+    def checkpoints(self) -> dict[str, str]:
+        """Triton model to the checkpoint it serves."""
+        environment = {name.upper(): value for name, value in self.model_dump().items() if isinstance(value, str)}
+        return {name: checkpoint_of(spec, environment) for name, spec in MODELS.items()}
+
+    def main_model(self) -> str:
+        """The Triton model of requests that name no particular one."""
+        if self.default_model:
+            return self.default_model
+        design = task_of_checkpoint(self.model_id) is Task.VOICE_DESIGN
+        return (QWEN3_TTS_VOICE_DESIGN if design else QWEN3_TTS_CUSTOM_VOICE).name

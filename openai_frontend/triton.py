@@ -1,0 +1,187 @@
+"""The only file that speaks to Triton: model states, load and unload, statistics, and speech as a stream of events.
+
+`tritonclient` has no call for `generate_stream`, so streams go through aiohttp, which its asyncio client is built on.
+"""
+
+import base64
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import aiohttp
+from tritonclient.http.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import EndEvent, ErrorEvent, Event, parse_event
+from speech_protocol.request import SpeechRequest
+
+CONNECT_TIMEOUT_S = 5.0
+QUERY_TIMEOUT_S = 5.0
+
+
+class ModelState(StrEnum):
+    """A model's state in Triton's index. FAILED is Triton's UNAVAILABLE with a reason other than an unload."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    UNLOADING = "unloading"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    state: ModelState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One response of a speech model: its event, and PCM with an audio event."""
+
+    event: Event
+    pcm: bytes = b""
+
+
+class Triton:
+    """An async client of one tritonserver; use it as a context manager. Every method raises SpeechError."""
+
+    def __init__(self, url: str, load_timeout_s: float) -> None:
+        self._url = url.rstrip("/")
+        self._load_timeout_s = load_timeout_s
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        host = self._url.partition("://")[2]
+        ssl = self._url.startswith("https://")
+        # A load answers when the model is ready, so its client needs a time-out of its own.
+        self._queries = await self._resources.enter_async_context(
+            InferenceServerClient(host, ssl=ssl, conn_timeout=QUERY_TIMEOUT_S)
+        )
+        self._control = await self._resources.enter_async_context(
+            InferenceServerClient(host, ssl=ssl, conn_timeout=self._load_timeout_s)
+        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
+        connector = aiohttp.TCPConnector(limit=0)  # admission bounds the streams, not the connection pool
+        self._streams = await self._resources.enter_async_context(
+            aiohttp.ClientSession(timeout=timeout, connector=connector)
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
+
+    async def is_live(self) -> bool:
+        try:
+            return bool(await self._queries.is_server_live())
+        except (aiohttp.ClientError, TimeoutError, InferenceServerException):
+            return False
+
+    async def index(self) -> dict[str, ModelStatus]:
+        """Every model in the repository and its state."""
+        with _translated():
+            rows = await self._queries.get_model_repository_index()
+        return {row["name"]: _status(row) for row in rows}
+
+    async def load(self, model: str) -> None:
+        """Load and wait until ready. Parallel loads of one model join; never call it while the model is UNLOADING."""
+        with _translated(model):
+            await self._control.load_model(model)
+
+    async def unload(self, model: str) -> None:
+        """Begin an unload; streams in flight finish, and the index says when it is over."""
+        with _translated(model):
+            await self._queries.unload_model(model)
+
+    async def last_inference_ms(self, model: str) -> int:
+        """When the last request of any client ended, in ms since the epoch; 0 for never."""
+        with _translated(model):
+            statistics = await self._queries.get_inference_statistics(model)
+        return max((int(row.get("last_inference", 0)) for row in statistics["model_stats"]), default=0)
+
+    async def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
+        """The messages of one request, up to and including its end event. Closing the generator cancels the request."""
+        body = {**request.to_tensors(), "id": request.request_id}
+        url = f"{self._url}/v2/models/{model}/generate_stream"
+        with _translated(model):
+            async with self._streams.post(url, json=body) as response:
+                if response.status != 200:
+                    raise _from_text(_error_text(await response.text()), model)
+                async for data in _sse_data(response.content):
+                    message = _message(data, model)
+                    yield message
+                    if isinstance(message.event, EndEvent):
+                        return
+        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' stopped in the middle of an utterance.")
+
+
+class _translated:  # noqa: N801 - reads as a statement at its uses
+    """Turns the failures of both HTTP clients into SpeechError."""
+
+    def __init__(self, model: str = "") -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
+        if isinstance(error, InferenceServerException):
+            raise _from_text(str(error.message()), self._model) from error
+        if isinstance(error, aiohttp.ClientError | TimeoutError):
+            message = f"Triton does not answer ({type(error).__name__}). Try again in a moment."
+            raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message) from error
+
+
+def _status(row: dict[str, Any]) -> ModelStatus:
+    state = row.get("state", "UNAVAILABLE")
+    reason = row.get("reason", "")
+    if state == "UNAVAILABLE":
+        return ModelStatus(ModelState.UNLOADED if reason in {"", "unloaded"} else ModelState.FAILED, reason)
+    return ModelStatus(ModelState(state.lower()), reason)
+
+
+async def _sse_data(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The payload of each `data:` line. Not `readline`, which refuses lines as long as a second of audio."""
+    rest = b""
+    async for piece in content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:]
+
+
+def _message(data: bytes, model: str) -> Message:
+    fields = json.loads(data)
+    if "error" in fields:
+        raise _from_text(fields["error"], model)
+    event = parse_event(_scalar(fields["EVENT"]))
+    if isinstance(event, ErrorEvent):
+        raise event.to_error()
+    return Message(event, base64.b64decode(_scalar(fields["AUDIO"])))
+
+
+def _scalar(value: str | list[str]) -> str:
+    """Triton writes a tensor of one element as a scalar, an empty one as a list."""
+    if isinstance(value, str):
+        return value
+    return value[0] if value else ""
+
+
+def _error_text(body: str) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body[:500]
+
+
+def _from_text(text: str, model: str) -> SpeechError:
+    """An error text of Triton: ours where it holds a code of ours, else the model can't take requests."""
+    if error := SpeechError.from_text(text):
+        return error
+    # Triton's text may hold paths and tracebacks of the server; its first line is what a client can use.
+    detail = text.strip().splitlines()[0] if text.strip() else "no reason given"
+    return SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' is not available: {detail}")

@@ -1,0 +1,46 @@
+"""The built-in names: Qwen3-TTS's nine speakers, and OpenAI's 13 voices mapped onto them.
+
+The mapping goes by gender and character; the six names that the single-file server had keep its choice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A built-in speaker of the CustomVoice checkpoints."""
+
+    name: str
+    gender: str
+    language: str
+    description: str
+
+
+SPEAKERS: Final = (
+    Speaker("vivian", "female", "chinese", "bright, slightly edgy young voice"),
+    Speaker("serena", "female", "chinese", "warm, gentle young voice"),
+    Speaker("uncle_fu", "male", "chinese", "seasoned, low and mellow voice"),
+    Speaker("dylan", "male", "beijing_dialect", "youthful, clear Beijing voice"),
+    Speaker("eric", "male", "sichuan_dialect", "lively, slightly husky Chengdu voice"),
+    Speaker("ryan", "male", "english", "dynamic voice with strong rhythm"),
+    Speaker("aiden", "male", "english", "sunny American voice with a clear midrange"),
+    Speaker("ono_anna", "female", "japanese", "playful, light and nimble voice"),
+    Speaker("sohee", "female", "korean", "warm voice with rich emotion"),
+)
+OPENAI_VOICES: Final[Mapping[str, str]] = {
+    "alloy": "ryan",
+    "ash": "ryan",
+    "ballad": "aiden",
+    "coral": "serena",
+    "echo": "aiden",
+    "fable": "dylan",
+    "onyx": "uncle_fu",
+    "nova": "vivian",
+    "sage": "sohee",
+    "shimmer": "serena",
+    "verse": "ryan",
+    "marin": "sohee",
+    "cedar": "aiden",
+}

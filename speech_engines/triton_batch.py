@@ -1,0 +1,101 @@
+"""`speech_batch`: a non-decoupled façade, so that `tritonclient.http.infer` gets a whole utterance as one tensor.
+
+Triton answers `/infer` on a decoupled model with 501. This model calls the decoupled one inside the server (BLS),
+collects its chunks and returns them as INT16 samples. It is serial in each instance; the configuration starts eight.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from speech_protocol.audio import SAMPLE_RATE_HZ
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, parse_event
+from speech_protocol.tensors import INPUTS, OUTPUTS
+
+_INVALID = {
+    ErrorCode.INVALID_REQUEST,
+    ErrorCode.UNKNOWN_SPEAKER,
+    ErrorCode.UNSUPPORTED_LANGUAGE,
+    ErrorCode.UNSUPPORTED_TASK,
+    ErrorCode.INVALID_REFERENCE_AUDIO,
+}
+_UNAVAILABLE = {ErrorCode.QUEUE_FULL, ErrorCode.MODEL_UNAVAILABLE, ErrorCode.SHUTTING_DOWN}
+
+
+class BatchModel:
+    """The façade; `1/model.py` of `speech_batch` is a subclass with nothing to add."""
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response a request; a failed one carries a Triton error whose text begins with our code."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        try:
+            pcm, end = self._collect(request)
+        except SpeechError as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.to_text(), _triton_code(error.code)))
+        return pb_utils.InferenceResponse(
+            output_tensors=[
+                pb_utils.Tensor("AUDIO", np.frombuffer(pcm, dtype="<i2").astype(np.int16)),
+                pb_utils.Tensor("SAMPLE_RATE", np.array([SAMPLE_RATE_HZ], dtype=np.int32)),
+                pb_utils.Tensor("STATS", np.array([end.to_json().encode()], dtype=np.object_)),
+            ]
+        )
+
+    def _collect(self, request: Any) -> tuple[bytes, EndEvent]:
+        """Run the request on the model it names; its PCM and its end event. Raises SpeechError."""
+        pcm = bytearray()
+        end: EndEvent | None = None
+        model = _read_string(pb_utils.get_input_tensor_by_name(request, "MODEL"))
+        for response in self._call(request, model):
+            if response.has_error():
+                raise _from_triton(response.error().message(), model)
+            event = parse_event(_read_string(pb_utils.get_output_tensor_by_name(response, "EVENT")))
+            if isinstance(event, ErrorEvent):
+                raise event.to_error()
+            if isinstance(event, AudioEvent):
+                pcm += base64.b64decode(_read_string(pb_utils.get_output_tensor_by_name(response, "AUDIO")))
+            if isinstance(event, EndEvent):
+                end = event
+        if end is None:
+            raise SpeechError(ErrorCode.ENGINE_FAILURE, "The model stopped before the end of the utterance.")
+        return bytes(pcm), end
+
+    def _call(self, request: Any, model: str) -> list[Any]:
+        """Every response of the model, read to the end: an iterator left halfway leaks its server side."""
+        tensors = [pb_utils.get_input_tensor_by_name(request, spec.name) for spec in INPUTS]
+        call = pb_utils.InferenceRequest(
+            model_name=model,
+            inputs=[tensor for tensor in tensors if tensor is not None],
+            requested_output_names=[spec.name for spec in OUTPUTS],
+            request_id=request.request_id(),
+        )
+        return [response for response in call.exec(decoupled=True) if _has_content(response)]
+
+
+def _triton_code(code: ErrorCode) -> Any:
+    """The Triton code, and so the HTTP status of `/infer`, for one of ours."""
+    # Looked up at run time: while this module is imported, Triton has not filled `pb_utils` yet.
+    if code in _INVALID:
+        return pb_utils.TritonError.INVALID_ARG
+    return pb_utils.TritonError.UNAVAILABLE if code in _UNAVAILABLE else pb_utils.TritonError.INTERNAL
+
+
+def _has_content(response: Any) -> bool:
+    """False for the empty response that only carries the FINAL flag."""
+    return bool(response.has_error() or response.output_tensors())
+
+
+def _read_string(tensor: Any) -> str:
+    return str(tensor.as_numpy().reshape(-1)[0].decode())
+
+
+def _from_triton(text: str, model: str) -> SpeechError:
+    """A Triton error as ours. What is not from an engine means that the model named can't take requests."""
+    if error := SpeechError.from_text(text):
+        return error
+    message = f"The model '{model}' is not loaded. Load it through Triton's repository API first. ({text.strip()})"
+    return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")

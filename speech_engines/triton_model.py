@@ -1,0 +1,135 @@
+"""The Triton side of every speech model: tensors to a SpeechRequest, an engine's audio to response messages.
+
+With `triton_batch.py`, the only file that touches Triton's Python API. `execute` hands each request to the engine's
+worker thread and returns at once, so one instance serves many requests; the sender of a request travels with its sink.
+"""
+
+import base64
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from speech_engines.base import Engine, Samples
+from speech_protocol.audio import MAX_CHUNK_SAMPLES
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
+from speech_protocol.request import SpeechRequest
+from speech_protocol.tensors import INPUTS
+
+logger = logging.getLogger(__name__)
+
+
+class SpeechModel:
+    """A decoupled model over one engine; `1/model.py` of each model subclasses it and names the engine."""
+
+    create_engine: Callable[[], Engine]
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the engine; Triton reports the model READY when this returns. Raises TritonModelException."""
+        logging.basicConfig(level=logging.INFO, format=f"{args['model_name']}: %(message)s")
+        try:
+            self._engine = type(self).create_engine()
+        except SpeechError as error:
+            # One line with a stable code instead of a traceback: this text is all that Triton passes on.
+            raise pb_utils.TritonModelException(error.to_text()) from None
+
+    def execute(self, requests: list[Any]) -> None:
+        """Queue each request; responses leave from the worker thread."""
+        for request in requests:
+            self._accept(request)
+
+    def finalize(self) -> None:
+        """Stop the worker; Triton calls this when the model is unloaded and no response is outstanding."""
+        self._engine.close()
+
+    def _accept(self, request: Any) -> None:
+        sink = TritonSink(request.get_response_sender())
+        try:
+            # Before anything else: Triton reports a hang-up only after a first response.
+            sink.start(self._start_event())
+            self._engine.submit(read_request(request), sink)
+        except SpeechError as error:
+            sink.error(error)
+        except Exception as error:
+            # Without FINAL the client would wait for ever, so not even a bug of ours may escape.
+            logger.exception("request %s was not accepted", request.request_id())
+            sink.error(SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed: {type(error).__name__}."))
+
+    def _start_event(self) -> StartEvent:
+        what = self._engine.capabilities
+        return StartEvent(what.engine, what.checkpoint, what.device, self._engine.gpu_memory_bytes())
+
+
+def read_request(request: Any) -> SpeechRequest:
+    """The SpeechRequest in a Triton request. Raises SpeechError naming the tensor that is wrong."""
+    values = {spec.name: _read_scalar(request, spec.name, spec.data_type) for spec in INPUTS}
+    present = {name: value for name, value in values.items() if value is not None}
+    return SpeechRequest.from_tensors(present, request.request_id())
+
+
+def _read_scalar(request: Any, name: str, data_type: str) -> Any:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None:
+        return None
+    value = tensor.as_numpy().reshape(-1)[0]
+    if data_type != "STRING":
+        return value.item()
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpeechError(ErrorCode.INVALID_REQUEST, f"{name} is not UTF-8.", name.lower()) from error
+
+
+class TritonSink:
+    """One request's response sender as an AudioSink. FINAL is sent exactly once, with the last event."""
+
+    def __init__(self, sender: Any) -> None:
+        self._sender = sender
+        self._lock = threading.Lock()
+        self._finished = False
+        self._gone = False
+
+    def start(self, event: StartEvent) -> None:
+        self._send(event)
+
+    def audio(self, samples: Samples) -> None:
+        for begin in range(0, len(samples), MAX_CHUNK_SAMPLES):
+            chunk = samples[begin : begin + MAX_CHUNK_SAMPLES]
+            self._send(AudioEvent(len(chunk)), base64.b64encode(to_pcm(chunk)))
+
+    def end(self, event: EndEvent) -> None:
+        self._send(event, final=True)
+
+    def error(self, error: SpeechError) -> None:
+        self._send(ErrorEvent.of(error), final=True)
+
+    def is_cancelled(self) -> bool:
+        return self._gone or bool(self._sender.is_cancelled())
+
+    def _send(self, event: Event, audio: bytes = b"", *, final: bool = False) -> None:
+        with self._lock:
+            if self._finished:
+                return
+            self._finished = final
+            tensors = [_string_tensor("EVENT", event.to_json().encode()), _string_tensor("AUDIO", audio)]
+            flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
+            try:
+                self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=flags)
+            except pb_utils.TritonModelException as error:
+                # The server side of this request is gone; the engine hears of it at its next `is_cancelled`.
+                logger.warning("a response could not be sent: %s", error)
+                self._gone = True
+
+
+def to_pcm(samples: Samples) -> bytes:
+    """[T] float32 in -1 to 1, clipped, as PCM bytes."""
+    scaled = np.clip(np.asarray(samples, dtype=np.float32), -1.0, 1.0) * 32767.0
+    return bytes(np.rint(scaled).astype("<i2").tobytes())
+
+
+def _string_tensor(name: str, value: bytes) -> Any:
+    return pb_utils.Tensor(name, np.array([value], dtype=np.object_))
