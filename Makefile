@@ -33,7 +33,7 @@ smoke: $(VENV)/serve.installed
 
 # Pinned requirements from pyproject.toml; run it after a change there.
 lock: $(VENV)/uv.installed
-	$(BIN)/python -m local_stack.lock
+	@sh requirements/lock.sh $(BIN)/uv
 
 $(VENV)/uv.installed: requirements/uv.txt
 	@PYTHON="$(PYTHON)" sh requirements/bootstrap.sh $(VENV)
