@@ -22,6 +22,11 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile.triton Dockerfile.frontend
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@# The schema does not know Compose's own !reset tag.
+	sed 's/ !reset//' docker-compose.cpu.yml | $(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
+	$(BIN)/yamllint --strict .
 
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix

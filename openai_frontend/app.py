@@ -31,7 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
             lifecycle = Lifecycle(triton, settings.idle_timeout)
             admission = Admission(settings.max_pending_requests)
             synthesis = Synthesis(triton, lifecycle, admission, settings.request_timeout)
-            app.state.speech = State(settings, Catalog(settings), triton, lifecycle, synthesis)
+            app.state.speech = State(settings, Catalog(settings), triton, lifecycle, admission, synthesis)
             timer = asyncio.create_task(lifecycle.run_idle_timer())
             try:
                 yield

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from openai_frontend.admission import Admission
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis import Synthesis
@@ -18,6 +19,7 @@ class State:
     catalog: Catalog
     triton: Triton
     lifecycle: Lifecycle
+    admission: Admission
     synthesis: Synthesis
 
 

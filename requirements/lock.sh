@@ -7,9 +7,13 @@ cd "$(dirname "$0")/.."
 compile() {
     output=requirements/$1
     shift
-    "$uv" pip compile --quiet --upgrade --universal --no-header --no-annotate --no-emit-index-url \
-        --python-version 3.11 "$@" --output-file "$output"
+    "$uv" pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url "$@" --output-file "$output"
 }
-compile dev.txt pyproject.toml --extra embedded --extra qwen --extra dev
-compile qwen.txt pyproject.toml --extra embedded --extra qwen --constraints requirements/dev.txt
-compile serve.txt pyproject.toml --extra embedded --constraints requirements/dev.txt
+tested="--constraints requirements/dev.txt"
+here="--universal --python-version 3.11"
+image="--python-version 3.12 --python-platform x86_64-manylinux_2_28 --no-python-downloads"
+compile dev.txt pyproject.toml --extra embedded --extra qwen --extra dev $here
+compile qwen.txt pyproject.toml --extra embedded --extra qwen $here $tested
+compile serve.txt pyproject.toml --extra embedded $here $tested
+compile frontend-image.txt pyproject.toml $image $tested
+compile triton-image.txt requirements/triton-image.in $image $tested

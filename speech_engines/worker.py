@@ -151,13 +151,14 @@ class WorkerEngine:
                 raise CancelledError
             if row.chunks is None:
                 row.started_s = begin
-                row.chunks = self.synthesizer.synthesize(row.request, row.sink.is_cancelled)
+                row.chunks = self.synthesizer.synthesize(row.request, lambda: self._closed or row.sink.is_cancelled())
             samples = next(row.chunks)
         except StopIteration as stop:
             row.busy_s += time.perf_counter() - begin
             self._finish(row, stop.value)
         except CancelledError:
-            self._finish(row, Summary(0, FinishReason.CANCELLED))
+            if not self._closed:  # else _admit fails the row
+                self._finish(row, Summary(0, FinishReason.CANCELLED))
         except SpeechError as error:
             self._fail(row, error)
         except Exception as error:  # one request's failure must not end the others
@@ -171,9 +172,11 @@ class WorkerEngine:
         if not row.first_chunk_s:
             row.first_chunk_s = time.perf_counter() - row.started_s
         room = row.limit_samples - row.sent_samples
-        row.sink.audio(samples[:room])
-        row.sent_samples += min(len(samples), room)
-        if len(samples) >= room:
+        if room:
+            row.sink.audio(samples[:room])
+            row.sent_samples += min(len(samples), room)
+        # An utterance that fills its room exactly may end by itself, with a summary of its own.
+        if len(samples) > room:
             self._finish(row, Summary(0, FinishReason.LENGTH))
 
     def _finish(self, row: _Row, summary: Summary) -> None:

@@ -1,0 +1,1 @@
+"""Sound at the edge of the API: response formats and their streaming encoders, tempo, and uploaded recordings."""

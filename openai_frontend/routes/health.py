@@ -23,7 +23,9 @@ async def health(state: CurrentState) -> JSONResponse:
     except SpeechError as error:
         return JSONResponse({"status": "unavailable", "message": error.message, "models": {}}, 503)
     models = {name: _model(state, name, status) for name, status in index.items() if _is_speech(state, name)}
-    return JSONResponse({"status": "ok", **_single_file_fields(state, models), "models": models})
+    pending = state.admission.pending
+    fields = {"status": "ok", **_single_file_fields(state, models), "pending_requests": pending, "models": models}
+    return JSONResponse(fields)
 
 
 def _is_speech(state: State, name: str) -> bool:

@@ -8,7 +8,6 @@ from openai_frontend.settings import Settings
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from speech_protocol.models import HIBARI, MODELS, QWEN3_TTS_BASE, Task
 
-
 _QWEN_SPEAKERS: Final = frozenset(speaker.name for speaker in SPEAKERS)
 _OPENAI_MODELS: Final = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 _OPENAI_DATED: Final = re.compile(r"(tts-1|tts-1-hd|gpt-4o-mini-tts)-(\d{4}|\d{4}-\d{2}-\d{2})")

@@ -1,0 +1,79 @@
+"""The interface of every streaming encoder, and the two that need no codec: raw PCM and WAV."""
+
+import struct
+from typing import Final, Protocol
+
+from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
+
+WAV_HEADER_BYTES: Final = 44
+_WAV_SIZE_UNKNOWN: Final = 0xFFFF_FFFF
+
+
+class Encoder(Protocol):
+    """PCM (s16le, mono, 24 kHz) in, bytes of one file out. For one reply and for one thread at a time."""
+
+    def encode(self, pcm: bytes) -> bytes:
+        """Take a piece of PCM of any length, even half a sample; return the bytes now ready, maybe none."""
+        ...
+
+    def close(self) -> bytes:
+        """Return the rest of the file and free the codec. Once closed, both methods return nothing."""
+        ...
+
+
+class PcmEncoder:
+    """PCM as it is, but in whole samples: half a sample waits for its other half."""
+
+    def __init__(self) -> None:
+        self._half = b""
+        self._closed = False
+
+    def encode(self, pcm: bytes) -> bytes:
+        if self._closed:
+            return b""
+        joined = self._half + pcm
+        whole = len(joined) - len(joined) % SAMPLE_BYTES
+        self._half = joined[whole:]
+        return joined[:whole]
+
+    def close(self) -> bytes:
+        # A half sample left over here was never a sample: nothing can be made of it.
+        self._closed = True
+        self._half = b""
+        return b""
+
+
+class WavEncoder:
+    """WAV of unknown length: the header, in the first bytes returned, says 0xFFFFFFFF for both of its sizes."""
+
+    def __init__(self) -> None:
+        self._pcm = PcmEncoder()
+        self._header = _wav_header(None)
+
+    def encode(self, pcm: bytes) -> bytes:
+        if not (samples := self._pcm.encode(pcm)):
+            return b""
+        header, self._header = self._header, b""
+        return header + samples
+
+    def close(self) -> bytes:
+        # Without any audio the header alone is still a file that opens.
+        header, self._header = self._header, b""
+        return header + self._pcm.close()
+
+
+def wav_bytes(pcm: bytes) -> bytes:
+    """A whole WAV file with true sizes, for a reply that is complete before it is sent. `pcm` is whole samples."""
+    return _wav_header(len(pcm)) + pcm
+
+
+def _wav_header(data_bytes: int | None) -> bytes:
+    riff_size = _WAV_SIZE_UNKNOWN if data_bytes is None else WAV_HEADER_BYTES - 8 + data_bytes
+    data_size = _WAV_SIZE_UNKNOWN if data_bytes is None else data_bytes
+    byte_rate = SAMPLE_RATE_HZ * SAMPLE_BYTES
+    pcm_tag, channels, fmt_bytes = 1, 1, 16
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", riff_size, b"WAVE", b"fmt ", fmt_bytes, pcm_tag, channels, SAMPLE_RATE_HZ, byte_rate),
+        *(SAMPLE_BYTES, 8 * SAMPLE_BYTES, b"data", data_size),
+    )

@@ -1,0 +1,254 @@
+"""The container files against their linters, against each other, and against what the programs expect.
+
+No container is built here: what a build would show first (a missing copy, an unknown variable, a package too many) is
+checked on the files.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from openai_frontend.settings import Settings
+from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILES = ("Dockerfile.triton", "Dockerfile.frontend")
+COMPOSE_FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
+TRITON_ARGUMENTS = [
+    "--model-repository=/opt/speech/model_repository",
+    "--model-control-mode=explicit",
+    "--strict-readiness=false",
+    "--disable-auto-complete-config",
+    "--allow-grpc=false",
+    "--http-port=8000",
+    "--metrics-port=8002",
+    "--exit-timeout-secs=30",
+]
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """YAML with Docker Compose's `!reset`, which removes what an earlier file said."""
+
+
+ComposeLoader.add_constructor("!reset", lambda loader, node: None)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def compose(name: str = "docker-compose.yml") -> dict[str, Any]:
+    return yaml.load(read(name), ComposeLoader)
+
+
+def service(name: str) -> dict[str, Any]:
+    return compose()["services"][name]
+
+
+def run_tool(name: str, *arguments: str, stdin: str | None = None) -> None:
+    command = [str(Path(sys.executable).parent / name), *arguments]
+    done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+
+
+def instruction(dockerfile: str, keyword: str) -> list[str]:
+    """The arguments of every `keyword` instruction, continuation lines joined."""
+    joined = read(dockerfile).replace("\\\n", " ")
+    return re.findall(rf"^{keyword} +(.+)$", joined, re.MULTILINE)
+
+
+def pins(requirements: str) -> dict[str, str]:
+    lines = [line for line in read(f"requirements/{requirements}").splitlines() if not line.startswith("#")]
+    return dict(line.split("==") for line in lines)
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads(read("pyproject.toml"))["project"]
+
+
+def documented_variables() -> dict[str, str | None]:
+    """Name to default in .env.example; None where the program has the default."""
+    found = re.findall(r"^(# )?([A-Z][A-Z0-9_]*)=(.*)$", read(".env.example"), re.MULTILINE)
+    return {name: None if comment else value for comment, name, value in found}
+
+
+def compose_variables() -> dict[str, str | None]:
+    """Name to default of every variable that docker-compose.yml takes from .env."""
+    text = "\n".join(line for line in read("docker-compose.yml").splitlines() if not line.lstrip().startswith("#"))
+    variables: dict[str, str | None] = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", text))
+    for each in compose()["services"].values():
+        variables |= {name: None for name, value in each["environment"].items() if value is None}
+    return variables
+
+
+def seconds(duration: str) -> int:
+    assert duration.endswith("s")
+    return int(duration.removesuffix("s"))
+
+
+# Linters
+
+
+def test_hadolint_has_nothing_to_say_about_the_dockerfiles() -> None:
+    run_tool("hadolint", *DOCKERFILES)
+
+
+@pytest.mark.parametrize("name", COMPOSE_FILES)
+def test_a_compose_file_follows_the_compose_specification(name: str) -> None:
+    run_tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "-", stdin=json.dumps(compose(name)))
+
+
+def test_yamllint_has_nothing_to_say_about_the_compose_files() -> None:
+    run_tool("yamllint", "--strict", *COMPOSE_FILES, ".yamllint")
+
+
+# Settings
+
+
+def test_every_variable_of_compose_is_in_the_example_and_vice_versa_with_the_same_default() -> None:
+    assert documented_variables() == compose_variables()
+
+
+def test_every_setting_of_the_frontend_can_be_set_in_the_env_file() -> None:
+    settings = {name.upper() for name in Settings.model_fields} - {"HOST", "PORT", "TRITON_URL"}
+    assert settings <= set(service("frontend")["environment"])
+
+
+def test_the_variables_of_the_single_file_server_keep_their_names_and_its_port_stays() -> None:
+    variables = documented_variables()
+    assert variables["IDLE_TIMEOUT"] == str(Settings.model_fields["idle_timeout"].default)
+    assert variables["REQUEST_TIMEOUT"] == str(Settings.model_fields["request_timeout"].default)
+    assert variables["MODEL_ID"] == QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
+    assert f"MODEL_ID={QWEN3_TTS_CUSTOM_VOICE.default_checkpoint}" in instruction("Dockerfile.triton", "ENV")[0]
+    assert variables["HOST_PORT"] == str(Settings.model_fields["port"].default) == "8101"
+    assert service("frontend")["ports"] == ["${HOST_ADDRESS:-127.0.0.1}:${HOST_PORT:-8101}:8101"]
+
+
+def test_both_containers_read_the_same_checkpoint_variables() -> None:
+    triton, frontend = service("triton")["environment"], service("frontend")["environment"]
+    assert {name: frontend[name] for name in frontend if name.endswith("MODEL_ID")} == {
+        name: triton[name] for name in triton if name.endswith("MODEL_ID")
+    }
+
+
+def test_the_cpu_override_takes_the_gpu_away_and_makes_the_embedded_voice_the_default() -> None:
+    services = compose("docker-compose.cpu.yml")["services"]
+    assert services["triton"] == {"deploy": None}
+    assert services["frontend"]["environment"] == {"DEFAULT_MODEL": "hibari"}
+
+
+# Isolation
+
+
+@pytest.mark.parametrize("name", ["triton", "frontend"])
+def test_a_container_runs_without_privileges_on_a_read_only_file_system(name: str) -> None:
+    each = service(name)
+    assert each["read_only"] is True
+    assert each["cap_drop"] == ["ALL"]
+    assert each["security_opt"] == ["no-new-privileges:true"]
+    assert each["restart"] == "unless-stopped"
+    assert instruction(f"Dockerfile.{name}", "USER")[-1] == "1000:1000"
+
+
+def test_triton_is_reachable_from_the_frontend_only() -> None:
+    triton = service("triton")
+    assert "ports" not in triton
+    assert "network_mode" not in triton
+    assert service("frontend")["environment"]["TRITON_URL"] == "http://triton:8000"
+
+
+def test_the_service_is_published_on_this_machine_only_unless_told_otherwise() -> None:
+    assert documented_variables()["HOST_ADDRESS"] == "127.0.0.1"
+
+
+def test_the_build_context_is_a_list_of_what_is_copied_and_holds_neither_weights_nor_secrets() -> None:
+    rules = [line for line in read(".dockerignore").splitlines() if not line.startswith("#")]
+    assert rules[0] == "*"
+    allowed = {rule.strip("!/") for rule in rules if rule.startswith("!")}
+    copies = [line for name in DOCKERFILES for line in instruction(name, "COPY") if "--from=" not in line]
+    words = (word for line in copies for word in line.split()[:-1] if not word.startswith("--"))
+    assert {Path(word).parts[0] for word in words} == allowed
+
+
+# Start, health, stop
+
+
+def test_tritonserver_is_process_one_with_the_arguments_the_service_relies_on() -> None:
+    assert json.loads(instruction("Dockerfile.triton", "ENTRYPOINT")[0]) == ["tritonserver", *TRITON_ARGUMENTS]
+
+
+def test_the_frontend_starts_as_a_module_without_a_shell() -> None:
+    assert json.loads(instruction("Dockerfile.frontend", "CMD")[0]) == ["python", "-m", "openai_frontend"]
+
+
+@pytest.mark.parametrize(("name", "path"), [("triton", ":8000/v2/health/live"), ("frontend", "/health")])
+def test_the_image_and_compose_ask_for_health_in_the_same_way(name: str, path: str) -> None:
+    _, _, command = instruction(f"Dockerfile.{name}", "HEALTHCHECK")[0].partition("CMD ")
+    assert service(name)["healthcheck"]["test"] == ["CMD", *json.loads(command)]
+    assert path in command
+
+
+def test_the_frontend_waits_until_triton_is_live() -> None:
+    assert service("frontend")["depends_on"] == {"triton": {"condition": "service_healthy"}}
+
+
+def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
+    exit_timeout = next(each for each in TRITON_ARGUMENTS if each.startswith("--exit-timeout-secs="))
+    assert seconds(service("triton")["stop_grace_period"]) > int(exit_timeout.partition("=")[2])
+
+
+# Images
+
+
+def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
+    copies = [line for line in instruction("Dockerfile.triton", "COPY") if "requirements" not in line]
+    assert len(copies) == 3
+    assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
+
+
+def test_the_images_carry_the_version_of_the_project() -> None:
+    for name in DOCKERFILES:
+        assert f"VERSION={project()['version']}" in instruction(name, "ARG")
+
+
+def test_the_frontend_image_has_the_python_that_its_requirements_are_compiled_for() -> None:
+    (tag,) = (each for each in instruction("Dockerfile.frontend", "ARG") if each.startswith("PYTHON_TAG="))
+    assert tag.startswith("PYTHON_TAG=3.12.")
+
+
+# Requirements
+
+
+@pytest.mark.parametrize("name", ["triton-image.txt", "frontend-image.txt"])
+def test_a_compiled_requirement_file_is_exact_pins_and_names_no_registry(name: str) -> None:
+    for line in read(f"requirements/{name}").splitlines():
+        assert re.fullmatch(r"[a-z0-9-]+==[a-z0-9.+]+", line)
+
+
+def test_the_triton_image_installs_the_engines_and_neither_another_triton_nor_a_web_framework() -> None:
+    installed = set(pins("triton-image.txt"))
+    assert {"hibari-tts", "numpy", "qwen-tts", "torch", "torchaudio"} <= installed
+    assert not installed & {"nvidia-pytriton", "tritonclient", "fastapi", "uvicorn", "aiohttp", "pydantic", "gradio"}
+
+
+def test_the_triton_image_pins_what_the_extras_of_the_project_pin() -> None:
+    extras = project()["optional-dependencies"]
+    pinned = {each for name in ("embedded", "qwen") for each in extras[name] if "==" in each}
+    asked = {line for line in read("requirements/triton-image.in").splitlines() if "==" in line}
+    assert asked == {each for each in pinned if not each.startswith("nvidia-pytriton")}
+    assert asked <= {f"{name}=={version}" for name, version in pins("triton-image.txt").items()}
+
+
+def test_the_frontend_image_has_every_dependency_of_the_project_and_no_torch() -> None:
+    installed = pins("frontend-image.txt")
+    for each in map(Requirement, project()["dependencies"]):
+        assert each.specifier.contains(installed[each.name])
+    assert not set(installed) & {"torch", "torchaudio", "qwen-tts", "hibari-tts", "nvidia-pytriton"}

@@ -1,0 +1,199 @@
+"""Streaming and hang-ups, proved by what the scripted engine has and has not done at a given moment."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import socket
+import uuid
+import wave
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from tests.support.listening import decode
+from tests.support.stack import Stack
+from tests.support.waiting import eventually
+
+FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm", "ogg")
+
+
+def body(name: str, **script: object) -> dict[str, object]:
+    return {"model": "scripted", "input": json.dumps({"name": name, **script}), "response_format": "pcm"}
+
+
+@contextlib.contextmanager
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.frontend.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def name() -> str:
+    """A name of its own in the engine's log for each test."""
+    return f"t{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+    return path
+
+
+def open_gate(gate: Path) -> None:
+    gate.write_bytes(b"go")
+
+
+def ended(stack: Stack, name: str) -> list[str]:
+    return [line for line in stack.script_log() if line.startswith(f"{name} ends")]
+
+
+@pytest.mark.parametrize("response_format", FORMATS)
+def test_audio_is_sent_while_the_model_is_still_producing(
+    stack: Stack, name: str, gate: Path, response_format: str
+) -> None:
+    # The engine stands before its second chunk until the gate opens. Encoders may hold back a chunk or two, so the
+    # header or first frames are what can be asked for: bytes, before the model is done.
+    request = {**body(name, chunks=40, gate=str(gate)), "response_format": response_format}
+    with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=request) as reply:
+        pieces = reply.iter_raw()
+        first = next(pieces)
+        assert first
+        assert f"{name} chunk 2" not in stack.script_log()
+        assert not ended(stack, name)
+        open_gate(gate)
+        whole = first + b"".join(pieces)
+    assert len(decode(whole, response_format)) == pytest.approx(40 * FRAME_SAMPLES, rel=0.05)
+
+
+def test_a_client_that_hangs_up_stops_the_engine_within_a_chunk(stack: Stack, name: str) -> None:
+    with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=body(name)) as reply:
+        next(reply.iter_raw())
+        assert not ended(stack, name)
+    eventually(lambda: ended(stack, name), "the endless request ends")
+    log = stack.script_log()
+    last = int(ended(stack, name)[0].rpartition(" ")[2])
+    assert f"{name} chunk {last + 1}" not in log
+
+
+@contextlib.contextmanager
+def blocked_engine(stack: Stack, name: str, gate: Path) -> Iterator[None]:
+    """The engine's worker stands at a gate in a request of ours, so that later requests wait in the queue of two."""
+    request = body(f"{name}-gate", chunks=2, gate=str(gate))
+    with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=request) as reply:
+        pieces = reply.iter_raw()
+        next(pieces)
+        yield
+        open_gate(gate)
+        assert list(pieces)
+
+
+def pending(stack: Stack) -> int:
+    return int(stack.frontend.health()["pending_requests"])
+
+
+def hang_up_while_waiting(stack: Stack, request: dict[str, object]) -> None:
+    """Send a request, see that the frontend has taken it in, and leave before any audio."""
+    payload = json.dumps(request).encode()
+    before = pending(stack)
+    with socket.create_connection(("127.0.0.1", stack.frontend.settings.port)) as connection:
+        head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)
+        eventually(lambda: pending(stack) == before + 1, "the request is taken in")
+    eventually(lambda: pending(stack) == before, "the place is free again")
+
+
+def test_clients_that_hang_up_while_they_wait_free_their_places(stack: Stack, name: str, gate: Path) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        with blocked_engine(stack, name, gate):
+            for number in (1, 2):
+                hang_up_while_waiting(stack, body(f"{name}-{number}", chunks=1))
+            # The engine has one seat left beside each of theirs; were those still taken, one of these were refused.
+            replies = [threads.submit(post, stack, body(f"{name}-{number}", chunks=3)) for number in (3, 4)]
+            eventually(lambda: pending(stack) == 3, "two wait behind the gate")
+        contents = [reply.result(timeout=60).content for reply in replies]
+    assert [len(content) for content in contents] == [3 * FRAME_SAMPLES * SAMPLE_BYTES] * 2
+    assert f"{name}-1 begins" not in stack.script_log()
+    assert f"{name}-2 begins" not in stack.script_log()
+
+
+def test_a_full_queue_is_told_at_once_and_with_a_time_to_retry(stack: Stack, name: str, gate: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        with blocked_engine(stack, name, gate):
+            replies = [threads.submit(post, stack, body(f"{name}-{number}", chunks=1)) for number in range(8)]
+            # The gate is still shut: only a refusal can end a request now.
+            eventually(lambda: sum(reply.done() for reply in replies) == 6, "all but the queue's two are refused")
+        statuses = sorted(reply.result(timeout=60).status_code for reply in replies)
+        refused = next(reply.result() for reply in replies if reply.result().status_code == 503)
+    assert statuses == [200] * 2 + [503] * 6
+    assert refused.json()["error"]["code"] == "queue_full"
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+def post(stack: Stack, request: dict[str, object]) -> httpx.Response:
+    return httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=request, timeout=60)
+
+
+def test_a_failure_after_the_first_audio_breaks_the_reply_off_and_the_next_request_works(
+    stack: Stack, name: str
+) -> None:
+    with (
+        http(stack) as client,
+        pytest.raises(httpx.RemoteProtocolError),
+        client.stream("POST", "/v1/audio/speech", json=body(name, chunks=9, fail_after=3)) as reply,
+    ):
+        reply.read()
+    with http(stack) as client:
+        assert client.post("/v1/audio/speech", json=body(f"{name}-next", chunks=1)).status_code == 200
+
+
+def test_a_failure_before_the_first_audio_is_a_clean_error(stack: Stack, name: str) -> None:
+    with http(stack) as client:
+        reply = client.post("/v1/audio/speech", json=body(name, chunks=9, fail_after=0))
+    assert reply.status_code == 500
+    assert reply.json()["error"]["code"] == "engine_failure"
+    assert reply.json()["error"]["type"] == "server_error"
+
+
+def events(reply: httpx.Response) -> list[dict[str, object]]:
+    return [json.loads(line[5:]) for line in reply.text.splitlines() if line.startswith("data:")]
+
+
+@pytest.mark.parametrize("response_format", FORMATS)
+def test_event_stream_deltas_concatenate_to_one_file_and_end_with_the_usage(
+    stack: Stack, name: str, response_format: str
+) -> None:
+    request = {**body(name, chunks=20), "response_format": response_format, "stream_format": "sse"}
+    with http(stack) as client:
+        reply = client.post("/v1/audio/speech", json=request)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    *deltas, done = events(reply)
+    assert {delta["type"] for delta in deltas} == {"speech.audio.delta"}
+    whole = b"".join(base64.b64decode(str(delta["audio"])) for delta in deltas)
+    assert len(decode(whole, response_format)) == pytest.approx(20 * FRAME_SAMPLES, rel=0.05)
+    assert done == {
+        "type": "speech.audio.done",
+        "usage": {"input_tokens": 1, "output_tokens": 20, "total_tokens": 21},
+    }
+
+
+def test_a_failure_inside_an_event_stream_is_an_error_event(stack: Stack, name: str) -> None:
+    request = {**body(name, chunks=9, fail_after=2), "stream_format": "sse"}
+    with http(stack) as client:
+        reply = client.post("/v1/audio/speech", json=request)
+    assert "event: error" in reply.text
+    assert events(reply)[-1]["error"]["code"] == "engine_failure"  # type: ignore[index]
+
+
+def test_a_streamed_wav_begins_with_a_header_that_readers_accept(stack: Stack, name: str) -> None:
+    with http(stack) as client:
+        reply = client.post("/v1/audio/speech", json={**body(name, chunks=2), "response_format": "wav"})
+    with wave.open(io.BytesIO(reply.content)) as header:
+        assert (header.getnchannels(), header.getsampwidth(), header.getframerate()) == (1, 2, 24_000)
+    assert len(reply.content) == 44 + 2 * FRAME_SAMPLES * SAMPLE_BYTES

@@ -1,0 +1,84 @@
+"""Ears for tests: decode any reply, transcribe English speech, measure its pitch."""
+
+import io
+import re
+from collections.abc import Sequence
+from functools import cache
+
+import av
+import numpy as np
+import numpy.typing as npt
+from pocketsphinx import Decoder
+from scipy.signal import resample_poly
+
+from openai_frontend.audio.tempo import make_tempo
+from speech_protocol.audio import SAMPLE_RATE_HZ
+
+Samples = npt.NDArray[np.float32]
+_RECOGNIZER_HZ = 16_000
+
+
+def decode(data: bytes, response_format: str) -> Samples:
+    """The samples of a whole reply, [T] float32 at 24 kHz."""
+    if response_format == "pcm":
+        return (np.frombuffer(data, dtype="<i2") / 32768).astype(np.float32)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+    with av.open(io.BytesIO(data)) as container:
+        frames = [frame for decoded in container.decode(audio=0) for frame in resampler.resample(decoded)]
+    frames += resampler.resample(None)
+    return np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames])
+
+
+def at_speed(samples: Samples, speed: float) -> Samples:
+    """The same speech faster or slower, its pitch kept."""
+    tempo = make_tempo(speed)
+    pcm = tempo.process((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return decode(pcm + tempo.close(), "pcm")
+
+
+def transcribe(samples: Samples) -> list[str]:
+    """The English words in `samples`."""
+    recognizer = _recognizer()
+    sixteen = resample_poly(samples, _RECOGNIZER_HZ, SAMPLE_RATE_HZ)
+    recognizer.start_utt()
+    recognizer.process_raw((np.clip(sixteen, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
+    recognizer.end_utt()
+    hypothesis = recognizer.hyp()
+    return words(hypothesis.hypstr) if hypothesis else []
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def word_error_rate(heard: Sequence[str], said: Sequence[str]) -> float:
+    """Edits (insert, delete, replace) from what was said to what was heard, over the number of words said."""
+    row = list(range(len(said) + 1))
+    for i, word in enumerate(heard, 1):
+        previous, row[0] = row[0], i
+        for j, expected in enumerate(said, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != expected))
+    return row[-1] / len(said)
+
+
+def median_pitch_hz(samples: Samples) -> float:
+    """Median fundamental of the voiced parts, by autocorrelation over 60 ms windows."""
+    window = int(0.06 * SAMPLE_RATE_HZ)
+    low, high = SAMPLE_RATE_HZ // 400, SAMPLE_RATE_HZ // 70
+    pitches = []
+    for begin in range(0, len(samples) - window, window // 2):
+        part = samples[begin : begin + window] - samples[begin : begin + window].mean()
+        energy = float(part @ part)
+        if energy < 1e-3 * window:
+            continue
+        spectrum = np.fft.rfft(part, 2 * window)
+        correlation = np.fft.irfft(spectrum * spectrum.conj())[:window]
+        lag = low + int(np.argmax(correlation[low:high]))
+        if correlation[lag] > 0.5 * energy:
+            pitches.append(SAMPLE_RATE_HZ / lag)
+    return float(np.median(pitches))
+
+
+@cache
+def _recognizer() -> Decoder:
+    return Decoder(samprate=_RECOGNIZER_HZ, loglevel="FATAL")

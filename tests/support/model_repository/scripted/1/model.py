@@ -1,0 +1,71 @@
+"""A speech model that does as its text says, for tests of what surrounds an engine.
+
+The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a FIFO to read from
+before the second chunk), `fail_after` chunks. It logs `NAME begins`, `NAME chunk N` and `NAME ends N` to a file.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from speech_engines.base import Capabilities
+from speech_engines.triton_model import SpeechModel
+from speech_engines.worker import Chunks, Summary, WorkerEngine
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from speech_protocol.models import Task
+from speech_protocol.request import SpeechRequest
+
+_PACE_S = 0.005
+
+
+class ScriptedSynthesizer:
+    capabilities = Capabilities("scripted", "none", "cpu", Task.CUSTOM_VOICE, ("english",))
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def check(self, request: SpeechRequest) -> None:
+        json.loads(request.text)
+
+    def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
+        script = json.loads(request.text)
+        self._log(f"{script['name']} begins")
+        sent = 0
+        try:
+            for number in count(1) if script.get("chunks") is None else range(1, script["chunks"] + 1):
+                if number == 2 and script.get("gate"):
+                    Path(script["gate"]).read_bytes()
+                if number - 1 == script.get("fail_after"):
+                    raise RuntimeError("scripted failure")
+                time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
+                yield (0.3 * np.sin(2 * np.pi * 200 * time_s)).astype(np.float32)
+                sent = number
+                self._log(f"{script['name']} chunk {number}")
+                threading.Event().wait(_PACE_S)
+        finally:
+            self._log(f"{script['name']} ends {sent}")
+        return Summary(text_tokens=1)
+
+    def gpu_memory_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._log("closed")
+
+    def _log(self, line: str) -> None:
+        with (self._folder / "log").open("a") as log:
+            log.write(line + "\n")
+
+
+class TritonPythonModel(SpeechModel):
+    @staticmethod
+    def create_engine() -> WorkerEngine:
+        folder = Path(os.environ["SCRIPT_FOLDER"])
+        with (folder / "log").open("a") as log:
+            log.write("loaded\n")
+        return WorkerEngine(ScriptedSynthesizer(folder), max_queue=2, max_active=2)
