@@ -11,7 +11,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openai_frontend.errors import ApiError, too_large
+from openai_frontend.errors import too_large
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -57,6 +57,7 @@ class BodyLimitMiddleware:
             await too_large(self._limit_bytes).to_response()(scope, receive, send)
             return
         received = 0
+        answered = False
 
         async def receive_bounded() -> Message:
             nonlocal received
@@ -66,8 +67,13 @@ class BodyLimitMiddleware:
                 raise too_large(self._limit_bytes)
             return message
 
-        try:
-            await self._app(scope, receive_bounded, send)
-        except ApiError as error:
-            # Raised while the body was read outside a route's error handling; nothing was sent yet.
-            await error.to_response()(scope, receive, send)
+        async def send_unless_too_large(message: Message) -> None:
+            # The framework turns what is raised while it parses a body into a plain 400: answer in its place.
+            nonlocal answered
+            if received <= self._limit_bytes:
+                await send(message)
+            elif not answered:
+                answered = True
+                await too_large(self._limit_bytes).to_response()(scope, receive, send)
+
+        await self._app(scope, receive_bounded, send_unless_too_large)

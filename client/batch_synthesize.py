@@ -1,0 +1,111 @@
+"""Turn a text file into one recording through Triton's `speech_batch`, several paragraphs at a time.
+
+`python -m client.batch_synthesize book.txt book.wav`: paragraphs are parted by blank lines and joined with a pause.
+Talks to Triton itself, so it needs no frontend; a model that is not loaded is loaded.
+"""
+
+import argparse
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tritonclient.http
+from tritonclient.utils import InferenceServerException
+
+from client.triton_inputs import to_infer_inputs
+from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
+from speech_protocol.models import HIBARI, SPEECH_BATCH
+from speech_protocol.request import SpeechRequest
+
+with warnings.catch_warnings():
+    # pydub warns where there is no ffmpeg; joining and writing wav needs none.
+    warnings.simplefilter("ignore")
+    from pydub import AudioSegment
+
+LOAD_TIMEOUT_S = 900.0
+REQUEST_TIMEOUT_S = 900
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parse(arguments)
+    paragraphs = split_paragraphs(Path(options.text).read_text(encoding="utf-8"))
+    if not paragraphs:
+        sys.exit(f"{options.text} has no text.")
+    requests = [
+        SpeechRequest(text, language=options.language, speaker=options.speaker, seed=options.seed)
+        for text in paragraphs
+    ]
+    client = tritonclient.http.InferenceServerClient(
+        options.triton, concurrency=options.concurrency, network_timeout=LOAD_TIMEOUT_S
+    )
+    try:
+        for model in (options.model, SPEECH_BATCH):
+            if not client.is_model_ready(model):
+                print(f"loading {model}", flush=True)
+                client.load_model(model)
+        segments = []
+        for number, segment in enumerate(synthesize(client, options.model, requests, options.concurrency), 1):
+            print(f"{number}/{len(requests)}  {segment.duration_seconds:.1f} s", flush=True)
+            segments.append(segment)
+    except InferenceServerException as error:
+        sys.exit(f"Triton refused: {error.message()}")
+    finally:
+        client.close()
+    book = join(segments, options.pause_ms)
+    book.export(options.output, format="wav").close()
+    print(f"{options.output}: {book.duration_seconds:.1f} s")
+
+
+def synthesize(
+    client: tritonclient.http.InferenceServerClient, model: str, requests: Sequence[SpeechRequest], concurrency: int
+) -> Iterator[AudioSegment]:
+    """One recording a request, in order, with at most `concurrency` requests in flight."""
+    calls: list[tritonclient.http.InferAsyncRequest] = []
+    for request in requests:
+        if len(calls) == concurrency:
+            yield _recording(calls.pop(0))
+        inputs = to_infer_inputs({"MODEL": model, **request.to_tensors()})
+        calls.append(client.async_infer(SPEECH_BATCH, inputs, timeout=REQUEST_TIMEOUT_S * 1_000_000))
+    for call in calls:
+        yield _recording(call)
+
+
+def join(segments: Sequence[AudioSegment], pause_ms: int) -> AudioSegment:
+    """The recordings one after the other with a silence of `pause_ms` between them."""
+    pause = AudioSegment.silent(pause_ms, frame_rate=SAMPLE_RATE_HZ)
+    whole = segments[0]
+    for segment in segments[1:]:
+        whole = whole + pause + segment
+    return whole
+
+
+def split_paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text, their line breaks folded."""
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def _recording(call: tritonclient.http.InferAsyncRequest) -> AudioSegment:
+    samples = call.get_result(timeout=REQUEST_TIMEOUT_S).as_numpy("AUDIO")
+    return AudioSegment(samples.tobytes(), frame_rate=SAMPLE_RATE_HZ, sample_width=SAMPLE_BYTES, channels=1)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m client.batch_synthesize", description="Turn a text file into one wav file through Triton."
+    )
+    parser.add_argument("text", help="UTF-8 text, paragraphs parted by blank lines")
+    parser.add_argument("output", help="the wav file to write")
+    parser.add_argument("--triton", default="127.0.0.1:8000", help="host:port of Triton (default: %(default)s)")
+    parser.add_argument("--model", default=HIBARI.name, help="Triton model (default: %(default)s)")
+    parser.add_argument("--speaker", help="one of the model's speakers")
+    parser.add_argument("--language", default="auto", help="language of the text (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="the same seed gives the same audio")
+    parser.add_argument("--concurrency", type=int, default=8, help="requests in flight (default: %(default)s)")
+    parser.add_argument("--pause-ms", type=int, default=400, help="silence between paragraphs (default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

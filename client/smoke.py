@@ -1,0 +1,139 @@
+"""A quick check of any running server that speaks this API: `make smoke TTS_URL=http://127.0.0.1:8101`.
+
+Health, synthesis, voices, languages, formats and errors; a line for each check, then a summary. Exit status 1 if one
+failed. Needs nothing but the standard library and a server that has a voice.
+"""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+DEFAULT_URL = "http://127.0.0.1:8101"
+TIMEOUT_S = 300  # the first request may load a model
+TEXT = "Hello, this is a smoke test."
+# How a reply of each format begins; pcm has no header.
+MAGIC = {"wav": b"RIFF", "flac": b"fLaC", "opus": b"OggS", "ogg": b"OggS", "mp3": b"\xff", "aac": b"\xff", "pcm": b""}
+MIN_BYTES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+    content_type: str
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Server:
+    """The server under test."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    def get(self, path: str) -> Reply:
+        return self._send(urllib.request.Request(self._url + path))
+
+    def speak(self, **fields: object) -> Reply:
+        body = json.dumps(fields).encode()
+        headers = {"Content-Type": "application/json"}
+        return self._send(urllib.request.Request(f"{self._url}/v1/audio/speech", body, headers))
+
+    def _send(self, request: urllib.request.Request) -> Reply:
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+                return Reply(reply.status, reply.read(), reply.headers.get_content_type())
+        except urllib.error.HTTPError as error:
+            return Reply(error.code, error.read(), error.headers.get_content_type())
+
+
+def check_health(server: Server) -> str:
+    reply = server.get("/health")
+    assert reply.status == 200, f"status {reply.status}"
+    assert reply.json()["status"] == "ok", reply.json()["status"]
+    return f"model_loaded {reply.json().get('model_loaded')}"
+
+
+def check_voices(server: Server) -> str:
+    voices = server.get("/v1/audio/voices").json()["voices"]
+    assert voices, "no voices"
+    return f"{len(voices)} voices"
+
+
+def check_languages(server: Server) -> str:
+    languages = server.get("/v1/audio/languages").json()["languages"]
+    assert languages, "no languages"
+    return f"{len(languages)} languages"
+
+
+def check_synthesis(server: Server) -> str:
+    reply = server.speak(input=TEXT, voice="alloy", response_format="wav")
+    assert reply.status == 200, reply.body[:300].decode(errors="replace")
+    with wave.open(BytesIO(reply.body)) as header:
+        rate_hz, channels = header.getframerate(), header.getnchannels()
+    seconds = (len(reply.body) - 44) / 2 / channels / rate_hz
+    assert seconds > 0.5, f"only {seconds:.2f} s of audio"
+    return f"{seconds:.1f} s of audio at {rate_hz} Hz"
+
+
+def format_check(name: str) -> Callable[[Server], str]:
+    """A check that `name` comes back as what it says."""
+
+    def check(server: Server) -> str:
+        reply = server.speak(input=TEXT, voice="alloy", response_format=name)
+        assert reply.status == 200, reply.body[:300].decode(errors="replace")
+        assert reply.content_type.startswith("audio/"), reply.content_type
+        assert reply.body.startswith(MAGIC[name]), f"begins with {reply.body[:4]!r}"
+        assert len(reply.body) > MIN_BYTES, f"only {len(reply.body)} bytes"
+        return f"{len(reply.body)} bytes of {reply.content_type}"
+
+    return check
+
+
+def error_check(**fields: object) -> Callable[[Server], str]:
+    """A check that a wrong request is refused with a message."""
+
+    def check(server: Server) -> str:
+        reply = server.speak(**fields)
+        assert reply.status == 400, f"status {reply.status}"
+        return str(reply.json()["error"]["message"])[:60]
+
+    return check
+
+
+CHECKS: dict[str, Callable[[Server], str]] = {
+    "health": check_health,
+    "voices": check_voices,
+    "languages": check_languages,
+    "synthesis": check_synthesis,
+    **{f"format {name}": format_check(name) for name in MAGIC},
+    "error: empty input": error_check(input="", voice="alloy"),
+    "error: unknown voice": error_check(input=TEXT, voice="no-such-voice"),
+    "error: unknown format": error_check(input=TEXT, voice="alloy", response_format="midi"),
+    "error: speed out of range": error_check(input=TEXT, voice="alloy", speed=9),
+}
+
+
+def main() -> None:
+    server = Server(sys.argv[1] if len(sys.argv) > 1 else DEFAULT_URL)
+    failed = 0
+    for name, check in CHECKS.items():
+        try:
+            outcome, detail = "PASS", check(server)
+        except Exception as error:  # noqa: BLE001 - whatever the server does wrong is one failed check
+            outcome, detail = "FAIL", f"{type(error).__name__}: {error}"
+            failed += 1
+        print(f"{outcome}  {name:28} {detail}", flush=True)
+    print(f"{len(CHECKS) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

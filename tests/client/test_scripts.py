@@ -1,0 +1,73 @@
+"""The scripts for people, against a running stack."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from client import batch_synthesize, smoke
+from client.smoke import CHECKS
+from speech_protocol.audio import SAMPLE_RATE_HZ
+from tests.support.listening import decode, transcribe, word_error_rate, words
+from tests.support.stack import Stack
+
+PARAGRAPHS = (
+    "There is nothing better than a good cup of coffee.",
+    "The children are playing in the garden behind the house.",
+)
+
+
+def test_every_smoke_check_passes_on_our_own_server(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["smoke", stack.frontend.url])
+    with pytest.raises(SystemExit) as exit_:
+        smoke.main()
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{len(CHECKS)} passed, 0 failed"
+
+
+def test_smoke_fails_where_there_is_no_server(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["smoke", "http://127.0.0.1:9"])
+    with pytest.raises(SystemExit) as exit_:
+        smoke.main()
+    assert exit_.value.code == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"0 passed, {len(CHECKS)} failed"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the script is a curl line")
+def test_the_quick_script_writes_a_recording(stack: Stack, tmp_path: Path) -> None:
+    script = Path(__file__).parent.parent / "quick.sh"
+    subprocess.run(["sh", str(script), stack.frontend.url], cwd=tmp_path, check=True, timeout=60)
+    samples = decode((tmp_path / "test_output.wav").read_bytes(), "wav")
+    assert word_error_rate(transcribe(samples), words(PARAGRAPHS[0])) <= 0.1
+
+
+def test_a_text_file_becomes_one_recording_with_a_pause_between_paragraphs(stack: Stack, tmp_path: Path) -> None:
+    text, output = tmp_path / "book.txt", tmp_path / "book.wav"
+    text.write_text("\n\n".join(PARAGRAPHS))
+    triton = stack.triton.url.partition("://")[2]
+    lengths = []
+    for pause_ms in (500, 2000):
+        arguments = [str(text), str(output), "--triton", triton, "--seed", "7", "--pause-ms", str(pause_ms)]
+        batch_synthesize.main(arguments)
+        samples, rate_hz = soundfile.read(output, dtype="float32")
+        assert rate_hz == SAMPLE_RATE_HZ
+        lengths.append(len(samples))
+    assert lengths[1] - lengths[0] == pytest.approx(1.5 * SAMPLE_RATE_HZ, abs=1)
+    assert transcribe(samples) == words(" ".join(PARAGRAPHS))
+
+
+def test_an_error_of_the_batch_model_is_one_clear_line(stack: Stack, tmp_path: Path) -> None:
+    text = tmp_path / "book.txt"
+    text.write_text("Hello.")
+    triton = stack.triton.url.partition("://")[2]
+    arguments = [str(text), str(tmp_path / "book.wav"), "--triton", triton, "--speaker", "nobody"]
+    with pytest.raises(SystemExit) as exit_:
+        batch_synthesize.main(arguments)
+    assert "unknown_speaker" in str(exit_.value.code)

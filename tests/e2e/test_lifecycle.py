@@ -1,0 +1,166 @@
+"""Load on demand, one load for many, unload when idle: seen in Triton's index and in the models' processes."""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import tritonclient.http
+
+from client.triton_inputs import to_infer_inputs
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from speech_protocol.models import SPEECH_BATCH
+from speech_protocol.request import SpeechRequest
+from tests.support.stack import Stack
+from tests.support.waiting import eventually
+
+IDLE_TIMEOUT_S = 1.5
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that unloads soon."""
+    folder = tmp_path_factory.mktemp("lifecycle")
+    with Stack(folder, default_model="hibari", idle_timeout=IDLE_TIMEOUT_S) as running:
+        yield running
+
+
+@pytest.fixture
+def name() -> str:
+    return f"t{uuid.uuid4().hex[:8]}"
+
+
+def stubs(stack: Stack) -> list[psutil.Process]:
+    """The processes in which Triton runs its Python models."""
+    return [child for child in psutil.Process(stack.triton.pid).children(recursive=True) if is_stub(child)]
+
+
+def is_stub(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "triton_python_backend_stub" in " ".join(process.cmdline()[:1])
+    return False
+
+
+def is_cold(stack: Stack) -> bool:
+    return stack.frontend.model_state("scripted") == "unloaded" and not stubs(stack)
+
+
+def speak(stack: Stack, name: str, **script: object) -> httpx.Response:
+    body = {"model": "scripted", "input": json.dumps({"name": name, **script}), "response_format": "pcm"}
+    return httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60)
+
+
+def loads(stack: Stack) -> int:
+    return stack.script_log().count("loaded")
+
+
+def test_ten_requests_at_once_on_a_cold_model_share_one_load(stack: Stack, name: str) -> None:
+    eventually(lambda: is_cold(stack), "the model is unloaded")
+    before = loads(stack)
+    with ThreadPoolExecutor(10) as threads:
+        replies = list(threads.map(lambda number: speak_when_admitted(stack, f"{name}-{number}"), range(10)))
+    assert {reply.status_code for reply in replies} == {200}
+    assert loads(stack) == before + 1
+
+
+def speak_when_admitted(stack: Stack, name: str) -> httpx.Response:
+    """The scripted engine's queue holds two: ask again, as clients do."""
+    replies = [speak(stack, name, chunks=1)]
+
+    def admitted() -> bool:
+        if replies[-1].status_code == 503:
+            replies.append(speak(stack, name, chunks=1))
+        return replies[-1].status_code != 503
+
+    eventually(admitted, "the request is admitted")
+    return replies[-1]
+
+
+def test_an_idle_model_is_unloaded_and_its_process_ends(stack: Stack, name: str) -> None:
+    assert speak(stack, name, chunks=1).status_code == 200
+    assert stack.frontend.model_state("scripted") == "ready"
+    [stub] = stubs(stack)
+    eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "the idle model is unloaded")
+    eventually(lambda: not stub.is_running(), "its process ends")
+    assert stack.script_log()[-1] == "closed"
+
+
+def test_asking_for_health_and_lists_neither_wakes_a_model_nor_keeps_it(stack: Stack, name: str) -> None:
+    eventually(lambda: is_cold(stack), "the model is unloaded")
+    for path in ("/health", "/v1/models", "/v1/audio/voices", "/v1/audio/models", "/v1/audio/languages"):
+        assert httpx.get(stack.frontend.url + path).status_code == 200
+    assert is_cold(stack)
+    assert speak(stack, name, chunks=1).status_code == 200
+    # `model_state` asks /health all the while.
+    eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "it is unloaded although it is watched")
+
+
+def test_a_request_while_its_model_is_unloading_is_served_by_a_fresh_load(stack: Stack, name: str) -> None:
+    assert speak(stack, name, chunks=1).status_code == 200
+    before = loads(stack)
+    eventually(lambda: stack.frontend.model_state("scripted") in {"unloading", "unloaded"}, "the unload begins")
+    reply = speak(stack, f"{name}-late", chunks=2)
+    assert len(reply.content) == 2 * FRAME_SAMPLES * SAMPLE_BYTES
+    assert loads(stack) == before + 1
+    assert len(stubs(stack)) == 1
+
+
+def test_a_stream_longer_than_the_idle_timeout_is_not_cut(stack: Stack, name: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    body = {"model": "scripted", "input": json.dumps({"name": name, "chunks": 5, "gate": str(gate)})}
+    with httpx.stream(
+        "POST", f"{stack.frontend.url}/v1/audio/speech", json={**body, "response_format": "pcm"}, timeout=60
+    ) as reply:
+        pieces = reply.iter_raw()
+        first = next(pieces)
+        # Another model's idle unload shows that the idle time has passed for this one, too.
+        speak_hibari(stack)
+        eventually(lambda: stack.frontend.model_state("hibari") == "unloaded", "the idle time passes")
+        assert stack.frontend.model_state("scripted") == "ready"
+        assert stack.frontend.health()["models"]["scripted"]["unload_in_s"] is None
+        gate.write_bytes(b"go")
+        assert len(first + b"".join(pieces)) == 5 * FRAME_SAMPLES * SAMPLE_BYTES
+    eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "after it, the model is idle")
+
+
+def speak_hibari(stack: Stack) -> None:
+    body = {"input": "Hello.", "response_format": "pcm"}
+    assert httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60).status_code == 200
+
+
+def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack) -> None:
+    speak_hibari(stack)
+    with contextlib.closing(tritonclient.http.InferenceServerClient(stack.triton.url.partition("://")[2])) as client:
+        client.load_model(SPEECH_BATCH)
+        inputs = to_infer_inputs({"MODEL": "hibari", **SpeechRequest("Hello there.").to_tensors()})
+
+        def scripted_came_and_went() -> bool:
+            # One direct request each round: the frontend sees none of them, only Triton's statistics tell.
+            client.infer(SPEECH_BATCH, inputs)
+            return stack.frontend.model_state("scripted") == "unloaded"
+
+        assert speak(stack, "warm", chunks=1).status_code == 200
+        eventually(scripted_came_and_went, "a model without direct requests is unloaded")
+        assert stack.frontend.model_state("hibari") == "ready"
+    eventually(lambda: stack.frontend.model_state("hibari") == "unloaded", "without direct requests it goes, too")
+
+
+def test_a_model_that_cannot_load_is_a_clear_503_and_others_work(stack: Stack) -> None:
+    # No checkpoint can be fetched here: the hub is switched off.
+    body = {"model": "qwen3_tts_custom_voice", "input": "Hello."}
+    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=120)
+    assert reply.status_code == 503
+    assert reply.json()["error"]["code"] == "checkpoint_unavailable"
+    assert "MODEL_ID" in reply.json()["error"]["message"]
+    assert "Traceback" not in reply.text
+    assert ".py" not in reply.text
+    assert reply.headers["x-should-retry"] == "false"
+    assert stack.frontend.model_state("qwen3_tts_custom_voice") == "failed"
+    speak_hibari(stack)

@@ -1,0 +1,9 @@
+#!/bin/sh
+# One sentence from a running server into test_output.wav: sh tests/quick.sh [URL]
+set -eu
+url=${1:-${TTS_URL:-http://127.0.0.1:8101}}
+curl --fail-with-body --silent --show-error "$url/v1/audio/speech" \
+    --header "Content-Type: application/json" \
+    --data '{"input": "There is nothing better than a good cup of coffee.", "voice": "alloy", "response_format": "wav"}' \
+    --output test_output.wav
+echo "test_output.wav: $(wc -c <test_output.wav) bytes"
