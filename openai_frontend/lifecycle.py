@@ -7,7 +7,7 @@ change of a model goes through its lock, and an unload is over only when the ind
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -31,11 +31,12 @@ class _Model:
 
 
 class Lifecycle:
-    """Loads and unloads models of one Triton. `idle_timeout_s` 0 never unloads."""
+    """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one."""
 
-    def __init__(self, triton: Triton, idle_timeout_s: float) -> None:
+    def __init__(self, triton: Triton, idle_timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._triton = triton
         self._idle_timeout_s = idle_timeout_s
+        self._clock = clock
         self._models: dict[str, _Model] = {}
 
     @asynccontextmanager
@@ -48,7 +49,7 @@ class Lifecycle:
             yield
         finally:
             model.leases -= 1
-            model.last_used_s = time.monotonic()
+            model.last_used_s = self._clock()
 
     async def ensure_ready(self, name: str) -> None:
         """Wait until the model can take requests; all who wait share one load. Raises SpeechError."""
@@ -67,7 +68,7 @@ class Lifecycle:
     def idle_s(self, name: str) -> float | None:
         """Seconds since the last request through this frontend; None while one runs."""
         model = self._model(name)
-        return None if model.leases else time.monotonic() - model.last_used_s
+        return None if model.leases else self._clock() - model.last_used_s
 
     def unload_in_s(self, name: str) -> float | None:
         """Seconds until the idle timer unloads the model; None if it will not."""
@@ -88,7 +89,7 @@ class Lifecycle:
     def _model(self, name: str) -> _Model:
         if name not in self._models:
             # Idle time counts from here: a model that somebody else loaded gets its full time, too.
-            self._models[name] = _Model(name, last_used_s=time.monotonic())
+            self._models[name] = _Model(name, last_used_s=self._clock())
         return self._models[name]
 
     async def _bring_up(self, model: _Model) -> None:
@@ -100,23 +101,23 @@ class Lifecycle:
             if status.state is ModelState.UNLOADING:
                 await self._wait_unloaded(model.name)
             if status.state is not ModelState.READY:
-                begin = time.monotonic()
+                begin = self._clock()
                 logger.info("loading %s", model.name)
                 await self._triton.load(model.name)
-                logger.info("loaded %s in %.1f s", model.name, time.monotonic() - begin)
+                logger.info("loaded %s in %.1f s", model.name, self._clock() - begin)
             model.ready = True
-            model.last_used_s = time.monotonic()
+            model.last_used_s = self._clock()
 
     async def _unload_idle(self) -> None:
         for name, status in (await self._triton.index()).items():
             model = self._model(name)
             if status.state is not ModelState.READY:
-                model.last_used_s = time.monotonic()
+                model.last_used_s = self._clock()
             elif await self._is_idle(model):
                 await self._unload(model)
 
     async def _is_idle(self, model: _Model) -> bool:
-        if model.leases or time.monotonic() - model.last_used_s < self._idle_timeout_s:
+        if model.leases or self._clock() - model.last_used_s < self._idle_timeout_s:
             return False
         # Requests that other clients make straight to Triton count as well.
         since_s = time.time() - await self._triton.last_inference_ms(model.name) / 1000

@@ -1,0 +1,71 @@
+"""Documents that would mislead if they went stale are compared with the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from openai_frontend.app import create_app
+from openai_frontend.settings import Settings
+from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+
+
+def table_after(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading of the README, header and rule left out."""
+    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def settings_rows() -> list[list[str]]:
+    return [
+        [f"`{name.upper()}`", "" if field.default in ("", {}) else f"`{field.default}`", field.description or ""]
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def test_the_settings_table_is_the_settings() -> None:
+    assert table_after("Settings") == settings_rows()
+
+
+def test_the_endpoints_table_is_the_routes() -> None:
+    paths = create_app(Settings()).openapi()["paths"]
+    routes = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
+    assert {row[0] for row in table_after("Endpoints")} == routes
+
+
+def test_the_voice_table_is_the_mapping() -> None:
+    section = README.split("## Models and voices\n", 1)[1]
+    header, _, row = [line for line in section.splitlines() if line.startswith("|")][:3]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (header, row)]
+    assert dict(zip(*cells, strict=True)) == OPENAI_VOICES
+    assert all(speaker.name in README for speaker in SPEAKERS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_make_command_in_a_document_exists(document: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    for line in re.findall(r"^make ([^#\n]+)|`make ([^`]+)`", (ROOT / document).read_text(), re.MULTILINE):
+        words = [word for word in "".join(line).split() if "=" not in word and word.isascii()]
+        assert words[0] in targets, line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
+    path = ROOT / document
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
+        assert (path.parent / link).exists(), link
+
+
+def test_the_readme_is_at_most_150_lines() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_every_script_named_in_the_readme_exists() -> None:
+    for module in re.findall(r"python -m ([a-z_.]+)", README):
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module

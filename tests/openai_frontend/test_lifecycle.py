@@ -1,0 +1,256 @@
+"""The lifecycle's rules against a scripted Triton, where every race can be arranged. tests/e2e has the real one."""
+
+import asyncio
+from collections.abc import Callable
+from time import time
+
+import pytest
+
+from openai_frontend.lifecycle import Lifecycle
+from openai_frontend.triton import ModelState, ModelStatus, Triton
+from speech_protocol.errors import ErrorCode, SpeechError
+
+IDLE_TIMEOUT_S = 0.2
+TIMEOUT_S = 10
+
+
+class ScriptedTriton(Triton):
+    """Knows one model, `voice`. Loads and unloads take until they are allowed to end; a wrong move is recorded."""
+
+    def __init__(self, state: ModelState = ModelState.UNLOADED) -> None:
+        super().__init__("http://127.0.0.1:9", 1)
+        self.state = state
+        self.calls: list[str] = []
+        self.violations: list[str] = []
+        self.load_error: SpeechError | None = None
+        self.may_load = asyncio.Event()
+        self.may_unload = asyncio.Event()
+        self.last_inference_s = 0.0
+        self.looks = 0
+        self.may_load.set()
+        self.may_unload.set()
+
+    async def index(self) -> dict[str, ModelStatus]:
+        self.looks += 1
+        if self.state is ModelState.UNLOADING and self.may_unload.is_set():
+            self.state = ModelState.UNLOADED
+        return {"voice": ModelStatus(self.state)}
+
+    async def load(self, model: str) -> None:
+        self.calls.append("load")
+        if self.state not in {ModelState.UNLOADED, ModelState.FAILED}:
+            self.violations.append(f"load while {self.state}")
+        self.state = ModelState.LOADING
+        await self.may_load.wait()
+        if self.load_error is not None:
+            self.state = ModelState.FAILED
+            raise self.load_error
+        self.state = ModelState.READY
+
+    async def unload(self, model: str) -> None:
+        self.calls.append("unload")
+        if self.state is not ModelState.READY:
+            self.violations.append(f"unload while {self.state}")
+        self.state = ModelState.UNLOADING
+
+    async def last_inference_ms(self, model: str) -> int:
+        return int(self.last_inference_s * 1000)
+
+
+class Clock:
+    """Seconds as a test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def turns(number: int = 1) -> None:
+    """Let every other task run."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
+            await turns()
+
+
+async def timer_rounds(triton: ScriptedTriton, number: int = 3) -> None:
+    """Let the idle timer look at Triton some more times."""
+    looks = triton.looks
+    await until(lambda: triton.looks >= looks + number)
+
+
+async def hold(lifecycle: Lifecycle, release: asyncio.Event) -> None:
+    async with lifecycle.lease("voice"):
+        await release.wait()
+
+
+def run(test: Callable[[], object]) -> None:
+    asyncio.run(test())  # type: ignore[arg-type]
+
+
+def test_many_requests_on_a_cold_model_share_one_load() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S)
+        triton.may_load.clear()
+        release = asyncio.Event()
+        requests = [asyncio.create_task(hold(lifecycle, release)) for _ in range(10)]
+        await until(lambda: triton.calls)
+        triton.may_load.set()
+        release.set()
+        await asyncio.gather(*requests)
+        assert triton.calls == ["load"]
+        assert not triton.violations
+
+    run(scenario)
+
+
+def test_one_who_stops_waiting_does_not_stop_the_load_for_the_others() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S)
+        triton.may_load.clear()
+        release = asyncio.Event()
+        first, second = (asyncio.create_task(hold(lifecycle, release)) for _ in range(2))
+        await until(lambda: triton.calls)
+        first.cancel()
+        await asyncio.wait({first})
+        triton.may_load.set()
+        release.set()
+        await second
+        assert triton.calls == ["load"]
+
+    run(scenario)
+
+
+def test_a_failed_load_fails_all_who_wait_and_the_next_request_tries_again() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S)
+        triton.load_error = SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, "no checkpoint")
+        release = asyncio.Event()
+        release.set()
+        outcomes = await asyncio.gather(*(hold(lifecycle, release) for _ in range(3)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [SpeechError] * 3
+        assert triton.calls == ["load"]
+        triton.load_error = None
+        await hold(lifecycle, release)
+        assert triton.calls == ["load", "load"]
+        assert not triton.violations
+
+    run(scenario)
+
+
+def test_a_request_during_an_unload_waits_for_its_end_and_then_loads() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.UNLOADING)
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S)
+        triton.may_unload.clear()
+        release = asyncio.Event()
+        release.set()
+        request = asyncio.create_task(hold(lifecycle, release))
+        await turns(50)
+        assert triton.calls == []
+        triton.may_unload.set()
+        await request
+        assert triton.calls == ["load"]
+        assert not triton.violations
+
+    run(scenario)
+
+
+def test_an_idle_model_is_unloaded_once_and_a_leased_one_never() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        clock = Clock()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
+        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        release = asyncio.Event()
+        request = asyncio.create_task(hold(lifecycle, release))
+        await until(lambda: triton.state is ModelState.READY)
+        clock.now_s += 10 * IDLE_TIMEOUT_S
+        await timer_rounds(triton)
+        assert (lifecycle.unload_in_s("voice"), triton.calls) == (None, ["load"])
+        release.set()
+        await request
+        await timer_rounds(triton)
+        assert triton.calls == ["load"]
+        clock.now_s += IDLE_TIMEOUT_S
+        await until(lambda: triton.state is ModelState.UNLOADED)
+        assert triton.calls == ["load", "unload"]
+        assert not triton.violations
+        timer.cancel()
+
+    run(scenario)
+
+
+def test_requests_that_come_while_the_timer_unloads_get_a_fresh_load_and_no_overlap() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        clock = Clock()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
+        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        release = asyncio.Event()
+        release.set()
+        await hold(lifecycle, release)
+        triton.may_unload.clear()
+        clock.now_s += IDLE_TIMEOUT_S
+        await until(lambda: triton.state is ModelState.UNLOADING)
+        requests = [asyncio.create_task(hold(lifecycle, release)) for _ in range(5)]
+        triton.may_unload.set()
+        await asyncio.gather(*requests)
+        assert triton.calls == ["load", "unload", "load"]
+        assert not triton.violations
+        timer.cancel()
+
+    run(scenario)
+
+
+def test_a_model_that_somebody_else_uses_directly_is_kept() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.READY)
+        clock = Clock()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
+        triton.last_inference_s = time() + 3600
+        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        await timer_rounds(triton)
+        clock.now_s += 10 * IDLE_TIMEOUT_S
+        await timer_rounds(triton)
+        assert triton.calls == []
+        triton.last_inference_s = 0
+        await until(lambda: triton.calls == ["unload"])
+        timer.cancel()
+
+    run(scenario)
+
+
+def test_a_mistrusted_model_is_looked_up_again() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        lifecycle = Lifecycle(triton, 0)
+        release = asyncio.Event()
+        release.set()
+        await hold(lifecycle, release)
+        triton.state = ModelState.UNLOADED  # Triton restarted
+        await hold(lifecycle, release)
+        assert triton.calls == ["load"]
+        lifecycle.mistrust("voice")
+        await hold(lifecycle, release)
+        assert triton.calls == ["load", "load"]
+
+    run(scenario)
+
+
+def test_a_model_that_triton_does_not_have_is_a_clear_error() -> None:
+    async def scenario() -> None:
+        lifecycle = Lifecycle(ScriptedTriton(), IDLE_TIMEOUT_S)
+        with pytest.raises(SpeechError, match="no model 'other'"):
+            await lifecycle.ensure_ready("other")
+
+    run(scenario)
