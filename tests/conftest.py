@@ -1,10 +1,13 @@
-"""Stacks shared by the end-to-end tests; each is started by the first test that asks for it."""
+"""What tests share: each is made by the first test that asks for it."""
 
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from tests.support.stack import Stack
+from tests.support.types import CheckpointOf
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +15,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The embedded voice and the scripted model, never unloaded."""
     with Stack(tmp_path_factory.mktemp("script"), default_model="hibari", idle_timeout=0) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> CheckpointOf:
+    """`tiny_checkpoint(variant, projection=False)`: the folder of a tiny checkpoint."""
+    import torch
+
+    from tests.support.checkpoints import build_checkpoint
+
+    torch.set_num_threads(1)  # tensors this small are only slowed down by a second thread
+    parent = tmp_path_factory.mktemp("checkpoints")
+
+    @cache
+    def build(variant: str, projection: bool = False) -> Path:
+        return build_checkpoint(parent / f"{variant}-{projection}", variant, "tiny", projection)
+
+    return build

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
+import scipy  # its modules load when they are first used: signal takes a second, and only uploads need it
 
 from openai_frontend.audio.recording import Recording, ReferenceAudioError, read_recording
 from speech_protocol.audio import SAMPLE_RATE_HZ
@@ -44,7 +44,7 @@ def _resample(recording: Recording) -> npt.NDArray[np.float32]:
     if recording.sample_rate_hz == SAMPLE_RATE_HZ:
         return recording.samples
     divisor = math.gcd(SAMPLE_RATE_HZ, recording.sample_rate_hz)
-    resampled: npt.NDArray[np.float32] = resample_poly(
+    resampled: npt.NDArray[np.float32] = scipy.signal.resample_poly(
         recording.samples, SAMPLE_RATE_HZ // divisor, recording.sample_rate_hz // divisor
     )
     return resampled

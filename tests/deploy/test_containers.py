@@ -250,5 +250,7 @@ def test_the_triton_image_pins_what_the_extras_of_the_project_pin() -> None:
 def test_the_frontend_image_has_every_dependency_of_the_project_and_no_torch() -> None:
     installed = pins("frontend-image.txt")
     for each in map(Requirement, project()["dependencies"]):
+        if each.marker and not each.marker.evaluate({"python_version": "3.12"}):
+            continue
         assert each.specifier.contains(installed[each.name])
     assert not set(installed) & {"torch", "torchaudio", "qwen-tts", "hibari-tts", "nvidia-pytriton"}

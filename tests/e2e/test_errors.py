@@ -4,7 +4,7 @@ import io
 import json
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import openai
 import pytest
@@ -17,7 +17,7 @@ GOOD = {"model": "tts-1", "voice": "alloy", "input": "Hello."}
 CLONE = "/v1/audio/speech/clone"
 
 
-def check(reply: httpx.Response, status: int, param: str | None, code: str | None = None) -> str:
+def check(reply: httpx2.Response, status: int, param: str | None, code: str | None = None) -> str:
     """Assert the whole error envelope; its message."""
     assert reply.status_code == status, reply.content[:500]
     error = reply.json()["error"]
@@ -32,7 +32,7 @@ def check(reply: httpx.Response, status: int, param: str | None, code: str | Non
 @pytest.fixture(autouse=True)
 def _the_next_request_works(stack: Stack) -> Any:
     yield
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=GOOD, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=GOOD, timeout=30)
     assert reply.status_code == 200
     assert reply.content
 
@@ -66,24 +66,24 @@ def _the_next_request_works(stack: Stack) -> Any:
     ids=str,
 )
 def test_a_wrong_field_is_a_400_that_names_it(stack: Stack, change: dict[str, Any], param: str) -> None:
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, **change}, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, **change}, timeout=30)
     assert check(reply, 400, param)
 
 
 def test_a_missing_input_is_a_400_that_names_it(stack: Stack) -> None:
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json={"model": "tts-1"}, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={"model": "tts-1"}, timeout=30)
     check(reply, 400, "input", "missing_required_parameter")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b"null"])
 def test_a_body_that_is_no_json_object_is_a_400(stack: Stack, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", content=body, headers=headers, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=body, headers=headers, timeout=30)
     check(reply, 400, None)
 
 
 def test_an_unknown_voice_is_told_which_voices_exist(stack: Stack) -> None:
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "voice": "nobody"}, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "voice": "nobody"}, timeout=30)
     message = check(reply, 400, "voice", "unknown_speaker")
     assert "heart" in message
     assert "alloy" in message
@@ -99,14 +99,14 @@ def test_an_unknown_model_is_a_404_that_lists_the_models(stack: Stack) -> None:
 
 
 def test_unknown_routes_and_methods_keep_the_shape(stack: Stack) -> None:
-    check(httpx.get(f"{stack.frontend.url}/v1/nothing"), 404, None)
-    check(httpx.get(f"{stack.frontend.url}/v1/audio/speech"), 405, None)
+    check(httpx2.get(f"{stack.frontend.url}/v1/nothing"), 404, None)
+    check(httpx2.get(f"{stack.frontend.url}/v1/audio/speech"), 405, None)
 
 
 def test_a_json_body_over_the_limit_is_a_413(stack: Stack) -> None:
     body = json.dumps({**GOOD, "input": "x" * (stack.frontend.settings.max_upload_bytes + 1)})
     headers = {"Content-Type": "application/json"}
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", content=body, headers=headers, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=body, headers=headers, timeout=30)
     check(reply, 413, None, "request_too_large")
 
 
@@ -116,7 +116,7 @@ def test_a_body_over_the_limit_without_a_declared_length_is_a_413(stack: Stack) 
             yield b" " * 65_536
 
     headers = {"Content-Type": "application/json"}
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", content=pieces(), headers=headers, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=pieces(), headers=headers, timeout=30)
     check(reply, 413, None, "request_too_large")
 
 
@@ -133,20 +133,20 @@ def wav(seconds: float, hz: float = 200.0) -> bytes:
     ids=["empty", "text file", "0 seconds", "too short", "too long", "silent"],
 )
 def test_an_unusable_reference_is_a_400_that_names_it(stack: Stack, upload: bytes) -> None:
-    reply = httpx.post(
+    reply = httpx2.post(
         stack.frontend.url + CLONE, data={"input": "Hello."}, files={"ref_audio": ("voice.wav", upload)}, timeout=30
     )
     assert check(reply, 400, "ref_audio")
 
 
 def test_a_clone_without_a_recording_is_a_400(stack: Stack) -> None:
-    reply = httpx.post(stack.frontend.url + CLONE, data={"input": "Hello."}, timeout=30)
+    reply = httpx2.post(stack.frontend.url + CLONE, data={"input": "Hello."}, timeout=30)
     check(reply, 400, "ref_audio", "missing_required_parameter")
 
 
 def test_an_upload_over_the_limit_is_a_413(stack: Stack) -> None:
     upload = b"\0" * (stack.frontend.settings.max_upload_bytes + 1)
-    reply = httpx.post(
+    reply = httpx2.post(
         stack.frontend.url + CLONE, data={"input": "Hello."}, files={"ref_audio": ("voice.wav", upload)}, timeout=60
     )
     check(reply, 413, None, "request_too_large")
@@ -158,34 +158,34 @@ def test_an_upload_over_the_limit_is_a_413(stack: Stack) -> None:
 )
 def test_a_wrong_form_field_is_a_400_that_names_it(stack: Stack, change: dict[str, str], param: str) -> None:
     form = {"input": "Hello.", **change}
-    reply = httpx.post(stack.frontend.url + CLONE, data=form, files={"ref_audio": ("voice.wav", wav(2))}, timeout=30)
+    reply = httpx2.post(stack.frontend.url + CLONE, data=form, files={"ref_audio": ("voice.wav", wav(2))}, timeout=30)
     check(reply, 400, param)
 
 
 def test_cloning_on_a_model_that_cannot_is_a_400_that_says_why(stack: Stack) -> None:
     form = {"input": "Hello.", "model": "qwen3_tts_custom_voice"}
-    reply = httpx.post(stack.frontend.url + CLONE, data=form, files={"ref_audio": ("voice.wav", wav(2))}, timeout=30)
+    reply = httpx2.post(stack.frontend.url + CLONE, data=form, files={"ref_audio": ("voice.wav", wav(2))}, timeout=30)
     assert "qwen3_tts_base" in check(reply, 400, "model", "unsupported_task")
 
 
 def test_speaking_without_a_reference_on_a_cloning_model_is_a_400_that_says_why(stack: Stack) -> None:
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "model": "qwen3_tts_base"}, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "model": "qwen3_tts_base"}, timeout=30)
     assert "clone" in check(reply, 400, "model", "unsupported_task")
 
 
 def test_a_voice_design_without_a_description_is_a_400_that_says_so(stack: Stack) -> None:
     request = {**GOOD, "model": "qwen3_tts_voice_design"}
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=request, timeout=30)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=request, timeout=30)
     check(reply, 400, "instructions")
 
 
 def test_fields_that_clients_invent_are_ignored(stack: Stack) -> None:
     request = {**GOOD, "backend": "x", "stream": True, "instructions": "", "user": {"a": 1}}
-    assert httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=request, timeout=30).status_code == 200
+    assert httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=request, timeout=30).status_code == 200
 
 
 def test_the_clients_own_request_id_is_kept_where_it_is_sane(stack: Stack) -> None:
-    kept = httpx.get(f"{stack.frontend.url}/v1/models", headers={"x-request-id": "abc-123"})
-    replaced = httpx.get(f"{stack.frontend.url}/v1/models", headers={"x-request-id": "a b\tc" * 50})
+    kept = httpx2.get(f"{stack.frontend.url}/v1/models", headers={"x-request-id": "abc-123"})
+    replaced = httpx2.get(f"{stack.frontend.url}/v1/models", headers={"x-request-id": "a b\tc" * 50})
     assert kept.headers["x-request-id"] == "abc-123"
     assert replaced.headers["x-request-id"].startswith("req_")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 import pytest
 import tritonclient.http
@@ -51,9 +51,9 @@ def is_cold(stack: Stack) -> bool:
     return stack.frontend.model_state("scripted") == "unloaded" and not stubs(stack)
 
 
-def speak(stack: Stack, name: str, **script: object) -> httpx.Response:
+def speak(stack: Stack, name: str, **script: object) -> httpx2.Response:
     body = {"model": "scripted", "input": json.dumps({"name": name, **script}), "response_format": "pcm"}
-    return httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60)
+    return httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60)
 
 
 def loads(stack: Stack) -> int:
@@ -69,7 +69,7 @@ def test_ten_requests_at_once_on_a_cold_model_share_one_load(stack: Stack, name:
     assert loads(stack) == before + 1
 
 
-def speak_when_admitted(stack: Stack, name: str) -> httpx.Response:
+def speak_when_admitted(stack: Stack, name: str) -> httpx2.Response:
     """The scripted engine's queue holds two: ask again, as clients do."""
     replies = [speak(stack, name, chunks=1)]
 
@@ -94,7 +94,7 @@ def test_an_idle_model_is_unloaded_and_its_process_ends(stack: Stack, name: str)
 def test_asking_for_health_and_lists_neither_wakes_a_model_nor_keeps_it(stack: Stack, name: str) -> None:
     eventually(lambda: is_cold(stack), "the model is unloaded")
     for path in ("/health", "/v1/models", "/v1/audio/voices", "/v1/audio/models", "/v1/audio/languages"):
-        assert httpx.get(stack.frontend.url + path).status_code == 200
+        assert httpx2.get(stack.frontend.url + path).status_code == 200
     assert is_cold(stack)
     assert speak(stack, name, chunks=1).status_code == 200
     # `model_state` asks /health all the while.
@@ -115,7 +115,7 @@ def test_a_stream_longer_than_the_idle_timeout_is_not_cut(stack: Stack, name: st
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     body = {"model": "scripted", "input": json.dumps({"name": name, "chunks": 5, "gate": str(gate)})}
-    with httpx.stream(
+    with httpx2.stream(
         "POST", f"{stack.frontend.url}/v1/audio/speech", json={**body, "response_format": "pcm"}, timeout=60
     ) as reply:
         pieces = reply.iter_raw()
@@ -132,7 +132,7 @@ def test_a_stream_longer_than_the_idle_timeout_is_not_cut(stack: Stack, name: st
 
 def speak_hibari(stack: Stack) -> None:
     body = {"input": "Hello.", "response_format": "pcm"}
-    assert httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60).status_code == 200
+    assert httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60).status_code == 200
 
 
 def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack) -> None:
@@ -155,7 +155,7 @@ def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack) 
 def test_a_model_that_cannot_load_is_a_clear_503_and_others_work(stack: Stack) -> None:
     # No checkpoint can be fetched here: the hub is switched off.
     body = {"model": "qwen3_tts_custom_voice", "input": "Hello."}
-    reply = httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=120)
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=120)
     assert reply.status_code == 503
     assert reply.json()["error"]["code"] == "checkpoint_unavailable"
     assert "MODEL_ID" in reply.json()["error"]["message"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import soundfile
@@ -17,9 +17,9 @@ from client.triton_inputs import to_infer_inputs
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.models import QWEN3_TTS, SPEECH_BATCH
 from speech_protocol.request import SpeechRequest
-from tests.support.checkpoints import build_checkpoint
 from tests.support.listening import decode
 from tests.support.stack import Stack
+from tests.support.types import CheckpointOf
 
 MAX_AUDIO_S = 0.8  # ten frames
 FRAMES = 10
@@ -28,28 +28,25 @@ CLONE = "/v1/audio/speech/clone"
 
 
 @pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
     """A stack whose Qwen3-TTS models serve tiny checkpoints, with no hub in reach."""
     folder = tmp_path_factory.mktemp("qwen")
-    checkpoints = {
-        spec.checkpoint_variable: str(build_checkpoint(folder / spec.name, str(spec.task), "tiny"))
-        for spec in QWEN3_TTS
-    }
+    checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
     settings = {variable.lower(): path for variable, path in checkpoints.items()}
     environment = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     with Stack(folder, environment, idle_timeout=0, max_audio_seconds=MAX_AUDIO_S, **settings) as running:
         yield running
 
 
-def speak(stack: Stack, **fields: Any) -> httpx.Response:
+def speak(stack: Stack, **fields: Any) -> httpx2.Response:
     body = {"input": "Hello there.", "response_format": "pcm", **fields}
-    return httpx.post(stack.frontend.url + SPEECH, json=body, timeout=120)
+    return httpx2.post(stack.frontend.url + SPEECH, json=body, timeout=120)
 
 
-def clone(stack: Stack, name: str, recording: bytes, **fields: str) -> httpx.Response:
+def clone(stack: Stack, name: str, recording: bytes, **fields: str) -> httpx2.Response:
     form = {"input": "Hello there.", "response_format": "pcm", **fields}
     files = {"ref_audio": (name, recording)}
-    return httpx.post(stack.frontend.url + CLONE, data=form, files=files, timeout=120)
+    return httpx2.post(stack.frontend.url + CLONE, data=form, files=files, timeout=120)
 
 
 def recording(container: str, codec: str, *, hz: float = 220.0, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
@@ -73,7 +70,7 @@ def recording(container: str, codec: str, *, hz: float = 220.0, rate_hz: int = S
 WAV = recording("wav", "")
 
 
-def assert_speech(reply: httpx.Response) -> bytes:
+def assert_speech(reply: httpx2.Response) -> bytes:
     """The reply is audio of the right length, and not silent; its PCM."""
     assert reply.status_code == 200, reply.text
     assert len(reply.content) == FRAMES * FRAME_SAMPLES * SAMPLE_BYTES
@@ -133,7 +130,7 @@ def test_a_clone_follows_its_recording_and_uses_the_transcript(qwen: Stack) -> N
 
 def test_the_single_file_servers_name_of_the_upload_works(qwen: Stack) -> None:
     form = {"input": "Hello there.", "response_format": "pcm", "seed": "5"}
-    reply = httpx.post(qwen.frontend.url + CLONE, data=form, files={"file": ("voice.wav", WAV)}, timeout=120)
+    reply = httpx2.post(qwen.frontend.url + CLONE, data=form, files={"file": ("voice.wav", WAV)}, timeout=120)
     assert assert_speech(reply) == assert_speech(clone(qwen, "voice.wav", WAV, seed="5"))
 
 

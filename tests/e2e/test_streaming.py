@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
@@ -28,8 +28,8 @@ def body(name: str, **script: object) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def http(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.frontend.url, timeout=60) as client:
+def http(stack: Stack) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=stack.frontend.url, timeout=60) as client:
         yield client
 
 
@@ -136,8 +136,8 @@ def test_a_full_queue_is_told_at_once_and_with_a_time_to_retry(stack: Stack, nam
     assert int(refused.headers["retry-after"]) >= 1
 
 
-def post(stack: Stack, request: dict[str, object]) -> httpx.Response:
-    return httpx.post(f"{stack.frontend.url}/v1/audio/speech", json=request, timeout=60)
+def post(stack: Stack, request: dict[str, object]) -> httpx2.Response:
+    return httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=request, timeout=60)
 
 
 def test_a_failure_after_the_first_audio_breaks_the_reply_off_and_the_next_request_works(
@@ -145,7 +145,7 @@ def test_a_failure_after_the_first_audio_breaks_the_reply_off_and_the_next_reque
 ) -> None:
     with (
         http(stack) as client,
-        pytest.raises(httpx.RemoteProtocolError),
+        pytest.raises(httpx2.RemoteProtocolError),
         client.stream("POST", "/v1/audio/speech", json=body(name, chunks=9, fail_after=3)) as reply,
     ):
         reply.read()
@@ -161,7 +161,7 @@ def test_a_failure_before_the_first_audio_is_a_clean_error(stack: Stack, name: s
     assert reply.json()["error"]["type"] == "server_error"
 
 
-def events(reply: httpx.Response) -> list[dict[str, object]]:
+def events(reply: httpx2.Response) -> list[dict[str, object]]:
     return [json.loads(line[5:]) for line in reply.text.splitlines() if line.startswith("data:")]
 
 

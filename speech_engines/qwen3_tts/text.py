@@ -1,0 +1,17 @@
+"""What users write stays text: a tokenizer reads `<|im_end|>` anywhere as the control token of that name."""
+
+import re
+from collections.abc import Iterable
+
+
+class PlainText:
+    """Breaks up whatever looks like a control token: `<|im_end|>` becomes `< |im_end|>`. Other text is only stripped:
+    a line break at its start would merge with the one before it in the prompt, and shift what is cut by position."""
+
+    def __init__(self, control_tokens: Iterable[str]) -> None:
+        self._pattern = re.compile(
+            "|".join(re.escape(token) for token in sorted(control_tokens, key=len, reverse=True))
+        )
+
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text.strip())
