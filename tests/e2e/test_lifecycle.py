@@ -20,7 +20,7 @@ from speech_protocol.request import SpeechRequest
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
-IDLE_TIMEOUT_S = 1.5
+IDLE_TIMEOUT_S = 2.5
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,10 @@ def speak_hibari(stack: Stack) -> None:
 
 
 def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack) -> None:
-    speak_hibari(stack)
+    assert speak(stack, "warm", chunks=1).status_code == 200
     with contextlib.closing(tritonclient.http.InferenceServerClient(stack.triton.url.partition("://")[2])) as client:
         client.load_model(SPEECH_BATCH)
+        client.load_model("hibari")
         inputs = to_infer_inputs({"MODEL": "hibari", **SpeechRequest("Hello there.").to_tensors()})
 
         def scripted_came_and_went() -> bool:
@@ -146,7 +147,6 @@ def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack) 
             client.infer(SPEECH_BATCH, inputs)
             return stack.frontend.model_state("scripted") == "unloaded"
 
-        assert speak(stack, "warm", chunks=1).status_code == 200
         eventually(scripted_came_and_went, "a model without direct requests is unloaded")
         assert stack.frontend.model_state("hibari") == "ready"
     eventually(lambda: stack.frontend.model_state("hibari") == "unloaded", "without direct requests it goes, too")
