@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import uvicorn
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from local_stack.embedded import SetupError
 from local_stack.triton_process import TritonProcess
@@ -26,6 +27,7 @@ from speech_protocol.models import HIBARI
 
 TRITON_HTTP_PORT = 8000
 TRITON_METRICS_PORT = 8002
+GRACEFUL_STOP_S = 3
 # What tritonserver reports about a machine without a GPU at every start; harmless, and not the user's concern.
 _NOISE = ("CudaDriverHelper has not been initialized", "Signal (15) received")
 
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     _stop_like_ctrl_c(signal.SIGTERM)
     try:
         _run(options.qwen, begin_s)
-    except (SetupError, ValidationError) as error:
+    except (SetupError, SettingsError, ValidationError) as error:
         sys.exit(f"Cannot start: {error}")
     except KeyboardInterrupt:
         pass
@@ -49,9 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(qwen: bool, begin_s: float) -> None:
-    http_port = int(os.environ.get("TRITON_HTTP_PORT", TRITON_HTTP_PORT))
-    metrics_port = int(os.environ.get("TRITON_METRICS_PORT", TRITON_METRICS_PORT))
-    default_model = os.environ.get("DEFAULT_MODEL", "" if qwen else HIBARI.name)
+    http_port = _port("TRITON_HTTP_PORT", TRITON_HTTP_PORT)
+    metrics_port = _port("TRITON_METRICS_PORT", TRITON_METRICS_PORT)
+    default_model = os.environ.get("DEFAULT_MODEL") or ("" if qwen else HIBARI.name)
     settings = Settings(default_model=default_model, triton_url=f"http://127.0.0.1:{http_port}")
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its progress is told in our own words
@@ -65,9 +67,20 @@ def _run(qwen: bool, begin_s: float) -> None:
     with TritonProcess(http_port=http_port, metrics_port=metrics_port, on_log=_log_triton):
         _say(begin_s, f"Triton is up (HTTP {http_port}, metrics {metrics_port})")
         config = uvicorn.Config(
-            create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACEFUL_STOP_S,
         )
-        asyncio.run(_serve(config, settings, begin_s))
+        try:
+            asyncio.run(_serve(config, settings, begin_s))
+        finally:
+            _say(begin_s, "stopping")
+            # Another Ctrl-C must not leave Triton behind; its stop has a bound.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
 
 async def _serve(config: uvicorn.Config, settings: Settings, begin_s: float) -> None:
@@ -88,13 +101,23 @@ def _curl_line(settings: Settings) -> str:
     return f"curl -f {url} -H 'Content-Type: application/json' -d '{body}' -o hello.mp3"
 
 
+def _port(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise SetupError(f"{name} is '{text}'; it must be a port, 1 to 65535.")
+    return int(text)
+
+
 def _check_free(name: str, host: str, port: int) -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
         except OSError as error:
-            raise SetupError(f"{host}:{port} cannot be used ({error.strerror}). Set {name} to another port.") from None
+            host_too = ", or HOST to an address of this machine" if name == "PORT" else ""
+            raise SetupError(
+                f"{host}:{port} cannot be used ({error.strerror}). Set {name} to another port{host_too}."
+            ) from None
 
 
 def _stop_like_ctrl_c(number: signal.Signals) -> None:

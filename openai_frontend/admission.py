@@ -1,9 +1,15 @@
-"""The bound on speech requests in the house."""
+"""The bounds on speech requests in the house, and on uploads that are decoded at once."""
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from openai_frontend.audio.reference import decode_reference
 from openai_frontend.errors import ApiError
+
+# Decoding a stranger's file takes up to seconds and some memory: one at a time, and never in the encoders' threads.
+_DECODERS = 1
 
 
 class Admission:
@@ -12,6 +18,7 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.pending = 0
+        self._decoder = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
 
     @contextmanager
     def admit(self) -> Iterator[None]:
@@ -24,3 +31,11 @@ class Admission:
             yield
         finally:
             self.pending -= 1
+
+    async def decode_upload(self, data: bytes) -> bytes:
+        """An uploaded recording as PCM. Raises ReferenceAudioError, or ApiError 503 where no place is free."""
+        with self.admit():
+            return await asyncio.get_running_loop().run_in_executor(self._decoder, decode_reference, data)
+
+    def close(self) -> None:
+        self._decoder.shutdown(wait=False, cancel_futures=True)

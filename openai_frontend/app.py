@@ -39,6 +39,8 @@ def create_app(settings: Settings) -> FastAPI:
                 timer.cancel()
                 with suppress(asyncio.CancelledError):
                     await timer
+                await lifecycle.aclose()
+                admission.close()
 
     app = FastAPI(title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
     for router in (speech.router, clone.router, models.router, voices.router):

@@ -76,6 +76,7 @@ _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
     ErrorCode.WRONG_CHECKPOINT: (503, _NO_RETRY),
     ErrorCode.OUT_OF_MEMORY: (503, _RETRY_SOON),
     ErrorCode.MODEL_UNAVAILABLE: (503, _RETRY_SOON),
+    ErrorCode.MODEL_DIED: (503, _RETRY_SOON),
     ErrorCode.SHUTTING_DOWN: (503, _RETRY_SOON),
     ErrorCode.ENGINE_FAILURE: (500, {}),
 }
@@ -105,7 +106,7 @@ def from_exception(error: Exception) -> ApiError:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
     logger.error("a request failed in an unforeseen way", exc_info=error)
-    return ApiError(500, "internal_error", "The server failed. Its log says why.")
+    return ApiError(500, "internal_error", "The server failed. Its log says why.", headers=_NO_RETRY)
 
 
 def _from_validation(error: RequestValidationError) -> ApiError:
@@ -129,8 +130,11 @@ def sse_error(error: Exception) -> bytes:
 def install(app: FastAPI) -> None:
     """Make every failure of `app` leave in OpenAI's shape."""
 
-    async def handle(_: Request, error: Exception) -> JSONResponse:
-        return from_exception(error).to_response()
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        response = from_exception(error).to_response()
+        # What nobody foresaw is answered outside of our middleware, which adds the id to all else.
+        response.headers.setdefault("x-request-id", request.state.request_id)
+        return response
 
     for kind in (ApiError, SpeechError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from openai_frontend.triton import ModelState, Triton
@@ -17,6 +17,8 @@ from speech_protocol.errors import ErrorCode, SpeechError
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.05
+# How long after an unload request the index may still say READY.
+_UNLOAD_BEGINS_S = 2.0
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class _Model:
     bring_up: asyncio.Task[None] | None = None
     # What we believe; a request that finds it wrong calls `mistrust`. Saves asking Triton before every request.
     ready: bool = False
+    dead: bool = False
     leases: int = 0
     last_used_s: float = 0.0
 
@@ -38,6 +41,7 @@ class Lifecycle:
         self._idle_timeout_s = idle_timeout_s
         self._clock = clock
         self._models: dict[str, _Model] = {}
+        self._unloads: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[None, None]:
@@ -61,9 +65,12 @@ class Lifecycle:
         # Shielded: the load goes on for the others when one who waits hangs up.
         await asyncio.shield(model.bring_up)
 
-    def mistrust(self, name: str) -> None:
-        """A request found the model unavailable: ask Triton again before the next one."""
-        self._model(name).ready = False
+    def mistrust(self, name: str, *, dead: bool = False) -> None:
+        """A request found the model unavailable: ask Triton again before the next one. `dead`: its process died, which
+        Triton's index does not tell, so it is unloaded before it is loaded again."""
+        model = self._model(name)
+        model.ready = False
+        model.dead |= dead
 
     def idle_s(self, name: str) -> float | None:
         """Seconds since the last request through this frontend; None while one runs."""
@@ -82,9 +89,21 @@ class Lifecycle:
         interval_s = min(max(self._idle_timeout_s / 10, _POLL_S), 5.0)
         while True:
             await asyncio.sleep(interval_s)
-            # Triton may be restarting; the next round sees it again.
-            with suppress(SpeechError):
+            try:
                 await self._unload_idle()
+            except SpeechError as error:
+                logger.debug("the idle timer could not ask Triton: %s", error.message)
+            except Exception:
+                # Were the timer to end here, no model would ever be unloaded again.
+                logger.exception("a round of the idle timer failed")
+
+    async def aclose(self) -> None:
+        """End the loads that nobody waits for any more; Triton itself goes on with them."""
+        loads = [model.bring_up for model in self._models.values() if model.bring_up is not None]
+        tasks = [*loads, *self._unloads]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _model(self, name: str) -> _Model:
         if name not in self._models:
@@ -94,34 +113,38 @@ class Lifecycle:
 
     async def _bring_up(self, model: _Model) -> None:
         async with model.changing:
-            status = (await self._triton.index()).get(model.name)
-            if status is None:
-                message = f"Triton has no model '{model.name}' in its repository."
-                raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
-            if status.state is ModelState.UNLOADING:
-                await self._wait_unloaded(model.name)
-            if status.state is not ModelState.READY:
-                begin = self._clock()
+            state = await self._state(model.name)
+            if model.dead and state is ModelState.READY:
+                logger.warning("the process of %s died, starting it again", model.name)
+                await self._triton.unload(model.name)
+                state = ModelState.UNLOADING
+            if state is ModelState.UNLOADING:
+                state = await self._wait_unloaded(model.name)
+            if state is not ModelState.READY:
+                begin_s = self._clock()
                 logger.info("loading %s", model.name)
                 await self._triton.load(model.name)
-                logger.info("loaded %s in %.1f s", model.name, self._clock() - begin)
-            model.ready = True
+                logger.info("loaded %s in %.1f s", model.name, self._clock() - begin_s)
+            model.ready, model.dead = True, False
             model.last_used_s = self._clock()
 
     async def _unload_idle(self) -> None:
+        """Look at every model; each is unloaded in its own time, so that one slow unload holds up no other."""
         for name, status in (await self._triton.index()).items():
             model = self._model(name)
             if status.state is not ModelState.READY:
                 model.last_used_s = self._clock()
-            elif await self._is_idle(model):
-                await self._unload(model)
+            elif not model.changing.locked() and await self._is_idle(model):
+                self._unloads.add(task := asyncio.create_task(self._unload(model)))
+                task.add_done_callback(self._unloads.discard)
+                await asyncio.sleep(0)  # let it take the lock
 
     async def _is_idle(self, model: _Model) -> bool:
         if model.leases or self._clock() - model.last_used_s < self._idle_timeout_s:
             return False
         # Requests that other clients make straight to Triton count as well.
         since_s = time.time() - await self._triton.last_inference_ms(model.name) / 1000
-        return since_s >= self._idle_timeout_s and not model.leases
+        return since_s >= self._idle_timeout_s
 
     async def _unload(self, model: _Model) -> None:
         # From here on a new request waits for the lock and then loads again; no await between check and flag.
@@ -130,10 +153,29 @@ class Lifecycle:
         model.ready = False
         async with model.changing:
             logger.info("unloading %s after %g s without a request", model.name, self._idle_timeout_s)
-            await self._triton.unload(model.name)
-            await self._wait_unloaded(model.name)
+            try:
+                await self._triton.unload(model.name)
+                await self._wait_unloaded(model.name)
+            except SpeechError as error:
+                logger.warning("%s could not be unloaded: %s", model.name, error.message)
 
-    async def _wait_unloaded(self, name: str) -> None:
-        # Triton tells nobody when an unload is over; its index has to be asked.
-        while (await self._triton.index())[name].state in {ModelState.UNLOADING, ModelState.READY}:  # noqa: ASYNC110
+    async def _wait_unloaded(self, name: str) -> ModelState:
+        """The state after an unload: UNLOADED, or READY or LOADING where another client loads it at once again."""
+        deadline_s = self._clock() + _UNLOAD_BEGINS_S
+        seen_unloading = False
+        # Triton tells nobody when an unload is over; its index has to be asked. Right after the request it may still
+        # say READY; later, READY means that somebody else wanted the model back.
+        while True:
+            state = await self._state(name)
+            seen_unloading |= state is ModelState.UNLOADING
+            waits_to_begin = state is ModelState.READY and not seen_unloading and self._clock() < deadline_s
+            if state is not ModelState.UNLOADING and not waits_to_begin:
+                return state
             await asyncio.sleep(_POLL_S)
+
+    async def _state(self, name: str) -> ModelState:
+        status = (await self._triton.index()).get(name)
+        if status is None:
+            message = f"Triton has no model '{name}' in its repository."
+            raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
+        return status.state

@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from openai_frontend.audio.formats import AudioFormat
-from openai_frontend.errors import sse_error
+from openai_frontend.errors import ApiError, sse_error
 from openai_frontend.synthesis import Body
 from speech_protocol.audio import FRAME_SAMPLES
 from speech_protocol.errors import SpeechError
@@ -91,7 +91,7 @@ async def _events(body: Body) -> AsyncGenerator[bytes, None]:
     except Exception as error:
         # The status is sent already: inside a stream of events, an error is one more event.
         yield sse_error(error)
-        if not isinstance(error, SpeechError):
+        if not isinstance(error, SpeechError | ApiError):
             raise
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from openai_frontend.audio.formats import FORMATS, AudioFormat
 from openai_frontend.errors import invalid
@@ -12,15 +12,25 @@ from openai_frontend.text.language import detect_language, parse_language
 from speech_protocol.languages import AUTO, LANGUAGES
 from speech_protocol.request import SpeechRequest
 
+
+def _well_formed(text: str) -> str:
+    """Half of a surrogate pair is valid in JSON and in nothing that comes after it."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("the text holds half of a surrogate pair")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_well_formed)]
 Speed = Annotated[float, Field(ge=0.25, le=4.0)]
 MAX_INSTRUCTIONS_CHARS = 4096
 _SEED_LIMIT = 2**63
+Seed = Annotated[int, Field(ge=-_SEED_LIMIT, lt=_SEED_LIMIT)]
 
 
 class VoiceId(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    id: str
+    id: Text
 
 
 class SpeechBody(BaseModel):
@@ -28,26 +38,26 @@ class SpeechBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
 
-    input: str
+    input: Text
     """The text to speak."""
-    model: str | None = None
+    model: Text | None = None
     """`tts-1`, `gpt-4o-mini-tts`, a checkpoint or a Triton model; none means the server's own."""
-    voice: str | VoiceId | None = None
+    voice: Text | VoiceId | None = None
     """One of OpenAI's names or a speaker; none means the server's own."""
     instructions: Annotated[
-        str | None,
+        Text | None,
         Field(max_length=MAX_INSTRUCTIONS_CHARS, validation_alias=AliasChoices("instructions", "instruct")),
     ] = None
     """How to speak; for a voice-design model, the voice itself. `instruct` is the single-file server's name for it."""
-    response_format: str | None = None
+    response_format: Text | None = None
     """mp3, opus, aac, flac, wav, pcm or ogg."""
     speed: Speed = 1.0
     """0.25 to 4; the pitch stays."""
     stream_format: Literal["audio", "sse"] = "audio"
     """Plain bytes, or OpenAI's server-sent events."""
-    language: str | None = None
+    language: Text | None = None
     """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the script of the text."""
-    seed: Annotated[int | None, Field(ge=-_SEED_LIMIT, lt=_SEED_LIMIT)] = None
+    seed: Seed | None = None
     """Extension: the same seed gives the same audio."""
 
     def voice_name(self) -> str | None:
@@ -72,14 +82,9 @@ class SpeechForm:
 
     def to_request(self, settings: Settings, request_id: str) -> SpeechRequest:
         """The part of the request that both routes share. Raises ApiError 400."""
-        text = self.text.strip()
+        text = self.check_text("input", self.text, settings)
         if not text:
             raise invalid("input", "The input is empty. Send at least one word.", "empty_input")
-        if len(text) > settings.max_input_chars:
-            message = (
-                f"The input has {len(text)} characters, the limit is {settings.max_input_chars}. Send it in parts."
-            )
-            raise invalid("input", message, "string_above_max_length")
         return SpeechRequest(
             text=text,
             language=self._language(text),
@@ -87,6 +92,16 @@ class SpeechForm:
             max_audio_seconds=settings.max_audio_seconds,
             request_id=request_id,
         )
+
+    @staticmethod
+    def check_text(field: str, text: str | None, settings: Settings) -> str:
+        """A text without the space around it. Raises ApiError 400 where it is too long."""
+        stripped = (text or "").strip()
+        if len(stripped) > settings.max_input_chars:
+            limit = settings.max_input_chars
+            message = f"{field} has {len(stripped)} characters, the limit is {limit}. Send it in parts."
+            raise invalid(field, message, "string_above_max_length")
+        return stripped
 
     def _language(self, text: str) -> str:
         language = parse_language(self.language or AUTO)

@@ -4,7 +4,7 @@ Each field is the environment variable of its name in capitals: `idle_timeout` i
 `IDLE_TIMEOUT`, `REQUEST_TIMEOUT` and `PORT` mean what they meant in the single-file server.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     """Voice of a request that names none."""
     voice_names: dict[str, str] = {}
     """Public voice names as JSON, each with the speaker it means; overrides the built-in table."""
-    default_response_format: str = "mp3"
+    default_response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm", "ogg"] = "mp3"
     """Format of a request that names none; the single-file server's was wav."""
     idle_timeout: Seconds = 120
     """Seconds without a request after which a model is unloaded; 0 keeps it for ever."""
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """Largest request body, in bytes."""
     max_pending_requests: Count = 256
     """Speech requests in the house at once, waiting ones included; one more gets 503."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
 
     def checkpoints(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from openai_frontend.admission import Admission
 from openai_frontend.audio.formats import AudioFormat
@@ -22,6 +22,10 @@ from speech_protocol.events import EndEvent, StartEvent
 from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger(__name__)
+
+
+# The model was not there to take the request, which can be sent once more.
+_GONE: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,10 @@ class Synthesis:
         try:
             first = await anext(messages)
         except SpeechError as error:
-            if error.code not in {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.SHUTTING_DOWN}:
+            if error.code not in _GONE:
                 raise
             logger.warning("%s, asking again", error.message)
-            self._lifecycle.mistrust(model)
+            self._lifecycle.mistrust(model, dead=error.code is ErrorCode.MODEL_DIED)
             await self._lifecycle.ensure_ready(model)
             messages = self._in_time(model, request)
             first = await anext(messages)

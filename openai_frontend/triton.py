@@ -182,6 +182,11 @@ def _from_text(text: str, model: str) -> SpeechError:
     """An error text of Triton: ours where it holds a code of ours, else the model can't take requests."""
     if error := SpeechError.from_text(text):
         return error
+    if "parse" in text and "JSON" in text:
+        return SpeechError(ErrorCode.INVALID_REQUEST, "Triton could not read the request.")
+    if "is not healthy" in text:
+        # What Triton says of a model whose process died; nothing but an unload and a load brings it back.
+        return SpeechError(ErrorCode.MODEL_DIED, f"The model '{model}' stopped working and is being started again.")
     # Triton's text may hold paths and tracebacks of the server; its first line is what a client can use.
     detail = text.strip().splitlines()[0] if text.strip() else "no reason given"
     return SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' is not available: {detail}")

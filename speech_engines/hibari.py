@@ -54,7 +54,7 @@ class HibariSynthesizer:
                 if is_cancelled():
                     raise CancelledError
                 phonemes += len(part)
-                seed = None if request.seed is None else request.seed + number
+                seed = None if request.seed is None else (request.seed + number) % 2**63  # numpy takes no other
                 yield voice.from_phonemes(part, seed=seed)
         if not phonemes:
             raise SpeechError(ErrorCode.INVALID_REQUEST, "The text has nothing to pronounce in English.", "text")

@@ -5,6 +5,7 @@ collects its chunks and returns them as INT16 samples. It is serial in each inst
 """
 
 import base64
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from speech_protocol.audio import SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, parse_event
 from speech_protocol.tensors import INPUTS, OUTPUTS
+
+logger = logging.getLogger(__name__)
 
 _INVALID = {
     ErrorCode.INVALID_REQUEST,
@@ -36,7 +39,11 @@ class BatchModel:
         try:
             pcm, end = self._collect(request)
         except SpeechError as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.to_text(), _triton_code(error.code)))
+            return _failure(error)
+        except Exception as error:
+            # Triton would answer with our traceback.
+            logger.exception("a request failed in an unforeseen way")
+            return _failure(SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed: {type(error).__name__}."))
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor("AUDIO", np.frombuffer(pcm, dtype="<i2").astype(np.int16)),
@@ -74,6 +81,10 @@ class BatchModel:
             request_id=request.request_id(),
         )
         return [response for response in call.exec(decoupled=True) if _has_content(response)]
+
+
+def _failure(error: SpeechError) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.to_text(), _triton_code(error.code)))
 
 
 def _triton_code(code: ErrorCode) -> Any:

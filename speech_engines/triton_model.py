@@ -119,9 +119,10 @@ class TritonSink:
             flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
             try:
                 self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=flags)
-            except pb_utils.TritonModelException as error:
-                # The server side of this request is gone; the engine hears of it at its next `is_cancelled`.
-                logger.warning("a response could not be sent: %s", error)
+            except Exception:
+                # The server side of this request is gone; the engine hears of it at its next `is_cancelled`. Nothing
+                # may escape: the caller is the one thread that serves everybody.
+                logger.exception("a response could not be sent")
                 self._gone = True
 
 

@@ -153,6 +153,8 @@ class WorkerEngine:
                 row.started_s = begin
                 row.chunks = self.synthesizer.synthesize(row.request, lambda: self._closed or row.sink.is_cancelled())
             samples = next(row.chunks)
+            row.busy_s += time.perf_counter() - begin
+            self._deliver(row, samples)
         except StopIteration as stop:
             row.busy_s += time.perf_counter() - begin
             self._finish(row, stop.value)
@@ -164,9 +166,6 @@ class WorkerEngine:
         except Exception as error:  # one request's failure must not end the others
             logger.exception("request %s failed", row.request.request_id)
             self._fail(row, SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed: {type(error).__name__}."))
-        else:
-            row.busy_s += time.perf_counter() - begin
-            self._deliver(row, samples)
 
     def _deliver(self, row: _Row, samples: Samples) -> None:
         if not row.first_chunk_s:

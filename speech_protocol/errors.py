@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     WRONG_CHECKPOINT = "wrong_checkpoint"
     OUT_OF_MEMORY = "out_of_memory"
     MODEL_UNAVAILABLE = "model_unavailable"
+    MODEL_DIED = "model_died"
     SHUTTING_DOWN = "shutting_down"
     ENGINE_FAILURE = "engine_failure"
 

@@ -13,11 +13,15 @@ from speech_protocol.errors import ErrorCode, SpeechError
 
 
 class FinishReason(StrEnum):
-    """Why an utterance ended: the model was done, the length cap was reached, or the client hung up."""
+    """Why an utterance ended: the model was done, the length cap was reached, the client hung up, or it ran away (more
+    frames than its text can need, one frame over and over, long silence)."""
 
     STOP = "stop"
     LENGTH = "length"
     CANCELLED = "cancelled"
+    BUDGET = "budget"
+    REPETITION = "repetition"
+    SILENCE = "silence"
 
 
 @dataclass(frozen=True, slots=True)

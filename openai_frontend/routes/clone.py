@@ -1,16 +1,14 @@
 """POST /v1/audio/speech/clone: one utterance in the voice of an uploaded recording."""
 
-import asyncio
 import hashlib
 from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
-from openai_frontend.audio.reference import decode_reference
 from openai_frontend.errors import invalid
 from openai_frontend.responses import respond
-from openai_frontend.schemas import SpeechForm, Speed
+from openai_frontend.schemas import Seed, SpeechForm, Speed
 from openai_frontend.state import CurrentState, RequestId
 
 router = APIRouter()
@@ -29,7 +27,7 @@ async def create_cloned_speech(
     language: Annotated[str | None, Form()] = None,
     response_format: Annotated[str | None, Form()] = None,
     speed: Annotated[Speed, Form()] = 1.0,
-    seed: Annotated[int | None, Form()] = None,
+    seed: Annotated[Seed | None, Form()] = None,
 ) -> Response:
     """Speak a text in the voice of `ref_audio`; with its transcript in `ref_text` the likeness is better."""
     form = SpeechForm(text, language, response_format, seed)
@@ -41,9 +39,8 @@ async def create_cloned_speech(
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    # Decoding is CPU work on a stranger's file: in a thread, so that streams go on.
-    pcm = await asyncio.to_thread(decode_reference, await upload.read())
-    transcript = (ref_text or "").strip() or None
+    pcm = await state.admission.decode_upload(await upload.read())
+    transcript = form.check_text("ref_text", ref_text, state.settings) or None
     wire = replace(
         wire,
         ref_audio=pcm,

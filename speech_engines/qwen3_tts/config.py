@@ -10,26 +10,35 @@ from speech_protocol.errors import ErrorCode, SpeechError
 AUTO: Final = "auto"
 DTYPES: Final = ("bfloat16", "float16", "float32")
 ATTENTIONS: Final = ("flash_attention_2", "sdpa", "eager")
+ENGINES: Final = ("batching", "reference")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """`auto` means: CUDA with bfloat16 where there is a GPU, else the CPU with float32; flash attention where it is
-    installed and can be used, else PyTorch's own. The codec is float32 everywhere, whatever `dtype` says."""
+    installed and can be used, else PyTorch's own (`attention` is about the reference engine only). The codec is float32
+    everywhere, whatever `dtype` says. `max_batch` requests run at once, or as many as fit into `cache_share` of the GPU
+    memory that is free when the model is loaded."""
 
     device: str = AUTO
     dtype: str = AUTO
     attention: str = AUTO
+    engine: str = "batching"
+    max_batch: int = 16
+    cache_share: float = 0.5
     max_queue: int = 64
     max_audio_seconds: float = 600.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """DEVICE, DTYPE, ATTENTION, MAX_QUEUE and MAX_AUDIO_SECONDS; one that is absent or empty keeps its default."""
+        """From the variables of these names in capitals; one that is absent or empty keeps its default."""
         return cls(
             device=_device(environment.get("DEVICE", "").strip().lower() or AUTO),
             dtype=_choice("DTYPE", environment, DTYPES),
             attention=_choice("ATTENTION", environment, ATTENTIONS),
+            engine=_choice("ENGINE", environment, ENGINES, ENGINES[0]),
+            max_batch=int(_number("MAX_BATCH", environment, 16, whole=True)),
+            cache_share=_number("CACHE_SHARE", environment, 0.5, most=0.9),
             max_queue=int(_number("MAX_QUEUE", environment, 64, whole=True)),
             max_audio_seconds=_number("MAX_AUDIO_SECONDS", environment, 600.0),
         )
@@ -47,19 +56,22 @@ def _device(value: str) -> str:
     raise refused("DEVICE", value, "auto, cpu, cuda or cuda:<number>")
 
 
-def _choice(variable: str, environment: Mapping[str, str], allowed: tuple[str, ...]) -> str:
-    value = environment.get(variable, "").strip().lower() or AUTO
-    if value not in (AUTO, *allowed):
-        raise refused(variable, value, f"one of auto, {', '.join(allowed)}")
+def _choice(variable: str, environment: Mapping[str, str], allowed: tuple[str, ...], default: str = AUTO) -> str:
+    value = environment.get(variable, "").strip().lower() or default
+    if value not in (default, *allowed):
+        raise refused(variable, value, f"one of {', '.join(dict.fromkeys((default, *allowed)))}")
     return value
 
 
-def _number(variable: str, environment: Mapping[str, str], default: float, *, whole: bool = False) -> float:
+def _number(
+    variable: str, environment: Mapping[str, str], default: float, *, whole: bool = False, most: float = math.inf
+) -> float:
     text = environment.get(variable, "").strip()
     try:
         value = float(text) if text else default
     except ValueError:
         value = math.nan
-    if not (0 < value < math.inf) or (whole and value != int(value)):
-        raise refused(variable, text, "a whole number above 0" if whole else "a number above 0")
+    if not (0 < value < math.inf and value <= most) or (whole and value != int(value)):
+        kind = "a whole number above 0" if whole else "a number above 0"
+        raise refused(variable, text, kind if most == math.inf else f"{kind} and at most {most:g}")
     return value

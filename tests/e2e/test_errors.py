@@ -70,6 +70,19 @@ def test_a_wrong_field_is_a_400_that_names_it(stack: Stack, change: dict[str, An
     assert check(reply, 400, param)
 
 
+@pytest.mark.parametrize("field", ["input", "voice", "model", "language", "response_format", "instructions"])
+def test_half_of_a_surrogate_pair_is_a_400_that_names_the_field(stack: Stack, field: str) -> None:
+    body = json.dumps({**GOOD, field: "Hello \ud800"})
+    headers = {"Content-Type": "application/json"}
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=body, headers=headers, timeout=30)
+    check(reply, 400, field)
+
+
+def test_a_negative_seed_works(stack: Stack) -> None:
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "seed": -1}, timeout=30)
+    assert reply.status_code == 200
+
+
 def test_a_missing_input_is_a_400_that_names_it(stack: Stack) -> None:
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={"model": "tts-1"}, timeout=30)
     check(reply, 400, "input", "missing_required_parameter")
@@ -154,7 +167,13 @@ def test_an_upload_over_the_limit_is_a_413(stack: Stack) -> None:
 
 @pytest.mark.parametrize(
     ("change", "param"),
-    [({"input": ""}, "input"), ({"speed": "9"}, "speed"), ({"response_format": "x"}, "response_format")],
+    [
+        ({"input": ""}, "input"),
+        ({"speed": "9"}, "speed"),
+        ({"response_format": "x"}, "response_format"),
+        ({"seed": str(2**70)}, "seed"),
+        ({"ref_text": "x" * 4097}, "ref_text"),
+    ],
 )
 def test_a_wrong_form_field_is_a_400_that_names_it(stack: Stack, change: dict[str, str], param: str) -> None:
     form = {"input": "Hello.", **change}

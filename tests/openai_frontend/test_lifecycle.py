@@ -247,6 +247,63 @@ def test_a_mistrusted_model_is_looked_up_again() -> None:
     run(scenario)
 
 
+def test_a_model_whose_process_died_is_unloaded_before_it_is_loaded_again() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        lifecycle = Lifecycle(triton, 0)
+        release = asyncio.Event()
+        release.set()
+        await hold(lifecycle, release)
+        lifecycle.mistrust("voice", dead=True)  # the index still says READY
+        await asyncio.gather(*(hold(lifecycle, release) for _ in range(3)))
+        assert triton.calls == ["load", "unload", "load"]
+        assert not triton.violations
+
+    run(scenario)
+
+
+def test_a_model_that_another_client_wants_back_during_our_unload_blocks_nobody() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        clock = Clock()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
+        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        release = asyncio.Event()
+        release.set()
+        await hold(lifecycle, release)
+        triton.may_unload.clear()
+        clock.now_s += IDLE_TIMEOUT_S
+        await until(lambda: triton.state is ModelState.UNLOADING)
+        await timer_rounds(triton, 1)
+        triton.state = ModelState.READY  # somebody else's load
+        async with asyncio.timeout(TIMEOUT_S):
+            await hold(lifecycle, release)
+        assert triton.calls == ["load", "unload"]
+        timer.cancel()
+
+    run(scenario)
+
+
+def test_a_model_whose_statistics_fail_does_not_end_the_idle_timer() -> None:
+    class Failing(ScriptedTriton):
+        async def last_inference_ms(self, model: str) -> int:
+            if self.looks < 5:
+                raise KeyError("model_stats")
+            return 0
+
+    async def scenario() -> None:
+        triton = Failing(ModelState.READY)
+        clock = Clock()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
+        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        await timer_rounds(triton, 1)
+        clock.now_s += IDLE_TIMEOUT_S
+        await until(lambda: triton.calls == ["unload"])
+        timer.cancel()
+
+    run(scenario)
+
+
 def test_a_model_that_triton_does_not_have_is_a_clear_error() -> None:
     async def scenario() -> None:
         lifecycle = Lifecycle(ScriptedTriton(), IDLE_TIMEOUT_S)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from speech_engines.qwen3_tts.reference import create_engine
+from speech_engines.qwen3_tts.factory import create_engine
 from speech_engines.triton_model import SpeechModel
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 

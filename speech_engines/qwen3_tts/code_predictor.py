@@ -1,0 +1,76 @@
+"""The code predictor: the talker's hidden state and codebook 0 -> codebooks 1 to 15 of the frame."""
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from speech_engines.qwen3_tts.kv_cache import KVCache
+from speech_engines.qwen3_tts.model_config import ModelConfig
+from speech_engines.qwen3_tts.transformer import Rope, Stack
+from speech_engines.qwen3_tts.weights import Linear, make_linear, take
+
+PREFIX: Final = "talker.code_predictor"
+_PROJECTION: Final = f"{PREFIX}.small_to_mtp_projection"
+
+# choose(codebook, logits [B, vocab] float32) -> codes [B]
+Choose = Callable[[int, Tensor], Tensor]
+
+
+class CodePredictor:
+    """One position for the hidden state and one for each code but the last, from an empty cache for every frame."""
+
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], rows: int, dtype: torch.dtype) -> None:
+        self._codebooks, self._vocab, self._dtype = config.codebooks, config.predictor.vocab_size, dtype
+        self._stack = Stack(config.predictor, weights, f"{PREFIX}.model", dtype)
+        books = range(config.codebooks - 1)
+        self._heads = [make_linear(take(weights, f"{PREFIX}.lm_head.{book}.weight")) for book in books]
+        self._project = _take_projection(weights)
+        self.embedding = _stack_embeddings(weights, config.codebooks - 1)
+        # The layers' inputs for every code there is: no projection is left to do for codes while a frame is made.
+        self._inputs = self.embedding
+        if self._project is not None:
+            self._inputs = self._project(self.embedding.to(dtype)).to(self.embedding.dtype)
+        device = self.embedding.device
+        self._rope = Rope(config.predictor, config.codebooks, device, dtype)
+        self._cache = KVCache(config.predictor, rows, config.codebooks, device, dtype)
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """codes [B, 15] of codebooks 1 to 15 -> [B, 15, H] as the talker takes them"""
+        offsets = torch.arange(codes.shape[1], device=codes.device) * self._vocab
+        return F.embedding(codes + offsets, self.embedding).to(self._dtype)
+
+    def __call__(self, hidden: Tensor, first: Tensor, choose: Choose) -> Tensor:
+        """The talker's hidden [B, H] and the embedding of codebook 0, first [B, H] -> codes [B, 15]"""
+        rows = hidden.shape[0]
+        x = torch.stack((hidden, first), 1).flatten(0, 1)  # [B * 2, H]
+        x = x if self._project is None else self._project(x)
+        out = self._forward(x, rows, 0, 2).unflatten(0, (rows, 2))[:, 1]
+        codes = [choose(1, self._heads[0](out).float())]
+        for book in range(1, self._codebooks - 1):
+            x = F.embedding(codes[-1] + (book - 1) * self._vocab, self._inputs).to(self._dtype)
+            out = self._forward(x, rows, book + 1, 1)
+            codes.append(choose(book + 1, self._heads[book](out).float()))
+        return torch.stack(codes, 1)
+
+    def _forward(self, x: Tensor, rows: int, start: int, count: int) -> Tensor:
+        """`count` positions of each row from `start` on: x [rows * count, H]"""
+        attend = self._cache.aligned(slice(0, rows), start, count)
+        return self._stack(x, self._rope.at(slice(start, start + count), rows), attend)
+
+
+def _take_projection(weights: dict[str, Tensor]) -> Linear | None:
+    """From the talker's width to the predictor's, where they differ."""
+    if f"{_PROJECTION}.weight" not in weights:
+        return None
+    return make_linear(take(weights, f"{_PROJECTION}.weight"), take(weights, f"{_PROJECTION}.bias"))
+
+
+def _stack_embeddings(weights: dict[str, Tensor], count: int) -> Tensor:
+    """All tables below each other [15 * vocab, H], so that one look-up serves a frame; `weights` keeps views of it."""
+    names = [f"{PREFIX}.model.codec_embedding.{book}.weight" for book in range(count)]
+    stacked = take(weights, *names)
+    weights.update(zip(names, stacked.chunk(count), strict=True))
+    return stacked

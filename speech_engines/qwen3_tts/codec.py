@@ -1,0 +1,219 @@
+"""The codec's decoder half: frames of 16 codes to samples, a chunk at a time, for many streams at once, exactly.
+
+However an utterance is split into chunks, and whoever shares a batch with it, its samples are those of decoding it at
+once. The weights come straight from the checkpoint, and are folded where one linear step follows another.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from speech_engines.qwen3_tts.codec_layers import (
+    CausalConv,
+    Convolution,
+    DepthwiseConv,
+    ExitConv,
+    FastConv,
+    ResidualUnit,
+    Snake,
+    SnakeConv,
+    State,
+    TransformerLayer,
+    Turn,
+    Upsampling,
+    UpsamplingStage,
+    Window,
+    by_stride,
+    inverse_beta,
+    rms_norm,
+)
+from speech_protocol.audio import FRAME_SAMPLES
+
+# A whole utterance is decoded in chunks, too: the activations of so many frames fit the caches of a CPU.
+WHOLE_CHUNK_FRAMES: Final = 8
+_DILATIONS: Final = (1, 3, 9)
+
+
+class Codec:
+    """Streams are numbered slots, each at its own place in its own utterance. For one thread at a time."""
+
+    frame_samples: int = FRAME_SAMPLES
+
+    def __init__(self, weights: "_Weights", max_streams: int) -> None:
+        config = weights.config
+        self._epsilon: float = config["rms_norm_eps"]
+        self._codebooks = weights.codebooks()  # [16 * size, C]
+        self._offsets = torch.arange(config["num_quantizers"], device=self._codebooks.device) * config["codebook_size"]
+        self._entrance = weights.entrance()
+        self._window = weights.window()
+        self._transformer = [weights.transformer_layer(index) for index in range(config["num_hidden_layers"])]
+        self._upsampling = [weights.upsampling_stage(*stage) for stage in enumerate(config["upsampling_ratios"])]
+        self._decoder_entrance = weights.conv("decoder.0.conv")
+        self._decoder = [layer for block in enumerate(config["upsample_rates"], 1) for layer in weights.block(*block)]
+        self._exit = weights.exit(len(config["upsample_rates"]) + 1)
+        self._convolutions = weights.convolutions
+        self._state = self._new_state(max_streams)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device, max_streams: int, dtype: torch.dtype = torch.float32) -> Self:
+        """The codec of the checkpoint in `folder`, with room for `max_streams` streams."""
+        codec = Path(folder) / "speech_tokenizer"
+        config = json.loads((codec / "config.json").read_text(encoding="utf-8"))["decoder_config"]
+        with safe_open(codec / "model.safetensors", "pt") as file, torch.inference_mode():
+            names = [name for name in file.keys() if name.startswith("decoder.")]  # noqa: SIM118  (it is no dict)
+            tensors = {name.removeprefix("decoder."): file.get_tensor(name).to(device, dtype) for name in names}
+            return cls(_Weights(tensors, config), max_streams)
+
+    @torch.inference_mode()
+    def reset(self, stream: int) -> None:
+        """A new utterance begins in that slot."""
+        self._state.reset(stream)
+
+    @torch.inference_mode()
+    def decode(self, streams: Sequence[int] | Tensor, codes: Tensor) -> Tensor:
+        """The next frames of each stream: [B] slots, [B, T, 16] codes -> [B, T * 1920] samples in -1..1."""
+        return self._decode(self._state, torch.as_tensor(streams, device=self._codebooks.device), codes)
+
+    @torch.inference_mode()
+    def decode_whole(self, codes: Tensor) -> Tensor:
+        """Whole utterances, whatever the streams are at: [B, T, 16] codes -> [B, T * 1920] samples in -1..1."""
+        state = self._new_state(len(codes))
+        rows = torch.arange(len(codes), device=self._codebooks.device)
+        return torch.cat([self._decode(state, rows, chunk) for chunk in codes.split(WHOLE_CHUNK_FRAMES, 1)], 1)
+
+    def _new_state(self, streams: int) -> State:
+        return State(streams, self._convolutions, len(self._transformer), self._window, self._codebooks)
+
+    def _decode(self, state: State, rows: Tensor, codes: Tensor) -> Tensor:
+        turn = Turn(state, rows, codes.shape[1], self._window)
+        entries = (codes + self._offsets).flatten(0, 1)  # [B * T, 16]
+        x = F.embedding_bag(entries, self._codebooks, mode="sum").unflatten(0, codes.shape[:2])  # [B, T, C]
+        x = turn.convolve(self._entrance, x)
+        for attention in self._transformer:
+            x = attention(x, turn, self._window)
+        x = rms_norm(x, self._epsilon)
+        for stage in self._upsampling:
+            x = stage(x, turn)
+        x = turn.convolve(self._decoder_entrance, x)
+        for layer in self._decoder:
+            x = layer(x, turn)
+        x = self._exit(x, turn)  # [B, T * 1920, 1]
+        turn.end()
+        return x.squeeze(-1).clamp_(-1, 1).float()
+
+
+class _Weights:
+    """Makes layers of a checkpoint's tensors, and knows which convolutions it made."""
+
+    def __init__(self, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+        self.config = config
+        self.convolutions: list[Convolution] = []
+        self._tensors = tensors
+
+    def codebooks(self) -> Tensor:
+        """Every code's vector behind the output projection of its quantizer: a frame is the sum of 16 of them."""
+        first = [self._codebook("quantizer.rvq_first", 0)]
+        rest = [self._codebook("quantizer.rvq_rest", index) for index in range(self.config["num_quantizers"] - 1)]
+        return torch.cat(first + rest)
+
+    def _codebook(self, quantizer: str, index: int) -> Tensor:
+        name = f"{quantizer}.vq.layers.{index}._codebook"
+        usage = self._tensors[f"{name}.cluster_usage"].clamp(min=1e-5)
+        entries = self._tensors[f"{name}.embedding_sum"] / usage[:, None]
+        return entries @ self._tensors[f"{quantizer}.output_proj.weight"].squeeze(-1).t()
+
+    def entrance(self) -> CausalConv:
+        """The convolution behind the quantizer, and the transformer's input projection."""
+        weight, bias = self._pair("pre_conv.conv")  # [out, in, taps]
+        project, offset = self._pair("pre_transformer.input_proj")
+        return self._keep(CausalConv(torch.einsum("po,oit->pit", project, weight), project @ bias + offset))
+
+    def window(self) -> Window:
+        config = self.config
+        half = config["head_dim"] // 2
+        device = next(iter(self._tensors.values())).device
+        frequencies = config["rope_theta"] ** -(torch.arange(half, device=device) / half)
+        return Window(config["sliding_window"], config["num_attention_heads"], config["head_dim"], frequencies)
+
+    def transformer_layer(self, index: int) -> TransformerLayer:
+        layer = f"pre_transformer.layers.{index}"
+        weight = {
+            name: self._tensors[f"{layer}.{part}.{name}.weight"]
+            for part, names in {
+                "self_attn": "q_proj k_proj v_proj o_proj",
+                "mlp": "gate_proj up_proj down_proj",
+            }.items()
+            for name in names.split()
+        }
+        before, between = (self._tensors[f"{layer}.{name}_layernorm.weight"] for name in ("input", "post_attention"))
+        attention, mlp = (self._tensors[f"{layer}.{name}_layer_scale.scale"] for name in ("self_attn", "mlp"))
+        queries, keys = (self._interleaved(weight[name]) for name in ("q_proj", "k_proj"))
+        return TransformerLayer(
+            index=index,
+            epsilon=self.config["rms_norm_eps"],
+            qkv=torch.cat((queries, keys, weight["v_proj"])) * before,
+            output=weight["o_proj"] * attention[:, None],
+            gate_up=torch.cat((weight["gate_proj"], weight["up_proj"])) * between,
+            down=weight["down_proj"] * mlp[:, None],
+        )
+
+    def _interleaved(self, weight: Tensor) -> Tensor:
+        """The halves of each head that rotate together side by side, as the two parts of complex numbers."""
+        heads = weight.view(self.config["num_attention_heads"], 2, -1, weight.shape[1])
+        return heads.transpose(1, 2).reshape(weight.shape)
+
+    def upsampling_stage(self, index: int, ratio: int) -> UpsamplingStage:
+        weight, bias = self._pair(f"upsample.{index}.0.conv")
+        expand, offset = by_stride(weight, ratio).squeeze(-1), bias.repeat(ratio)
+        if index == 0:  # the transformer's last norm and output projection
+            project, shift = self._pair("pre_transformer.output_proj")
+            offset = offset + expand @ shift
+            expand = expand @ project * self._tensors["pre_transformer.norm.weight"]
+        block = f"upsample.{index}.1"
+        scale = self._tensors[f"{block}.gamma"]
+        shrink, constant = self._pair(f"{block}.pwconv2")
+        return UpsamplingStage(
+            expand=(expand, offset),
+            depthwise=self._keep(DepthwiseConv(*self._pair(f"{block}.dwconv.conv"))),
+            norm=self._pair(f"{block}.norm"),
+            grow=self._pair(f"{block}.pwconv1"),
+            shrink=(shrink * scale[:, None], constant * scale),
+        )
+
+    def block(self, index: int, rate: int) -> list[SnakeConv | ResidualUnit]:
+        name = f"decoder.{index}.block"
+        upsampling = self._keep(Upsampling(*self._pair(f"{name}.1.conv"), rate))
+        units = [self._unit(f"{name}.{place}", dilation) for place, dilation in enumerate(_DILATIONS, 2)]
+        return [SnakeConv(self._snake(f"{name}.0"), upsampling), *units]
+
+    def _unit(self, name: str, dilation: int) -> ResidualUnit:
+        alpha = self._tensors[f"{name}.act2.alpha"].exp()
+        weight, bias = self._pair(f"{name}.conv1.conv")
+        conv = self._keep(FastConv(weight * alpha[:, None, None], bias * alpha, dilation))
+        pointwise, offset = self._pair(f"{name}.conv2.conv")
+        mix = (pointwise.squeeze(-1) / alpha).t().contiguous()
+        scale = inverse_beta(self._tensors[f"{name}.act2.beta"]) * alpha
+        return ResidualUnit(self._snake(f"{name}.act1"), conv, scale, mix, offset)
+
+    def exit(self, index: int) -> SnakeConv:
+        conv = self._keep(ExitConv(*self._pair(f"decoder.{index + 1}.conv")))
+        return SnakeConv(self._snake(f"decoder.{index}"), conv)
+
+    def conv(self, name: str) -> CausalConv:
+        return self._keep(CausalConv(*self._pair(name)))
+
+    def _snake(self, name: str) -> Snake:
+        return Snake(self._tensors[f"{name}.alpha"].exp(), inverse_beta(self._tensors[f"{name}.beta"]))
+
+    def _pair(self, name: str) -> tuple[Tensor, Tensor]:
+        return self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
+
+    def _keep(self, convolution: Any) -> Any:
+        self.convolutions.append(convolution)
+        return convolution

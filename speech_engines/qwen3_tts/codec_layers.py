@@ -1,0 +1,312 @@
+"""The layers of the codec decoder, time-major, and the state that lets each go on where its last call stopped.
+
+Everything is causal, so a layer needs nothing of what comes later, and of what came before only a fixed number of
+inputs: the left history of a convolution, the keys and values of an attention window.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+_TILE: Final = 4
+_POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
+
+
+class Convolution(Protocol):
+    """A causal convolution: its state is the last `past` inputs of `channels` channels."""
+
+    past: int
+    channels: int
+
+    def slack(self, steps: int) -> int:
+        """How many steps of zeros it wants behind its input."""
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        """[B, past + steps + slack, channels] -> [B, T, out]."""
+
+
+class State:
+    """What utterances left behind, a row each, in buffers that never grow. Zeros are the start of an utterance."""
+
+    def __init__(
+        self, streams: int, convolutions: Sequence[Convolution], layers: int, window: "Window", like: Tensor
+    ) -> None:
+        sizes = [convolution.past * convolution.channels for convolution in convolutions]
+        self._flat = like.new_zeros(streams, sum(sizes))
+        self.histories = {
+            convolution: flat.view(streams, convolution.past, convolution.channels)
+            for convolution, flat in zip(convolutions, self._flat.split(sizes, 1), strict=True)
+        }
+        # Keys and values of the frames that the next one can see, in a ring: frame n lies in slot n % (size - 1).
+        self.rings = like.new_zeros(layers, streams, window.size - 1, 2, window.heads, window.head_dim)
+        self.positions = torch.zeros(streams, dtype=torch.int64, device=like.device)  # frames decoded so far
+
+    def reset(self, stream: int) -> None:
+        self._flat[stream].zero_()
+        self.positions[stream].zero_()  # the mask hides what the rings still hold
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Attention over the last `size` frames, the own one among them."""
+
+    size: int
+    heads: int
+    head_dim: int
+    frequencies: Tensor  # [head_dim / 2] radians a frame
+
+
+class Turn:
+    """One call: which rows of the state its batch goes on from, and what its layers share."""
+
+    def __init__(self, state: State, rows: Tensor, frames: int, window: Window) -> None:
+        self._state, self._rows, self._frames = state, rows, frames
+        ring = window.size - 1
+        start = state.positions.index_select(0, rows)[:, None]  # [B, 1]
+        queries = start + torch.arange(frames, device=rows.device)  # [B, T] the frames' positions
+        slots = torch.arange(ring, device=rows.device)
+        held = start - 1 - (start - 1 - slots) % ring  # [B, ring] position in each slot, negative where empty
+        keys = torch.cat((held, queries), 1)
+        age = queries[:, :, None] - keys[:, None]
+        self.mask = ((age >= 0) & (age < window.size) & (keys >= 0)[:, None])[:, None]  # [B, 1, T, ring + T]
+        angles = queries[:, :, None, None, None] * window.frequencies
+        self.rotation = torch.polar(torch.ones_like(angles), angles)  # [B, T, 1, 1, head_dim / 2]
+        # Of a chunk that is longer than the ring, its end stays.
+        self._kept = (rows[:, None], queries[:, -ring:] % ring)
+
+    def convolve(self, convolution: Convolution, x: Tensor, snake: "Snake | None" = None) -> Tensor:
+        """`x`, [B, T, C], through the snake if there is one, then through the convolution, behind its history."""
+        steps, past = x.shape[1], convolution.past
+        history = self._state.histories[convolution]
+        room = x.new_empty(len(x), past + steps + convolution.slack(steps), convolution.channels)
+        room[:, :past] = history.index_select(0, self._rows)
+        fresh = room[:, past : past + steps]
+        if snake:
+            snake(x, out=fresh)
+        else:
+            fresh.copy_(x)
+        room[:, past + steps :] = 0
+        history.index_copy_(0, self._rows, room[:, steps : steps + past])
+        return convolution(room, steps)
+
+    def extend(self, layer: int, fresh: Tensor) -> Tensor:
+        """The keys and values that this call sees: those of the ring, then `fresh`, [B, T, 2, heads, head_dim]."""
+        ring = self._state.rings[layer]
+        seen = torch.cat((ring.index_select(0, self._rows), fresh), 1)
+        ring.index_put_(self._kept, fresh[:, -ring.shape[1] :])
+        return seen
+
+    def end(self) -> None:
+        self._state.positions.index_add_(0, self._rows, torch.full_like(self._rows, self._frames))
+
+
+class CausalConv:
+    """A convolution as one matrix product over copies of its windows: for few steps, or few taps."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [out, in, taps]
+        self._weight = weight.permute(2, 1, 0).flatten(0, 1).contiguous()  # [taps * in, out]
+        self._bias = bias
+        self.channels, taps = weight.shape[1:]
+        self.past = taps - 1
+
+    def slack(self, steps: int) -> int:
+        return 0
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        windows = room.as_strided((len(room), steps, len(self._weight)), (room.stride(0), self.channels, 1))
+        return torch.addmm(self._bias, windows.flatten(0, 1), self._weight).unflatten(0, (len(room), steps))
+
+
+class Upsampling(CausalConv):
+    """A transposed convolution with a kernel of whole strides: each input gives `stride` outputs, so it is a causal
+    convolution with as many times the channels, and its overlap is the history of that."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int) -> None:  # [in, out, kernel]
+        super().__init__(by_stride(weight, stride), bias.repeat(stride))
+        self._outputs = len(bias)
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        return super().__call__(room, steps).view(len(room), -1, self._outputs)  # [B, T * stride, out]
+
+
+def by_stride(weight: Tensor, stride: int) -> Tensor:
+    """A transposed convolution's weight, [in, out, kernel], as a convolution's: [stride * out, in, kernel / stride]."""
+    inputs, outputs, kernel = weight.shape
+    taps = weight.view(inputs, outputs, kernel // stride, stride).flip(2)  # the oldest input first
+    return taps.permute(3, 1, 0, 2).reshape(stride * outputs, inputs, -1)
+
+
+class FastConv:
+    """A dilated convolution by Toom-Cook's scheme: `_TILE` outputs of 7 taps for 10 products instead of 28.
+
+    Inputs and kernel are taken as polynomials over time and evaluated at 9 points and infinity, so that a product of
+    matrices there gives what is a convolution here. These points keep the rounding error below 2e-6 of the output.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int) -> None:  # [out, in, taps]
+        self.channels, taps = weight.shape[1:]
+        self.past = (taps - 1) * dilation
+        self._dilation, self._bias = dilation, bias
+        spread, kernel, gather = (matrix.to(weight.device) for matrix in _toom_cook(taps))
+        self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
+        self._weight = torch.einsum("pk,oik->pio", kernel, weight.double()).to(weight.dtype).contiguous()
+
+    def slack(self, steps: int) -> int:
+        return -steps % (_TILE * self._dilation)
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        batch, points, row = len(room), len(self._gather), self._dilation * self.channels
+        tiles = (room.shape[1] - self.past) // (_TILE * self._dilation)
+        # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.
+        windows = room.as_strided((points, batch, tiles, row), (row, room.stride(0), _TILE * row, 1))
+        inputs = (self._gather @ windows.reshape(points, -1)).view(points, -1, self.channels)
+        products = torch.bmm(inputs, self._weight)  # [points, B * tiles * dilation, out]
+        outputs = (self._spread @ products.view(points, -1)).view(_TILE, batch, tiles, self._dilation, -1)
+        result = room.new_empty(batch, tiles, *outputs.shape[:1], *outputs.shape[3:])
+        torch.add(outputs.permute(1, 2, 0, 3, 4), self._bias, out=result)
+        return result.view(batch, -1, len(self._bias))[:, :steps]
+
+
+def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What spreads products to outputs, [_TILE, points]; evaluates a kernel, [points, taps]; and gathers inputs,
+    [points, points]. In float64."""
+
+    def evaluation(terms: int) -> Tensor:
+        infinity = torch.eye(terms, dtype=torch.float64)[-1:]
+        finite = torch.tensor(_POINTS, dtype=torch.float64)
+        return torch.cat((finite[:, None] ** torch.arange(terms), infinity))
+
+    gather = evaluation(_TILE + taps - 1).inverse().t()
+    scale = gather.norm(dim=1, keepdim=True)
+    return evaluation(_TILE).t(), evaluation(taps) * scale, gather / scale
+
+
+class ExitConv:
+    """A convolution to one channel: a product a tap at every step, then a sum along diagonals."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [1, in, taps]
+        self._taps = weight[0].t().contiguous()  # [taps, in]
+        self._bias = bias
+        self.past = len(self._taps) - 1
+        self.channels = weight.shape[1]
+
+    def slack(self, steps: int) -> int:
+        return 0
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        products = self._taps @ room.flatten(0, 1).t()  # [taps, B * (past + T)]
+        length = products.shape[1]
+        diagonals = products.as_strided((len(self._taps), len(room), steps), (length + 1, room.shape[1], 1))
+        return diagonals.sum(0)[..., None] + self._bias  # [B, T, 1]
+
+
+class DepthwiseConv:
+    """A convolution of each channel by itself."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [C, 1, taps]
+        self._taps = weight[:, 0].t().contiguous()  # [taps, C]
+        self._bias = bias
+        self.past = len(self._taps) - 1
+        self.channels = len(bias)
+
+    def slack(self, steps: int) -> int:
+        return 0
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        result = torch.addcmul(self._bias, room[:, :steps], self._taps[0])
+        for index in range(1, len(self._taps)):
+            result.addcmul_(room[:, index : index + steps], self._taps[index])
+        return result
+
+
+class Snake:
+    """x + sin(alpha x)^2 / beta, a channel at a time."""
+
+    def __init__(self, alpha: Tensor, inverse_beta: Tensor) -> None:  # [C]
+        self._alpha, self._inverse_beta = alpha, inverse_beta
+
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+        wave = torch.mul(x, self._alpha).sin_()
+        return torch.addcmul(x, wave.mul_(wave), self._inverse_beta, out=out)
+
+
+def inverse_beta(logarithm: Tensor) -> Tensor:
+    return 1 / (logarithm.exp() + 1e-9)
+
+
+class ResidualUnit:
+    """x + conv2(snake2(conv1(snake1(x)))).
+
+    The second snake's alpha is in the weights around it: the first convolution gives alpha x, the second takes that.
+    """
+
+    def __init__(self, first: Snake, conv: FastConv, inverse_beta: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self._first, self._conv, self._inverse_beta = first, conv, inverse_beta
+        self._weight, self._bias = weight, bias  # [C, C] of inputs by outputs, [C]
+
+    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
+        hidden = turn.convolve(self._conv, x, self._first)
+        wave = hidden.sin()
+        hidden.addcmul_(wave.mul_(wave), self._inverse_beta)
+        return x.add_(self._bias).baddbmm_(hidden, self._weight.expand(len(x), -1, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class SnakeConv:
+    """A snake, then a convolution."""
+
+    snake: Snake
+    convolution: Convolution
+
+    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
+        return turn.convolve(self.convolution, x, self.snake)
+
+
+@dataclass(frozen=True, slots=True)
+class UpsamplingStage:
+    """A product that makes some steps of each, then a ConvNeXt block: a depthwise convolution and two products around a
+    GELU, beside a residual. `shrink` holds the block's layer scale."""
+
+    expand: tuple[Tensor, Tensor]
+    depthwise: DepthwiseConv
+    norm: tuple[Tensor, Tensor]
+    grow: tuple[Tensor, Tensor]
+    shrink: tuple[Tensor, Tensor]
+
+    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
+        x = F.linear(x, *self.expand).view(len(x), -1, self.depthwise.channels)
+        hidden = F.layer_norm(turn.convolve(self.depthwise, x), x.shape[-1:], *self.norm, eps=1e-6)
+        return x.add_(F.linear(F.gelu(F.linear(hidden, *self.grow)), *self.shrink))
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerLayer:
+    """Attention over a window, then a gated MLP. The norms' weights are in the products behind them, the layer scales
+    in `output` and `down`."""
+
+    index: int
+    epsilon: float
+    qkv: Tensor
+    output: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+    def __call__(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
+        x = x + F.linear(self._attend(rms_norm(x, self.epsilon), turn, window), self.output)
+        gate, up = F.linear(rms_norm(x, self.epsilon), self.gate_up).chunk(2, -1)
+        return x + F.linear(F.silu(gate) * up, self.down)
+
+    def _attend(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
+        qkv = F.linear(x, self.qkv).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
+        torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2))).mul_(turn.rotation)
+        keys, values = turn.extend(self.index, qkv[:, :, 1:]).permute(2, 0, 3, 1, 4)  # [B, heads, ring + T, head_dim]
+        seen = F.scaled_dot_product_attention(qkv[:, :, 0].transpose(1, 2), keys, values, turn.mask)
+        return seen.transpose(1, 2).flatten(2)
+
+
+def rms_norm(x: Tensor, epsilon: float) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], eps=epsilon)

@@ -1,0 +1,172 @@
+"""From logits to codes: each row with its own settings, and with noise that depends on its request alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import torch
+from torch import Tensor
+
+# With top_k up to here and no top_p, the best logits tell what to keep, and no sort of all of them is needed.
+FEW: Final = 64
+CANDIDATES: Final = 96  # more than FEW: codes that tie with the last one are kept, too
+_ALL: Final = 1 << 30  # a top_k beyond any vocabulary
+_MINUS_INFINITY: Final = float("-inf")
+
+# noise(codes [vocab] or [B, K]) -> the Gumbel noise [B, vocab] or [B, K] of these codes
+Noise = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one request's codes are chosen. `predictor_*` is about codebooks 1 to 15. A top_k of 0 and a top_p of 1 keep
+    every code; greedy takes the most probable one, whatever the others say (the repetition penalty holds)."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    greedy: bool
+    predictor_temperature: float
+    predictor_top_k: int
+    predictor_top_p: float
+    predictor_greedy: bool
+    seed: int
+    min_frames: int = 2  # EOS can't be said before
+
+
+class Warp:
+    """Temperature, top-k, top-p and greediness, [B, 1] each: a row for each slot or for each row of a batch."""
+
+    def __init__(self, temperature: Tensor, top_k: Tensor, tail: Tensor, greedy: Tensor) -> None:
+        self.temperature, self.top_k = temperature, top_k
+        self.tail = tail  # the probability that top_p leaves out; below 0: none
+        self.greedy = greedy
+
+    @classmethod
+    def of_slots(cls, slots: int, device: torch.device) -> "Warp":
+        ones = torch.ones(slots, 1, device=device)
+        return cls(ones.clone(), ones.long(), -ones, ones.bool())
+
+    def put(self, slot: int, temperature: float, top_k: int, top_p: float, greedy: bool) -> None:
+        self.temperature[slot] = 1.0 if greedy else temperature
+        self.top_k[slot] = 1 if greedy else top_k or _ALL
+        self.tail[slot] = 1 - top_p if top_p < 1 and not greedy else -1.0
+        self.greedy[slot] = greedy
+
+    def at(self, slots: Tensor) -> "Warp":
+        return Warp(self.temperature[slots], self.top_k[slots], self.tail[slots], self.greedy[slots])
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """[B, vocab] -> the same over temperature, and -inf where top-k or top-p leave a code out."""
+        scores = logits / self.temperature
+        ordered, order = scores.sort(dim=-1, stable=True)
+        floor = ordered.gather(1, (scores.shape[-1] - self.top_k).clamp(min=0))  # what ties with the last one stays
+        mass = ordered.masked_fill(ordered < floor, _MINUS_INFINITY).softmax(-1).cumsum(-1)
+        is_tail = mass <= self.tail
+        is_tail[:, -1] = False
+        is_tail = torch.empty_like(is_tail).scatter_(1, order, is_tail)
+        return scores.masked_fill((scores < floor) | is_tail, _MINUS_INFINITY)
+
+    def best(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """What a call leaves, where no row has a top_k above FEW or a top_p: scores and codes [B, CANDIDATES]."""
+        scores, codes = (logits / self.temperature).topk(min(CANDIDATES, logits.shape[-1]))
+        floor = scores.gather(1, self.top_k.clamp(max=scores.shape[-1]) - 1)
+        return scores.masked_fill(scores < floor, _MINUS_INFINITY), codes
+
+    def choose(self, logits: Tensor, noise: Noise, few: bool) -> Tensor:
+        """logits [B, vocab] -> codes [B]: the code with the largest sum of score and Gumbel noise is a draw from the
+        softmax. `few`: `best` will do, which changes the cost and not the outcome."""
+        scores, codes = self.best(logits) if few else (self(logits), _all_codes(logits))
+        place = (scores + noise(codes)).argmax(-1, keepdim=True)
+        drawn = codes.expand_as(scores).gather(1, place)
+        return torch.where(self.greedy, logits.argmax(-1, keepdim=True), drawn)[:, 0]
+
+
+class SamplingTable:
+    """The settings of every slot, on the device, so that rows with different ones share a batch."""
+
+    def __init__(self, slots: int, device: torch.device) -> None:
+        self.talker, self.predictor = Warp.of_slots(slots, device), Warp.of_slots(slots, device)
+        self.penalty = torch.ones(slots, 1, device=device)
+        self.seed = torch.zeros(slots, dtype=torch.int64, device=device)
+        self.min_frames = torch.zeros(slots, 1, dtype=torch.int64, device=device)
+        self._few = [True] * slots
+
+    def put(self, slot: int, sampling: Sampling) -> None:
+        s = sampling
+        self.talker.put(slot, s.temperature, s.top_k, s.top_p, s.greedy)
+        self.predictor.put(slot, s.predictor_temperature, s.predictor_top_k, s.predictor_top_p, s.predictor_greedy)
+        self.penalty[slot] = s.repetition_penalty
+        self.seed[slot] = _signed(s.seed)
+        self.min_frames[slot] = s.min_frames
+        self._few[slot] = (s.greedy or _is_few(s.top_k, s.top_p)) and (
+            s.predictor_greedy or _is_few(s.predictor_top_k, s.predictor_top_p)
+        )
+
+    def clear(self, slot: int) -> None:
+        self._few[slot] = True
+
+    def is_few(self, slots: Sequence[int] | None = None) -> bool:
+        """Whether all rows, or those of these slots, do without a sort. Known on the host, and without effect on what
+        is chosen."""
+        return all(self._few if slots is None else (self._few[slot] for slot in slots))
+
+
+def penalize(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
+    """Make the codes that were said before less probable. logits, seen [B, vocab]; penalty [B, 1]"""
+    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+
+
+class FrameNoise:
+    """The noise of one frame in each row: a hash of (seed, frame, codebook, code) and of nothing else, so slot, batch
+    and what was drawn before don't matter."""
+
+    def __init__(self, seed: Tensor, frame: Tensor, codebooks: int, vocab: int, at_once: bool) -> None:
+        """seed and frame are [B]. `at_once`: draw for all codes now, as a GPU does in the time of drawing for a few."""
+        keys = _mix(_mix(seed) + frame)[:, None]
+        self._keys = _mix(keys + torch.arange(codebooks, device=seed.device))  # [B, codebooks]
+        self._all = _gumbel(self._keys[:, :, None], torch.arange(vocab, device=seed.device)) if at_once else None
+
+    def of(self, codebook: int) -> Noise:
+        if self._all is None:
+            return partial(_gumbel, self._keys[:, codebook, None])
+        return partial(_look_up, self._all[:, codebook])
+
+
+def _look_up(noise: Tensor, codes: Tensor) -> Tensor:
+    """noise [B, vocab]"""
+    return noise.gather(1, codes) if codes.dim() == 2 else noise[:, : len(codes)]
+
+
+def _gumbel(keys: Tensor, codes: Tensor) -> Tensor:
+    # The middle of one of 2**23 equal intervals: float32 holds it exactly, and it is neither 0 nor 1.
+    uniform = (_shift(_mix(keys + codes), 41).float() + 0.5) * 2.0**-23
+    return -torch.log(-torch.log(uniform))
+
+
+def _all_codes(logits: Tensor) -> Tensor:
+    return torch.arange(logits.shape[-1], device=logits.device)
+
+
+def _is_few(top_k: int, top_p: float) -> bool:
+    return 0 < top_k <= FEW and top_p >= 1
+
+
+def _signed(value: int) -> int:
+    """The int64 with the low 64 bits of `value`."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical shift to the right: int64 would pull its sign in."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """One draw of splitmix64 from the state x: neighbouring states give unrelated values."""
+    x = x * _signed(0x9E3779B97F4A7C15)
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift(x, 31)

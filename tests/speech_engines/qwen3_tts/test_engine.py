@@ -1,0 +1,297 @@
+"""Continuous batching without tensors: a scripted device, every order of arrival and leaving, every failure."""
+
+import threading
+from collections.abc import Iterator
+from collections.abc import Sequence as Codes
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from speech_engines.base import Capabilities, Samples
+from speech_engines.qwen3_tts.engine import BatchEngine, Prefilled
+from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES, RunawayGuard
+from speech_engines.qwen3_tts.scheduler import Scheduler
+from speech_engines.qwen3_tts.sequence import Sequence
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import FinishReason
+from speech_protocol.models import Task
+from speech_protocol.request import SpeechRequest
+from tests.support.sinks import CollectingSink
+
+CAPABILITIES = Capabilities("fake", "none", "cpu", Task.CUSTOM_VOICE, ("english",), max_audio_seconds=100)
+RAMP = (1, 2, 4)
+
+
+class FakeDevice:
+    """Speaks `N` frames for a text `NAME N`; frame f of NAME holds the samples hash(NAME) + f. Records what it did.
+
+    `hold` keeps every step until it is released; failures happen in the named call for the named request.
+    """
+
+    def __init__(self, slots: int = 4, room_frames: int = 10_000) -> None:
+        self.slots = slots
+        self.calls: list[tuple[str, object]] = []
+        self.fail_prefill: str | None = None
+        self.fail_step = threading.Event()
+        self.go = threading.Event()
+        self.go.set()
+        self.stepping = threading.Event()
+        self.closed = False
+        self._room_frames = room_frames
+        self._names: dict[int, tuple[str, int]] = {}
+        self._frames: dict[int, int] = {}
+        self._decoded: dict[int, int] = {}
+
+    def check(self, request: SpeechRequest) -> tuple[str, ...]:
+        if request.text == "refused":
+            raise SpeechError(ErrorCode.UNKNOWN_SPEAKER, "no")
+        return ("a warning",) if request.instruct else ()
+
+    def prefill(self, slot: int, request: SpeechRequest) -> Prefilled:
+        assert slot not in self._names, "a slot was given away twice"
+        name, frames = request.text.split()
+        self.calls.append(("prefill", name))
+        if name == self.fail_prefill:
+            raise RuntimeError("prefill")
+        self._names[slot] = (name, int(frames))
+        self._frames[slot] = self._decoded[slot] = 0
+        return Prefilled(text_tokens=50, room_frames=self._room_frames)
+
+    def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
+        self.stepping.set()
+        assert self.go.wait(30)
+        self.calls.append(("step", tuple(self._names[slot][0] for slot in slots)))
+        if self.fail_step.is_set():
+            self.fail_step.clear()
+            raise RuntimeError("step")
+        codes, ended = [], []
+        for slot in slots:
+            _, frames = self._names[slot]
+            ended.append(self._frames[slot] == frames)
+            self._frames[slot] += not ended[-1]
+            codes.append([self._frames[slot]] * 16)
+        return codes, ended
+
+    def decode(self, slots: Codes[int], frames: int) -> list[Samples]:
+        self.calls.append(("decode", (frames, len(slots))))
+        chunks = []
+        for slot in slots:
+            first = self._decoded[slot]
+            assert first + frames <= self._frames[slot], "decoded frames that were never made"
+            self._decoded[slot] += frames
+            chunks.append(np.concatenate([samples_of(self._names[slot][0], f) for f in range(first, first + frames)]))
+        return chunks
+
+    def release(self, slot: int) -> None:
+        self._names.pop(slot, None)
+
+    def gpu_memory_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def samples_of(name: str, frame: int) -> Samples:
+    return np.full(FRAME_SAMPLES, 0.5 + hash(name) % 997 / 10_000 + frame / 1e6, np.float32)
+
+
+def expected(name: str, frames: int) -> Samples:
+    return np.concatenate([samples_of(name, frame) for frame in range(frames)])
+
+
+@contextmanager
+def engine(device: FakeDevice, max_queue: int = 16) -> Iterator[BatchEngine]:
+    running = BatchEngine(device, CAPABILITIES, max_queue, RAMP)
+    try:
+        yield running
+    finally:
+        device.go.set()
+        running.close()
+        assert device.closed
+
+
+def submit(running: BatchEngine, text: str, **fields: object) -> CollectingSink:
+    sink = CollectingSink()
+    running.submit(SpeechRequest(text, **fields), sink)  # type: ignore[arg-type]
+    return sink
+
+
+def test_more_requests_than_slots_each_get_their_own_whole_utterance() -> None:
+    with engine(FakeDevice(slots=3)) as running:
+        lengths = {f"r{number}": 1 + number * 3 % 17 for number in range(12)}
+        sinks = {name: submit(running, f"{name} {frames}") for name, frames in lengths.items()}
+        for name, sink in sinks.items():
+            assert sink.result().finish_reason is FinishReason.STOP
+            np.testing.assert_array_equal(sink.samples, expected(name, lengths[name]))
+            assert sink.endings == 1
+
+
+def test_chunks_follow_the_ramp_and_the_rest_comes_with_the_end() -> None:
+    device = FakeDevice()
+    with engine(device) as running:
+        sink = submit(running, "a 13")
+        sink.result()
+    assert [len(chunk) // FRAME_SAMPLES for chunk in sink.chunks] == [1, 2, 4, 4, 2]
+
+
+def test_a_late_one_joins_the_running_batch_and_costs_it_one_prefill() -> None:
+    device = FakeDevice()
+    device.go.clear()
+    with engine(device) as running:
+        first = submit(running, "first 20")
+        assert device.stepping.wait(30)
+        others = [submit(running, f"late{number} 20") for number in range(2)]
+        device.go.set()
+        for sink in (first, *others):
+            sink.result()
+    kinds = [kind for kind, _ in device.calls if kind != "decode"]
+    assert "prefill prefill" not in " ".join(kinds)
+    assert ("step", ("first", "late0", "late1")) in device.calls
+
+
+def test_a_request_that_hangs_up_is_out_of_the_batch_at_the_next_step_and_its_slot_is_used_again() -> None:
+    device = FakeDevice(slots=1)
+    with engine(device) as running:
+        endless = submit(running, "endless 9999")
+        assert device.stepping.wait(30)
+        endless.cancel()
+        assert endless.result().finish_reason is FinishReason.CANCELLED
+        np.testing.assert_array_equal(submit_and_wait(running, "next 3"), expected("next", 3))
+
+
+def submit_and_wait(running: BatchEngine, text: str) -> Samples:
+    sink = submit(running, text)
+    sink.result()
+    return sink.samples
+
+
+def test_a_full_queue_refuses_and_those_who_hung_up_in_it_make_room() -> None:
+    device = FakeDevice(slots=1)
+    device.go.clear()
+    with engine(device, max_queue=2) as running:
+        submit(running, "running 3")
+        assert device.stepping.wait(30)
+        gone, waiting = submit(running, "gone 3"), submit(running, "waiting 3")
+        with pytest.raises(SpeechError) as error:
+            submit(running, "refused-one 3")
+        assert error.value.code is ErrorCode.QUEUE_FULL
+        gone.cancel()
+        late = submit(running, "late 3")
+        assert gone.result().finish_reason is FinishReason.CANCELLED
+        device.go.set()
+        for sink in (waiting, late):
+            assert sink.result().finish_reason is FinishReason.STOP
+    assert ("prefill", "gone") not in device.calls
+
+
+def test_a_failing_prefill_fails_its_request_only() -> None:
+    device = FakeDevice()
+    device.fail_prefill = "bad"
+    with engine(device) as running:
+        good, bad = submit(running, "good 9"), submit(running, "bad 9")
+        with pytest.raises(SpeechError) as error:
+            bad.result()
+        assert error.value.code is ErrorCode.ENGINE_FAILURE
+        assert good.result().finish_reason is FinishReason.STOP
+        np.testing.assert_array_equal(good.samples, expected("good", 9))
+
+
+def test_a_failing_step_fails_the_rows_in_it_and_the_engine_serves_on() -> None:
+    device = FakeDevice(slots=2)
+    device.go.clear()
+    with engine(device) as running:
+        rows = [submit(running, "a 50")]
+        assert device.stepping.wait(30)
+        waiting = [submit(running, f"w{number} 5") for number in range(3)]
+        device.fail_step.set()
+        device.go.set()
+        for sink in rows:
+            with pytest.raises(SpeechError):
+                sink.result()
+        for number, sink in enumerate(waiting):
+            sink.result()
+            np.testing.assert_array_equal(sink.samples, expected(f"w{number}", 5))
+        assert all(sink.endings == 1 for sink in (*rows, *waiting))
+
+
+def test_what_the_device_refuses_is_refused_at_once_and_what_it_warns_of_is_in_the_end_event() -> None:
+    with engine(FakeDevice()) as running:
+        with pytest.raises(SpeechError) as error:
+            submit(running, "refused")
+        assert error.value.code is ErrorCode.UNKNOWN_SPEAKER
+        assert submit(running, "a 1", instruct="x").result().warnings == ("a warning",)
+
+
+def test_the_length_cap_is_exact_to_the_sample() -> None:
+    with engine(FakeDevice()) as running:
+        sink = submit(running, "a 50", max_audio_seconds=0.5)
+        assert sink.result().finish_reason is FinishReason.LENGTH
+        assert len(sink.samples) == SAMPLE_RATE_HZ // 2
+
+
+def test_a_full_cache_ends_the_utterance_and_a_prompt_without_room_is_refused() -> None:
+    with engine(FakeDevice(room_frames=5)) as running:
+        sink = submit(running, "a 50")
+        assert sink.result().finish_reason is FinishReason.LENGTH
+        np.testing.assert_array_equal(sink.samples, expected("a", 5))
+    with engine(FakeDevice(room_frames=0)) as running:
+        with pytest.raises(SpeechError) as error:
+            submit(running, "a 50").result()
+        assert error.value.param == "text"
+
+
+def test_closing_fails_the_running_and_the_waiting() -> None:
+    device = FakeDevice(slots=1)
+    with engine(device) as running:
+        sinks = [submit(running, f"r{number} 99999") for number in range(3)]
+        assert device.stepping.wait(30)
+        running.close()
+        for sink in sinks:
+            with pytest.raises(SpeechError) as error:
+                sink.result()
+            assert error.value.code is ErrorCode.SHUTTING_DOWN
+        with pytest.raises(SpeechError):
+            submit(running, "late 1")
+
+
+def test_the_scheduler_serves_in_order_of_arrival_and_reuses_slots() -> None:
+    scheduler = Scheduler(slots=2, max_queue=9, ramp=RAMP)
+    sequences = [Sequence(SpeechRequest(str(number)), CollectingSink(), 99) for number in range(5)]
+    for sequence in sequences:
+        scheduler.submit(sequence)
+    assert [scheduler.admit() for _ in range(3)] == [*sequences[:2], None]
+    slot = sequences[0].slot
+    scheduler.remove(sequences[0])
+    assert scheduler.admit() is sequences[2]
+    assert sequences[2].slot == slot
+    scheduler.remove(sequences[4])
+    assert scheduler.waiting == (sequences[3],)
+
+
+def test_the_guard_stops_repetition_silence_and_more_frames_than_the_text_can_need() -> None:
+    guard = RunawayGuard(text_tokens=2)
+    reasons = [guard.after_frame([7] * 16) for _ in range(MAX_EQUAL_FRAMES + 1)]
+    assert reasons[-2:] == [None, FinishReason.REPETITION]
+    guard = RunawayGuard(text_tokens=2)
+    reasons = [guard.after_frame([number] * 16) for number in range(176)]
+    assert reasons[-2:] == [None, FinishReason.BUDGET]  # 14 s
+    guard = RunawayGuard(text_tokens=2)
+    second, spoken = np.zeros(SAMPLE_RATE_HZ, np.float32), np.full(SAMPLE_RATE_HZ, 0.1, np.float32)
+    assert [guard.after_audio(second) for _ in range(5)] == [None] * 5
+    assert guard.after_audio(spoken) is None
+    assert [guard.after_audio(second) for _ in range(7)][-2:] == [None, FinishReason.SILENCE]
+
+
+def test_a_repeating_utterance_ends_with_the_reason() -> None:
+    class Stuck(FakeDevice):
+        def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
+            codes, ended = super().step(slots)
+            return [[1] * 16 for _ in codes], ended
+
+    with engine(Stuck()) as running:
+        sink = submit(running, "a 999")
+        assert sink.result().finish_reason is FinishReason.REPETITION
+        assert len(sink.samples) == (MAX_EQUAL_FRAMES + 1) * FRAME_SAMPLES
