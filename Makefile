@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: serve serve-qwen test check format smoke lock clean
+.PHONY: serve serve-qwen test check format smoke bench lock clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/serve.installed
@@ -35,6 +35,13 @@ format: $(VENV)/dev.installed
 # The conformance checks against a running server: make smoke TTS_URL=http://127.0.0.1:8101
 smoke: $(VENV)/serve.installed
 	@$(BIN)/python -m client.smoke $(TTS_URL)
+
+# Timings beside qwen-tts, on full-size random weights that are built once; takes about 20 minutes on two cores.
+CHECKPOINT ?= models/stand-in-0.6b
+bench: $(VENV)/dev.installed
+	$(BIN)/python -m bench.engine --checkpoint $(CHECKPOINT)
+	$(BIN)/python -m bench.frame_model --checkpoint $(CHECKPOINT)
+	$(BIN)/python -m bench.codec --checkpoint $(CHECKPOINT)
 
 # Pinned requirements from pyproject.toml; run it after a change there.
 lock: $(VENV)/uv.installed

@@ -5,6 +5,7 @@ Talks to Triton itself, so it needs no frontend; a model that is not loaded is l
 """
 
 import argparse
+import json
 import re
 import sys
 import warnings
@@ -16,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from client.triton_inputs import to_infer_inputs
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
+from speech_protocol.events import FinishReason
 from speech_protocol.models import HIBARI, SPEECH_BATCH
 from speech_protocol.request import SpeechRequest
 
@@ -30,38 +32,21 @@ REQUEST_TIMEOUT_S = 900
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
-    paragraphs = split_paragraphs(Path(options.text).read_text(encoding="utf-8"))
-    if not paragraphs:
-        sys.exit(f"{options.text} has no text.")
-    requests = [
-        SpeechRequest(text, language=options.language, speaker=options.speaker, seed=options.seed)
-        for text in paragraphs
-    ]
-    client = tritonclient.http.InferenceServerClient(
-        options.triton, concurrency=options.concurrency, network_timeout=LOAD_TIMEOUT_S
-    )
     try:
-        for model in (options.model, SPEECH_BATCH):
-            if not client.is_model_ready(model):
-                print(f"loading {model}", flush=True)
-                client.load_model(model)
-        segments = []
-        for number, segment in enumerate(synthesize(client, options.model, requests, options.concurrency), 1):
-            print(f"{number}/{len(requests)}  {segment.duration_seconds:.1f} s", flush=True)
-            segments.append(segment)
+        _run(options)
     except InferenceServerException as error:
         sys.exit(f"Triton refused: {error.message()}")
-    finally:
-        client.close()
-    book = join(segments, options.pause_ms)
-    book.export(options.output, format="wav").close()
-    print(f"{options.output}: {book.duration_seconds:.1f} s")
+    except UnicodeDecodeError:
+        sys.exit(f"{options.text} is not UTF-8 text.")
+    except OSError as error:
+        # One about a file names it.
+        sys.exit(str(error) if error.filename else f"No connection to Triton at {options.triton}: {error}")
 
 
 def synthesize(
     client: tritonclient.http.InferenceServerClient, model: str, requests: Sequence[SpeechRequest], concurrency: int
-) -> Iterator[AudioSegment]:
-    """One recording a request, in order, with at most `concurrency` requests in flight."""
+) -> Iterator[tuple[AudioSegment, str]]:
+    """One recording a request, in order, and why it ended; at most `concurrency` requests are in flight."""
     calls: list[tritonclient.http.InferAsyncRequest] = []
     for request in requests:
         if len(calls) == concurrency:
@@ -75,10 +60,8 @@ def synthesize(
 def join(segments: Sequence[AudioSegment], pause_ms: int) -> AudioSegment:
     """The recordings one after the other with a silence of `pause_ms` between them."""
     pause = AudioSegment.silent(pause_ms, frame_rate=SAMPLE_RATE_HZ)
-    whole = segments[0]
-    for segment in segments[1:]:
-        whole = whole + pause + segment
-    return whole
+    # Once, as bytes: adding segments would copy what is there for each of them.
+    return _segment(pause.raw_data.join(segment.raw_data for segment in segments))
 
 
 def split_paragraphs(text: str) -> list[str]:
@@ -86,9 +69,40 @@ def split_paragraphs(text: str) -> list[str]:
     return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
-def _recording(call: tritonclient.http.InferAsyncRequest) -> AudioSegment:
-    samples = call.get_result(timeout=REQUEST_TIMEOUT_S).as_numpy("AUDIO")
-    return AudioSegment(samples.tobytes(), frame_rate=SAMPLE_RATE_HZ, sample_width=SAMPLE_BYTES, channels=1)
+def _run(options: argparse.Namespace) -> None:
+    paragraphs = split_paragraphs(Path(options.text).read_text(encoding="utf-8"))
+    if not paragraphs:
+        sys.exit(f"{options.text} has no text.")
+    requests = [
+        SpeechRequest(text, language=options.language, speaker=options.speaker, seed=options.seed)
+        for text in paragraphs
+    ]
+    segments = []
+    with tritonclient.http.InferenceServerClient(
+        options.triton.removeprefix("http://"), concurrency=options.concurrency, network_timeout=LOAD_TIMEOUT_S
+    ) as client:
+        for model in (options.model, SPEECH_BATCH):
+            if not client.is_model_ready(model):
+                print(f"loading {model}", flush=True)
+                client.load_model(model)
+        recordings = synthesize(client, options.model, requests, options.concurrency)
+        for number, (segment, reason) in enumerate(recordings, 1):
+            print(f"{number}/{len(requests)}  {segment.duration_seconds:.1f} s", flush=True)
+            if reason != FinishReason.STOP:
+                print(f"warning: paragraph {number} is not complete ({reason})", file=sys.stderr, flush=True)
+            segments.append(segment)
+    book = join(segments, options.pause_ms)
+    book.export(options.output, format="wav").close()
+    print(f"{options.output}: {book.duration_seconds:.1f} s")
+
+
+def _recording(call: tritonclient.http.InferAsyncRequest) -> tuple[AudioSegment, str]:
+    result = call.get_result(timeout=REQUEST_TIMEOUT_S)
+    return _segment(result.as_numpy("AUDIO").tobytes()), json.loads(result.as_numpy("STATS").item())["finish_reason"]
+
+
+def _segment(data: bytes) -> AudioSegment:
+    return AudioSegment(data, frame_rate=SAMPLE_RATE_HZ, sample_width=SAMPLE_BYTES, channels=1)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -104,7 +118,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="the same seed gives the same audio")
     parser.add_argument("--concurrency", type=int, default=8, help="requests in flight (default: %(default)s)")
     parser.add_argument("--pause-ms", type=int, default=400, help="silence between paragraphs (default: %(default)s)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.concurrency < 1:
+        sys.exit(f"--concurrency is {options.concurrency}; it must be at least 1.")
+    return options
 
 
 if __name__ == "__main__":

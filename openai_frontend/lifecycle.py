@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.05
 # How long after an unload request the index may still say READY.
 _UNLOAD_BEGINS_S = 2.0
+# Streams in flight finish before an unload is over; a model whose process died has none.
+_UNLOAD_LIMIT_S = 900.0
+_DEAD_UNLOAD_S = 3.0
 
 
 @dataclass(slots=True)
@@ -117,9 +120,10 @@ class Lifecycle:
             if model.dead and state is ModelState.READY:
                 logger.warning("the process of %s died, starting it again", model.name)
                 await self._triton.unload(model.name)
-                state = ModelState.UNLOADING
-            if state is ModelState.UNLOADING:
-                state = await self._wait_unloaded(model.name)
+                # A dead model may stay UNLOADING for ever; there is no process left that a load could overlap with.
+                state = await self._wait_unloaded(model.name, _DEAD_UNLOAD_S)
+            elif state is ModelState.UNLOADING:
+                state = await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
             if state is not ModelState.READY:
                 begin_s = self._clock()
                 logger.info("loading %s", model.name)
@@ -155,21 +159,25 @@ class Lifecycle:
             logger.info("unloading %s after %g s without a request", model.name, self._idle_timeout_s)
             try:
                 await self._triton.unload(model.name)
-                await self._wait_unloaded(model.name)
+                await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
             except SpeechError as error:
                 logger.warning("%s could not be unloaded: %s", model.name, error.message)
+            # Whoever loads it now, maybe before the timer looks again, gets the full time.
+            model.last_used_s = self._clock()
 
-    async def _wait_unloaded(self, name: str) -> ModelState:
-        """The state after an unload: UNLOADED, or READY or LOADING where another client loads it at once again."""
-        deadline_s = self._clock() + _UNLOAD_BEGINS_S
+    async def _wait_unloaded(self, name: str, limit_s: float) -> ModelState:
+        """The state after an unload: UNLOADED, or READY or LOADING where another client loads it at once again;
+        UNLOADING where it was not over within `limit_s`."""
+        begin_s = self._clock()
         seen_unloading = False
         # Triton tells nobody when an unload is over; its index has to be asked. Right after the request it may still
         # say READY; later, READY means that somebody else wanted the model back.
         while True:
             state = await self._state(name)
             seen_unloading |= state is ModelState.UNLOADING
-            waits_to_begin = state is ModelState.READY and not seen_unloading and self._clock() < deadline_s
-            if state is not ModelState.UNLOADING and not waits_to_begin:
+            waited_s = self._clock() - begin_s
+            begins = state is ModelState.READY and not seen_unloading and waited_s < _UNLOAD_BEGINS_S
+            if waited_s >= limit_s or not (begins or state is ModelState.UNLOADING):
                 return state
             await asyncio.sleep(_POLL_S)
 

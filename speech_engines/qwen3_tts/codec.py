@@ -20,6 +20,7 @@ from speech_engines.qwen3_tts.codec_layers import (
     DepthwiseConv,
     ExitConv,
     FastConv,
+    Product,
     ResidualUnit,
     Snake,
     SnakeConv,
@@ -179,11 +180,11 @@ class _Weights:
         scale = self._tensors[f"{block}.gamma"]
         shrink, constant = self._pair(f"{block}.pwconv2")
         return UpsamplingStage(
-            expand=(expand, offset),
+            expand=Product(expand, offset),
             depthwise=self._keep(DepthwiseConv(*self._pair(f"{block}.dwconv.conv"))),
             norm=self._pair(f"{block}.norm"),
-            grow=self._pair(f"{block}.pwconv1"),
-            shrink=(shrink * scale[:, None], constant * scale),
+            grow=Product(*self._pair(f"{block}.pwconv1")),
+            shrink=Product(shrink * scale[:, None], constant * scale),
         )
 
     def block(self, index: int, rate: int) -> list[SnakeConv | ResidualUnit]:

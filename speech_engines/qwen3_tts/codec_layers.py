@@ -15,6 +15,10 @@ from torch.nn import functional as F  # noqa: N812
 _TILE: Final = 4
 _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
 
+# On a CPU, products with weights of this size and up, beyond its caches, go by blocks of so many outputs.
+_LARGE: Final = 2**21
+_BLOCK: Final = 64
+
 
 class Convolution(Protocol):
     """A causal convolution: its state is the last `past` inputs of `channels` channels."""
@@ -104,12 +108,29 @@ class Turn:
         self._state.positions.index_add_(0, self._rows, torch.full_like(self._rows, self._frames))
 
 
+class Product:
+    """x @ weight + bias. MKL runs a product of few rows on one core, but the products of a batch on all of them."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [out, in], [out]
+        outputs = len(bias)
+        blocked = weight.device.type == "cpu" and weight.numel() >= _LARGE and outputs % _BLOCK == 0
+        self._blocks = outputs // _BLOCK if blocked else 1
+        self._weight = (
+            weight.unflatten(0, (self._blocks, -1)).transpose(1, 2).contiguous()
+        )  # [blocks, in, out / blocks]
+        self._bias = bias.view(self._blocks, 1, -1)
+
+    def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        rows = x.flatten(0, -2).expand(self._blocks, -1, -1)
+        return torch.baddbmm(self._bias, rows, self._weight).transpose(0, 1).reshape(*x.shape[:-1], -1)
+
+
 class CausalConv:
     """A convolution as one matrix product over copies of its windows: for few steps, or few taps."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [out, in, taps]
-        self._weight = weight.permute(2, 1, 0).flatten(0, 1).contiguous()  # [taps * in, out]
-        self._bias = bias
+        self._product = Product(weight.transpose(1, 2).flatten(1), bias)
+        self._window = weight[0].numel()
         self.channels, taps = weight.shape[1:]
         self.past = taps - 1
 
@@ -117,8 +138,8 @@ class CausalConv:
         return 0
 
     def __call__(self, room: Tensor, steps: int) -> Tensor:
-        windows = room.as_strided((len(room), steps, len(self._weight)), (room.stride(0), self.channels, 1))
-        return torch.addmm(self._bias, windows.flatten(0, 1), self._weight).unflatten(0, (len(room), steps))
+        windows = room.as_strided((len(room), steps, self._window), (room.stride(0), self.channels, 1))
+        return self._product(windows)
 
 
 class Upsampling(CausalConv):
@@ -271,16 +292,16 @@ class UpsamplingStage:
     """A product that makes some steps of each, then a ConvNeXt block: a depthwise convolution and two products around a
     GELU, beside a residual. `shrink` holds the block's layer scale."""
 
-    expand: tuple[Tensor, Tensor]
+    expand: Product
     depthwise: DepthwiseConv
     norm: tuple[Tensor, Tensor]
-    grow: tuple[Tensor, Tensor]
-    shrink: tuple[Tensor, Tensor]
+    grow: Product
+    shrink: Product
 
     def __call__(self, x: Tensor, turn: Turn) -> Tensor:
-        x = F.linear(x, *self.expand).view(len(x), -1, self.depthwise.channels)
+        x = self.expand(x).view(len(x), -1, self.depthwise.channels)
         hidden = F.layer_norm(turn.convolve(self.depthwise, x), x.shape[-1:], *self.norm, eps=1e-6)
-        return x.add_(F.linear(F.gelu(F.linear(hidden, *self.grow)), *self.shrink))
+        return x.add_(self.shrink(F.gelu(self.grow(hidden))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 from client import batch_synthesize, smoke
 from client.smoke import CHECKS
 from speech_protocol.audio import SAMPLE_RATE_HZ
+from speech_protocol.request import SpeechRequest
 from tests.support.listening import decode, transcribe, word_error_rate, words
 from tests.support.stack import Stack
 
@@ -71,3 +73,41 @@ def test_an_error_of_the_batch_model_is_one_clear_line(stack: Stack, tmp_path: P
     with pytest.raises(SystemExit) as exit_:
         batch_synthesize.main(arguments)
     assert "unknown_speaker" in str(exit_.value.code)
+
+
+def test_a_paragraph_cut_short_is_named_in_a_warning(
+    stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_synthesize, "SpeechRequest", partial(SpeechRequest, max_audio_seconds=2.0))
+    text, output = tmp_path / "book.txt", tmp_path / "book.wav"
+    text.write_text(f"Yes.\n\n{' '.join(PARAGRAPHS)}\n\nNo.")
+    batch_synthesize.main([str(text), str(output), "--triton", stack.triton.url.partition("://")[2]])
+    assert capsys.readouterr().err.splitlines() == ["warning: paragraph 2 is not complete (length)"]
+    assert output.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "line"),
+    [
+        ("missing.txt", [], "missing.txt"),
+        ("binary.txt", [], "binary.txt is not UTF-8 text."),
+        ("book.txt", ["--triton", "127.0.0.1:9"], "No connection to Triton at 127.0.0.1:9: "),
+        ("book.txt", ["--concurrency", "0"], "--concurrency is 0; it must be at least 1."),
+        ("book.txt", ["--concurrency", "-1"], "--concurrency is -1; it must be at least 1."),
+    ],
+)
+def test_a_mistake_in_the_command_is_one_clear_line(tmp_path: Path, file: str, options: list[str], line: str) -> None:
+    (tmp_path / "book.txt").write_text("Hello.")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(SystemExit) as exit_:
+        batch_synthesize.main([str(tmp_path / file), str(tmp_path / "book.wav"), *options])
+    message = str(exit_.value.code)
+    assert line in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.timeout(10)  # linear joining needs 0.1 s, quadratic more than a minute
+def test_recordings_are_joined_in_time_that_grows_with_their_length_only() -> None:
+    segment = batch_synthesize.AudioSegment.silent(20, frame_rate=SAMPLE_RATE_HZ)
+    book = batch_synthesize.join([segment] * 20_000, 20)
+    assert len(book.raw_data) == 39_999 * len(segment.raw_data)

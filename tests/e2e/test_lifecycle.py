@@ -2,22 +2,24 @@
 
 import contextlib
 import json
-import os
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 import httpx2
 import psutil
 import pytest
 import tritonclient.http
+from tritonclient.utils import InferenceServerException
 
 from client.triton_inputs import to_infer_inputs
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
 from speech_protocol.models import SPEECH_BATCH
 from speech_protocol.request import SpeechRequest
-from tests.support.stack import Stack
+from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
 
 IDLE_TIMEOUT_S = 2.5
@@ -112,21 +114,20 @@ def test_a_request_while_its_model_is_unloading_is_served_by_a_fresh_load(stack:
 
 
 def test_a_stream_longer_than_the_idle_timeout_is_not_cut(stack: Stack, name: str, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    body = {"model": "scripted", "input": json.dumps({"name": name, "chunks": 5, "gate": str(gate)})}
-    with httpx2.stream(
-        "POST", f"{stack.frontend.url}/v1/audio/speech", json={**body, "response_format": "pcm"}, timeout=60
-    ) as reply:
-        pieces = reply.iter_raw()
-        first = next(pieces)
-        # Another model's idle unload shows that the idle time has passed for this one, too.
-        speak_hibari(stack)
-        eventually(lambda: stack.frontend.model_state("hibari") == "unloaded", "the idle time passes")
-        assert stack.frontend.model_state("scripted") == "ready"
-        assert stack.frontend.health()["models"]["scripted"]["unload_in_s"] is None
-        gate.write_bytes(b"go")
-        assert len(first + b"".join(pieces)) == 5 * FRAME_SAMPLES * SAMPLE_BYTES
+    with Gate(tmp_path) as gate:
+        body = {"model": "scripted", "input": json.dumps({"name": name, "chunks": 5, "gate": str(gate)})}
+        with httpx2.stream(
+            "POST", f"{stack.frontend.url}/v1/audio/speech", json={**body, "response_format": "pcm"}, timeout=60
+        ) as reply:
+            pieces = reply.iter_raw()
+            first = next(pieces)
+            # Another model's idle unload shows that the idle time has passed for this one, too.
+            speak_hibari(stack)
+            eventually(lambda: stack.frontend.model_state("hibari") == "unloaded", "the idle time passes")
+            assert stack.frontend.model_state("scripted") == "ready"
+            assert stack.frontend.health()["models"]["scripted"]["unload_in_s"] is None
+            gate.open()
+            assert len(first + b"".join(pieces)) == 5 * FRAME_SAMPLES * SAMPLE_BYTES
     eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "after it, the model is idle")
 
 
@@ -135,21 +136,115 @@ def speak_hibari(stack: Stack) -> None:
     assert httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60).status_code == 200
 
 
-def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack) -> None:
-    assert speak(stack, "warm", chunks=1).status_code == 200
-    with contextlib.closing(tritonclient.http.InferenceServerClient(stack.triton.url.partition("://")[2])) as client:
-        client.load_model(SPEECH_BATCH)
-        client.load_model("hibari")
-        inputs = to_infer_inputs({"MODEL": "hibari", **SpeechRequest("Hello there.").to_tensors()})
+@contextlib.contextmanager
+def triton_client(stack: Stack) -> Iterator[tritonclient.http.InferenceServerClient]:
+    """A client of Triton itself; it belongs to the thread that makes it."""
+    url = stack.triton.url.partition("://")[2]
+    with contextlib.closing(tritonclient.http.InferenceServerClient(url)) as client:
+        yield client
 
-        def scripted_came_and_went() -> bool:
-            # One direct request each round: the frontend sees none of them, only Triton's statistics tell.
-            client.infer(SPEECH_BATCH, inputs)
-            return stack.frontend.model_state("scripted") == "unloaded"
 
-        eventually(scripted_came_and_went, "a model without direct requests is unloaded")
+def is_unloaded(client: tritonclient.http.InferenceServerClient, model: str) -> bool:
+    """Triton's index says that the model is not there, and neither coming nor going."""
+    [row] = [row for row in client.get_model_repository_index() if row["name"] == model]
+    return str(row.get("state", "UNAVAILABLE")) == "UNAVAILABLE"
+
+
+class DirectRequests:
+    """One request after the other for `hibari`, straight to Triton, from a thread of its own until the context ends."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.answers = 0
+        self.refusals = 0  # after the first answer
+        self._stack = stack
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="direct-requests", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        eventually(lambda: self.answers or not self._thread.is_alive(), "Triton answers", timeout_s=60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=60)
+
+    def _run(self) -> None:
+        speech = SpeechRequest("Hello.", max_audio_seconds=0.2)
+        inputs = to_infer_inputs({"MODEL": "hibari", **speech.to_tensors()})
+        with triton_client(self._stack) as client:
+            while not self._over.is_set():
+                try:
+                    client.infer(SPEECH_BATCH, inputs)
+                    self.answers += 1
+                except InferenceServerException:
+                    self.refusals += bool(self.answers)
+                    # At first neither is there; on a slow machine, one may be gone before the other has come.
+                    for model in ("hibari", SPEECH_BATCH):
+                        if is_unloaded(client, model):
+                            client.load_model(model)
+
+
+def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack, name: str) -> None:
+    with DirectRequests(stack) as direct:
+        assert speak(stack, name, chunks=1).status_code == 200
+        before = direct.answers
+        # The frontend sees no direct request, only Triton's statistics tell of them.
+        eventually(
+            lambda: stack.frontend.model_state("scripted") == "unloaded", "a model without direct requests is unloaded"
+        )
         assert stack.frontend.model_state("hibari") == "ready"
+        assert direct.answers > before
+        assert direct.refusals == 0
     eventually(lambda: stack.frontend.model_state("hibari") == "unloaded", "without direct requests it goes, too")
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack that never unloads by itself: what is gone here, somebody else has taken away."""
+    folder = tmp_path_factory.mktemp("steady")
+    with Stack(folder, default_model="hibari", idle_timeout=0, request_timeout=20) as running:
+        yield running
+
+
+def test_a_model_that_somebody_else_unloaded_is_loaded_again_unnoticed_by_the_client(steady: Stack, name: str) -> None:
+    assert speak(steady, name, chunks=1).status_code == 200
+    before = loads(steady)
+    with triton_client(steady) as client:
+        client.unload_model("scripted")
+        eventually(lambda: is_unloaded(client, "scripted"), "the model is unloaded behind the frontend's back")
+    reply = speak(steady, f"{name}-next", chunks=3)
+    assert reply.status_code == 200
+    assert len(reply.content) == 3 * FRAME_SAMPLES * SAMPLE_BYTES
+    assert loads(steady) == before + 1
+
+
+def test_a_model_whose_process_was_killed_is_started_again_by_the_next_requests(steady: Stack, name: str) -> None:
+    assert speak(steady, name, chunks=1).status_code == 200
+    before = loads(steady)
+    [stub] = stubs(steady)
+    stub.kill()
+    eventually(lambda: has_ended(stub), "the process ends")
+    replies = [speak(steady, f"{name}-next", chunks=3)]
+
+    def served() -> bool:
+        if replies[-1].status_code != 200:
+            replies.append(speak(steady, f"{name}-next", chunks=3))
+        return replies[-1].status_code == 200
+
+    eventually(served, "a request is served again", timeout_s=60)
+    assert len(replies[-1].content) == 3 * FRAME_SAMPLES * SAMPLE_BYTES
+    assert steady.frontend.model_state("scripted") == "ready"
+    assert loads(steady) == before + 1
+    assert stub.pid not in [process.pid for process in stubs(steady)]
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Gone, or dead and not yet waited for by its parent."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_model_that_cannot_load_is_a_clear_503_and_others_work(stack: Stack) -> None:

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import io
 import json
-import os
 import socket
 import uuid
 import wave
@@ -17,7 +16,7 @@ import pytest
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
 from tests.support.listening import decode
-from tests.support.stack import Stack
+from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm", "ogg")
@@ -40,14 +39,9 @@ def name() -> str:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    path = tmp_path / "gate"
-    os.mkfifo(path)
-    return path
-
-
-def open_gate(gate: Path) -> None:
-    gate.write_bytes(b"go")
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path) as gate:
+        yield gate
 
 
 def ended(stack: Stack, name: str) -> list[str]:
@@ -56,7 +50,7 @@ def ended(stack: Stack, name: str) -> list[str]:
 
 @pytest.mark.parametrize("response_format", FORMATS)
 def test_audio_is_sent_while_the_model_is_still_producing(
-    stack: Stack, name: str, gate: Path, response_format: str
+    stack: Stack, name: str, gate: Gate, response_format: str
 ) -> None:
     # The engine stands before its second chunk until the gate opens. Encoders may hold back a chunk or two, so the
     # header or first frames are what can be asked for: bytes, before the model is done.
@@ -67,35 +61,44 @@ def test_audio_is_sent_while_the_model_is_still_producing(
         assert first
         assert f"{name} chunk 2" not in stack.script_log()
         assert not ended(stack, name)
-        open_gate(gate)
+        gate.open()
         whole = first + b"".join(pieces)
     assert len(decode(whole, response_format)) == pytest.approx(40 * FRAME_SAMPLES, rel=0.05)
 
 
-def test_a_client_that_hangs_up_stops_the_engine_within_a_chunk(stack: Stack, name: str) -> None:
-    with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=body(name)) as reply:
-        next(reply.iter_raw())
+def pending(stack: Stack) -> int:
+    return int(stack.frontend.health()["pending_requests"])
+
+
+def test_a_client_that_hangs_up_stops_the_engine_within_a_chunk(stack: Stack, name: str, gate: Gate) -> None:
+    before = pending(stack)
+    endless = body(name, gate=str(gate), gate_before=4)
+    with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=endless) as reply:
+        pieces = reply.iter_raw()  # a name of its own: dropped, it would close the reply
+        next(pieces)
+        eventually(lambda: f"{name} chunk 3" in stack.script_log(), "the engine comes to the gate")
         assert not ended(stack, name)
+    eventually(lambda: pending(stack) == before, "the frontend has let go of the request")
+    eventually(lambda: f"{name} is cancelled" in stack.script_log(), "Triton passes the hang-up on")
+    gate.open()
     eventually(lambda: ended(stack, name), "the endless request ends")
-    log = stack.script_log()
-    last = int(ended(stack, name)[0].rpartition(" ")[2])
-    assert f"{name} chunk {last + 1}" not in log
+    # The chunk that it was in the middle of, and no other.
+    assert f"{name} chunk 5" not in stack.script_log()
+    assert int(ended(stack, name)[0].rpartition(" ")[2]) <= 4
 
 
 @contextlib.contextmanager
-def blocked_engine(stack: Stack, name: str, gate: Path) -> Iterator[None]:
+def blocked_engine(stack: Stack, name: str, gate: Gate) -> Iterator[None]:
     """The engine's worker stands at a gate in a request of ours, so that later requests wait in the queue of two."""
     request = body(f"{name}-gate", chunks=2, gate=str(gate))
     with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=request) as reply:
         pieces = reply.iter_raw()
         next(pieces)
-        yield
-        open_gate(gate)
+        try:
+            yield
+        finally:
+            gate.open()
         assert list(pieces)
-
-
-def pending(stack: Stack) -> int:
-    return int(stack.frontend.health()["pending_requests"])
 
 
 def hang_up_while_waiting(stack: Stack, request: dict[str, object]) -> None:
@@ -109,7 +112,7 @@ def hang_up_while_waiting(stack: Stack, request: dict[str, object]) -> None:
     eventually(lambda: pending(stack) == before, "the place is free again")
 
 
-def test_clients_that_hang_up_while_they_wait_free_their_places(stack: Stack, name: str, gate: Path) -> None:
+def test_clients_that_hang_up_while_they_wait_free_their_places(stack: Stack, name: str, gate: Gate) -> None:
     with ThreadPoolExecutor(2) as threads:
         with blocked_engine(stack, name, gate):
             for number in (1, 2):
@@ -123,7 +126,7 @@ def test_clients_that_hang_up_while_they_wait_free_their_places(stack: Stack, na
     assert f"{name}-2 begins" not in stack.script_log()
 
 
-def test_a_full_queue_is_told_at_once_and_with_a_time_to_retry(stack: Stack, name: str, gate: Path) -> None:
+def test_a_full_queue_is_told_at_once_and_with_a_time_to_retry(stack: Stack, name: str, gate: Gate) -> None:
     with ThreadPoolExecutor(8) as threads:
         with blocked_engine(stack, name, gate):
             replies = [threads.submit(post, stack, body(f"{name}-{number}", chunks=1)) for number in range(8)]

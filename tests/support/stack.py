@@ -1,28 +1,84 @@
 """A whole stack for tests: a real tritonserver and the frontend on a real socket."""
 
+import dataclasses
 import json
+import os
 import threading
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+from unittest import mock
 
 import openai
 import uvicorn
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
 from openai_frontend.app import create_app
 from openai_frontend.settings import Settings
+from speech_engines.qwen3_tts.config import EngineConfig
 from tests.support.waiting import eventually
 
 SCRIPTED_REPOSITORY = Path(__file__).parent / "model_repository"
+_OURS: Final = {*Settings.model_fields, *(field.name for field in dataclasses.fields(EngineConfig))}
+_OF_THE_HUB: Final = ("HF_", "HUGGINGFACE_", "TRANSFORMERS_")
+
+
+def bare_environment(folder: Path) -> dict[str, str]:
+    """This process's environment without anything that sets our server up, and a hub that is off and empty."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() not in _OURS and not name.upper().startswith(_OF_THE_HUB)
+    }
+    return {**kept, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
+
+
+class GivenSettings(Settings):
+    """Settings that are only what the test gives and defaults, whatever is in the environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+class Gate:
+    """A place at which a request to the scripted engine stands (`gate` in its text) until the gate is opened.
+
+    Use it as a context manager: however a test ends, the engine is let go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "gate"
+
+    def __enter__(self) -> Self:
+        self._path.touch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def open(self) -> None:
+        """Never waits; idempotent."""
+        self._path.unlink(missing_ok=True)
 
 
 class Frontend:
     """The frontend in a thread of this process, listening on a free port of loopback."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = Settings(port=free_port(), **settings)
+        self.settings = GivenSettings(port=free_port(), **settings)
         config = uvicorn.Config(create_app(self.settings), port=self.settings.port, log_level="warning", lifespan="on")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="frontend", daemon=True)
@@ -55,7 +111,10 @@ class Frontend:
 
 
 class Stack:
-    """Triton with our models and the scripted one, and a frontend before it. `environment` is for the models."""
+    """Triton with our models and the scripted one, and a frontend before it.
+
+    Settings of the developer's shell reach neither; `environment` is for the models, which without it have no hub.
+    """
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
         self.script = folder
@@ -66,7 +125,8 @@ class Stack:
         self.frontend = Frontend(triton_url=self.triton.url, model_names=names, **settings)
 
     def __enter__(self) -> Self:
-        self.triton.__enter__()
+        with mock.patch.dict(os.environ, bare_environment(self.script), clear=True):
+            self.triton.__enter__()
         try:
             self.frontend.__enter__()
         except BaseException:

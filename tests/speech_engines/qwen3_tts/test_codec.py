@@ -126,6 +126,20 @@ def test_a_slot_is_used_again_after_a_reset_and_others_are_not_disturbed(codec: 
     assert_same(torch.cat((before[1], after[0])), expected[1])
 
 
+def test_large_products_by_blocks_give_the_same_samples(
+    folder: Path, codes: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from speech_engines.qwen3_tts import codec_layers
+    from speech_engines.qwen3_tts.codec import Codec
+
+    monkeypatch.setattr(codec_layers, "_LARGE", 0)
+    monkeypatch.setattr(codec_layers, "_BLOCK", 32)
+    codec = Codec.load(folder, torch.device("cpu"), max_streams=1)
+    assert_same(codec.decode_whole(codes[:2]), expected[:2])
+
+
 def test_samples_never_leave_the_range_of_audio(codec: Any) -> None:
     samples = codec.decode_whole(random_codes(1, 3))
     assert samples.dtype.is_floating_point

@@ -1,7 +1,8 @@
 """A speech model that does as its text says, for tests of what surrounds an engine.
 
-The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a FIFO to read from
-before the second chunk), `fail_after` chunks. It logs `NAME begins`, `NAME chunk N` and `NAME ends N` to a file.
+The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a file: the engine
+stands before chunk `gate_before`, 2 unless told, while it exists), `fail_after` chunks. It logs `NAME begins`,
+`NAME chunk N`, `NAME ends N`, and, where it learns so at the gate, `NAME is cancelled`; it goes on nevertheless.
 """
 
 import json
@@ -21,6 +22,8 @@ from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
 _PACE_S = 0.005
+# Longer than any test waits: only an engine that everybody forgot gets there.
+_GATE_LIMIT_S = 300.0
 
 
 class ScriptedSynthesizer:
@@ -38,8 +41,8 @@ class ScriptedSynthesizer:
         sent = 0
         try:
             for number in count(1) if script.get("chunks") is None else range(1, script["chunks"] + 1):
-                if number == 2 and script.get("gate"):
-                    Path(script["gate"]).read_bytes()
+                if script.get("gate") and number == script.get("gate_before", 2):
+                    self._stand_at(Path(script["gate"]), script["name"], is_cancelled)
                 if number - 1 == script.get("fail_after"):
                     raise RuntimeError("scripted failure")
                 time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
@@ -56,6 +59,17 @@ class ScriptedSynthesizer:
 
     def close(self) -> None:
         self._log("closed")
+
+    def _stand_at(self, gate: Path, name: str, is_cancelled: Callable[[], bool]) -> None:
+        told = False
+        for _ in range(int(_GATE_LIMIT_S / _PACE_S)):
+            if not gate.exists():
+                return
+            if not told and is_cancelled():
+                told = True
+                self._log(f"{name} is cancelled")
+            threading.Event().wait(_PACE_S)
+        raise RuntimeError("nobody opened the gate")
 
     def _log(self, line: str) -> None:
         with (self._folder / "log").open("a") as log:
