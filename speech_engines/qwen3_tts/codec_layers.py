@@ -115,9 +115,8 @@ class Product:
         outputs = len(bias)
         blocked = weight.device.type == "cpu" and weight.numel() >= _LARGE and outputs % _BLOCK == 0
         self._blocks = outputs // _BLOCK if blocked else 1
-        self._weight = (
-            weight.unflatten(0, (self._blocks, -1)).transpose(1, 2).contiguous()
-        )  # [blocks, in, out / blocks]
+        by_block = weight.unflatten(0, (self._blocks, -1))
+        self._weight = by_block.transpose(1, 2).contiguous()  # [blocks, in, out / blocks]
         self._bias = bias.view(self._blocks, 1, -1)
 
     def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
