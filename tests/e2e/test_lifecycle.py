@@ -153,16 +153,19 @@ def is_unloaded(client: tritonclient.http.InferenceServerClient, model: str) -> 
 class DirectRequests:
     """One request after the other for `hibari`, straight to Triton, from a thread of its own until the context ends."""
 
+    STEADY_ANSWERS = 40  # far longer than a round of the idle timer
+
     def __init__(self, stack: Stack) -> None:
         self.answers = 0
-        self.refusals = 0  # after the first answer
+        self.refusals = 0  # once the answers are steady
         self._stack = stack
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="direct-requests", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        eventually(lambda: self.answers or not self._thread.is_alive(), "Triton answers", timeout_s=60)
+        steady = self.STEADY_ANSWERS
+        eventually(lambda: self.answers >= steady or not self._thread.is_alive(), "Triton answers", timeout_s=120)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,8 +181,12 @@ class DirectRequests:
                     client.infer(SPEECH_BATCH, inputs)
                     self.answers += 1
                 except InferenceServerException:
-                    self.refusals += bool(self.answers)
-                    # At first neither is there; on a slow machine, one may be gone before the other has come.
+                    # At first neither model is there. On a slow machine one is idle until the other has come, and may
+                    # be on its way out when the first answer comes.
+                    if self.answers >= self.STEADY_ANSWERS:
+                        self.refusals += 1
+                    else:
+                        self.answers = 0
                     for model in ("hibari", SPEECH_BATCH):
                         if is_unloaded(client, model):
                             client.load_model(model)

@@ -427,7 +427,9 @@ def unavailable(environment: dict[str, str]) -> SpeechError:
 
 def test_settings_come_from_the_environment_and_empty_ones_keep_their_defaults() -> None:
     environment = {"DEVICE": "cuda:1", "DTYPE": "float16", "ATTENTION": "", "MAX_QUEUE": "8", "MAX_AUDIO_SECONDS": "30"}
-    assert EngineConfig.from_environment(environment) == EngineConfig("cuda:1", "float16", "auto", 8, 30.0)
+    assert EngineConfig.from_environment(environment) == EngineConfig(
+        device="cuda:1", dtype="float16", max_queue=8, max_audio_seconds=30.0
+    )
     assert EngineConfig.from_environment({}) == EngineConfig()
 
 
