@@ -36,7 +36,7 @@ format: $(VENV)/dev.installed
 smoke: $(VENV)/serve.installed
 	@$(BIN)/python -m client.smoke $(TTS_URL)
 
-# Timings beside qwen-tts, on full-size random weights that are built once; takes about 20 minutes on two cores.
+# Timings beside qwen-tts, on full-size random weights that are built once; takes many minutes on two cores.
 CHECKPOINT ?= models/stand-in-0.6b
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m bench.engine --checkpoint $(CHECKPOINT)
