@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from speech_engines.qwen3_tts.kv_cache import KVCache
+from speech_engines.qwen3_tts.kv_cache import FrameCache
 from speech_engines.qwen3_tts.model_config import ModelConfig
 from speech_engines.qwen3_tts.transformer import Rope, Stack
 from speech_engines.qwen3_tts.weights import Linear, make_linear, take
@@ -35,7 +35,7 @@ class CodePredictor:
             self._inputs = self._project(self.embedding.to(dtype)).to(self.embedding.dtype)
         device = self.embedding.device
         self._rope = Rope(config.predictor, config.codebooks, device, dtype)
-        self._cache = KVCache(config.predictor, rows, config.codebooks, device, dtype)
+        self._cache = FrameCache(config.predictor, rows, config.codebooks, device, dtype)
 
     def embed(self, codes: Tensor) -> Tensor:
         """codes [B, 15] of codebooks 1 to 15 -> [B, 15, H] as the talker takes them"""
@@ -57,8 +57,8 @@ class CodePredictor:
 
     def _forward(self, x: Tensor, rows: int, start: int, count: int) -> Tensor:
         """`count` positions of each row from `start` on: x [rows * count, H]"""
-        attend = self._cache.aligned(slice(0, rows), start, count)
-        return self._stack(x, self._rope.at(slice(start, start + count), rows), attend)
+        rope = self._rope.at(slice(start, start + count), rows)
+        return self._stack(x, rope, self._cache.next(rows, start, count))
 
 
 def _take_projection(weights: dict[str, Tensor]) -> Linear | None:

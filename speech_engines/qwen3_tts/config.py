@@ -15,7 +15,8 @@ ENGINES: Final = ("batching", "reference")
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """`auto` means: CUDA with bfloat16 where there is a GPU, else the CPU with float32; flash attention where it is
+    """`auto` means: CUDA where there is a GPU, else the CPU; bfloat16 on a GPU and on a CPU with a matrix unit for it
+    (AMX), else float32; flash attention where it is
     installed and can be used, else PyTorch's own (`attention` is about the reference engine only). The codec is float32
     everywhere, whatever `dtype` says. `max_batch` requests run at once, or as many as fit into `cache_share` of the GPU
     memory that is free when the model is loaded."""

@@ -4,101 +4,129 @@ import json
 import secrets
 from collections.abc import Mapping
 from collections.abc import Sequence as Codes
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from speech_engines.base import Samples
 from speech_engines.qwen3_tts.checkpoint import Checkpoint
+from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames
 from speech_engines.qwen3_tts.codec import Codec
-from speech_engines.qwen3_tts.engine import Prefilled
+from speech_engines.qwen3_tts.cuda_graph import CudaRecorder, Graphs, Recorder
 from speech_engines.qwen3_tts.frame_model import FrameModel
 from speech_engines.qwen3_tts.placement import Placement
 from speech_engines.qwen3_tts.prompt import PromptBuilder
 from speech_engines.qwen3_tts.rules import GREEDY_TEMPERATURE, RequestRules
 from speech_engines.qwen3_tts.sampling import Sampling
+from speech_engines.qwen3_tts.sequence import Plan
+from speech_engines.qwen3_tts.stretches import Stretch
 from speech_engines.qwen3_tts.tokenizer import TextTokenizer
 from speech_engines.qwen3_tts.voices import VoiceEncoder, VoicePrompts
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.models import ModelSpec, Task
 from speech_protocol.request import SpeechRequest
 
+# Of a prompt at once: about as long as a step takes. On a CPU a step takes long, and each position adds to it.
+PIECE_POSITIONS: Final = {"cpu": 64, "cuda": 512}
+
 
 class TorchDevice:
     """All buffers are allocated here, once: nothing grows with time or with the length of an utterance."""
 
     def __init__(
-        self, spec: ModelSpec, checkpoint: Checkpoint, placement: Placement, slots: int, positions: int, chunk: int
+        self,
+        spec: ModelSpec,
+        checkpoint: Checkpoint,
+        placement: Placement,
+        slots: int,
+        places: int,
+        ramp: tuple[int, ...],
     ) -> None:
         device, dtype = torch.device(placement.device), getattr(torch, placement.dtype)
-        self.slots = slots
-        self._positions = positions
+        self.slots, self.places = slots, places
         self._placement = placement
         self._task = spec.task
         self._rules = RequestRules(spec, checkpoint)
         self._defaults = json.loads((checkpoint.folder / "generation_config.json").read_text(encoding="utf-8"))
-        self._frames = FrameModel.load(checkpoint.folder, device, dtype, slots, positions)
-        self._codec = Codec.load(checkpoint.folder, device, slots)
+        self._frames = FrameModel.load(checkpoint.folder, device, dtype, slots, places)
+        self._codec = Codec.load(checkpoint.folder, device, slots + 1)
         self._prompts = PromptBuilder(checkpoint.config, self._frames.weights, TextTokenizer(checkpoint.folder))
         self._voices = VoicePrompts(VoiceEncoder(checkpoint, placement.device, dtype))
-        # Frames that were made and not decoded yet, and how many each slot has.
-        self._codes = torch.zeros(slots, chunk, 16, dtype=torch.int64, device=device)
-        self._pending = [0] * slots
+        self._unread = [torch.empty(0)] * slots  # [T, H] of each slot's prompt
+        self._made = [0] * slots  # frames
+        self._step_frames, self._decode_chunks = self._frames.step, self._codec.decode
+        self._graphs: list[Graphs[Any]] = []
+        if device.type == "cuda":
+            self._use_graphs(CudaRecorder(device), ramp)
         self._warm_up()
 
-    def check(self, request: SpeechRequest) -> tuple[str, ...]:
+    def _use_graphs(self, recorder: Recorder, ramp: tuple[int, ...]) -> None:
+        frames = BucketedFrames(self._frames, recorder)
+        chunks = BucketedCodec(self._codec, self.slots, ramp, recorder, self._frames.device)
+        self._step_frames, self._decode_chunks = frames.step, chunks.decode
+        self._graphs = [frames.graphs, chunks.graphs]
+
+    def plan(self, request: SpeechRequest) -> Plan:
         self._rules.check(request)
-        return self._rules.warnings(request)
+        script = self._prompts.write(request)
+        positions = len(script.text)
+        return Plan(script.text_tokens, positions, self._rules.warnings(request))
+
+    def is_prepared(self, request: SpeechRequest) -> bool:
+        return self._task is not Task.CLONE or self._voices.has(request)
+
+    def prepare(self, request: SpeechRequest) -> None:
+        self._voices.get(request)
 
     @torch.inference_mode()
-    def prefill(self, slot: int, request: SpeechRequest) -> Prefilled:
+    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest) -> None:
         voice = self._voices.get(request) if self._task is Task.CLONE else None
         prompt = self._prompts.build(request, voice)
-        room_frames = self._positions - len(prompt.embeds)
-        if room_frames > len(prompt.trailing):
-            self._frames.prefill(slot, prompt.embeds, prompt.trailing, self._sampling(request))
-        else:
-            room_frames = 0
-        self._pending[slot] = 0
+        self._frames.begin(slot, stretch, prompt.trailing, self._sampling(request))
+        self._unread[slot] = prompt.embeds
+        self._made[slot] = 0
         self._codec.reset(slot)
         if prompt.ref_codes is not None:
             # The codec goes on from the reference; what it says of it is dropped, exactly by frames.
             self._codec.decode([slot], prompt.ref_codes[None])
-        return Prefilled(prompt.text_tokens, room_frames)
+
+    @torch.inference_mode()
+    def prefill(self, slot: int) -> bool:
+        piece = PIECE_POSITIONS[self._frames.device.type]
+        self._frames.extend(slot, self._unread[slot][:piece])
+        self._unread[slot] = self._unread[slot][piece:]
+        return not len(self._unread[slot])
 
     @torch.inference_mode()
     def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
-        codes, ended = self._frames.step(slots)  # [B, 16], [B]
-        rows = torch.tensor(slots, device=codes.device)
-        places = torch.tensor([self._pending[slot] for slot in slots], device=codes.device)
-        self._codes[rows, places] = codes
+        codes, ended = self._step_frames(slots)  # [B, 16], [B]
         # The one wait for the device in a frame: its ends, and its codes for the guard, in one transfer.
         table = torch.cat((codes, ended[:, None]), 1).tolist()
         for slot, row in zip(slots, table, strict=True):
-            self._pending[slot] += not row[-1]
+            self._made[slot] += not row[-1]
         return [row[:-1] for row in table], [bool(row[-1]) for row in table]
 
     @torch.inference_mode()
     def decode(self, slots: Codes[int], frames: int) -> list[Samples]:
-        samples = self._codec.decode(slots, self._pending_codes(slots, frames)).cpu().numpy()  # [B, frames * 1920]
-        for slot in slots:
-            self._pending[slot] = 0
-        return list(samples)
+        codes = self._frames.said(slots, [self._made[slot] - frames for slot in slots], frames)
+        return list(self._decode_chunks(slots, codes).cpu().numpy())  # [B, frames * 1920]
 
     def release(self, slot: int) -> None:
         self._frames.release(slot)
+        self._unread[slot] = self._unread[slot][:0]
+
+    def idle(self) -> bool:
+        return any(graphs.record_next() for graphs in self._graphs)
 
     def gpu_memory_bytes(self) -> int | None:
         return None if self._placement.device == "cpu" else int(torch.cuda.memory_reserved(self._placement.device))
 
     def close(self) -> None:
-        del self._frames, self._codec, self._prompts, self._voices, self._codes
+        del self._frames, self._codec, self._prompts, self._voices
+        del self._step_frames, self._decode_chunks, self._graphs, self._unread
         if self._placement.device != "cpu":
             torch.cuda.empty_cache()
-
-    def _pending_codes(self, slots: Codes[int], frames: int) -> Tensor:
-        return self._codes[torch.tensor(slots, device=self._codes.device), :frames]
 
     def _sampling(self, request: SpeechRequest) -> Sampling:
         return resolve_sampling(request, self._defaults)
@@ -107,11 +135,17 @@ class TorchDevice:
         """One short utterance: kernels are chosen before the model is ready, and not in somebody's request."""
         silence = bytes(SAMPLE_RATE_HZ * SAMPLE_BYTES) if self._task is Task.CLONE else None
         instruct = "A calm voice." if self._task is Task.VOICE_DESIGN else None
-        self.prefill(0, SpeechRequest("Ready.", ref_audio=silence, instruct=instruct, seed=0))
+        request = SpeechRequest("Ready.", ref_audio=silence, instruct=instruct, seed=0)
+        self.begin(0, Stretch(0, self.plan(request).prompt_positions + 1), request)
+        while not self.prefill(0):
+            pass
         self.step([0])
-        self._pending[0] = 1
+        self._made[0] = 1
         self.decode([0], 1)
         self.release(0)
+        for graphs in self._graphs:
+            while graphs.record_next():
+                pass
 
 
 def resolve_sampling(request: SpeechRequest, defaults: Mapping[str, Any]) -> Sampling:

@@ -1,6 +1,7 @@
-"""Continuous batching: requests join and leave at frame granularity, and one thread owns the device.
+"""Continuous batching: requests join and leave at frame granularity, and one thread owns the batch.
 
-A turn prefills at most one newcomer, makes one frame for every running row, and decodes the chunks that are complete.
+A turn reads a piece of at most one newcomer's prompt, makes one frame for every speaking row, and decodes the chunks
+that are complete. Two more threads keep that one free: one computes new voices, one delivers (see `outbox`).
 """
 
 import logging
@@ -8,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Codes
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from speech_engines.base import AudioSink, Capabilities, Samples
-from speech_engines.qwen3_tts.guard import RunawayGuard
+from speech_engines.outbox import Outbox
 from speech_engines.qwen3_tts.scheduler import Scheduler
-from speech_engines.qwen3_tts.sequence import Sequence, limit_samples_of
+from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage, limit_samples_of
+from speech_engines.qwen3_tts.stretches import Stretch
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import FinishReason
 from speech_protocol.request import SpeechRequest
@@ -22,29 +24,31 @@ from speech_protocol.request import SpeechRequest
 logger = logging.getLogger(__name__)
 
 DEFAULT_RAMP = (1, 2, 4, 8, 12)
-# Asking Triton takes about 0.1 ms a row, as long as a GPU needs for a good part of a step.
-CANCEL_POLL_S = 0.04
-
-
-@dataclass(frozen=True, slots=True)
-class Prefilled:
-    """What a prefill found out about its request. `room_frames`: frames that fit the cache behind the prompt."""
-
-    text_tokens: int
-    room_frames: int
 
 
 class Device(Protocol):
-    """The computing half, called from the engine's thread only. Slots are 0 to `slots` - 1."""
+    """The computing half, called from the engine's thread but where it says otherwise. Slots are 0 to `slots` - 1;
+    `places` is the length of the caches."""
 
     slots: int
+    places: int
 
-    def check(self, request: SpeechRequest) -> tuple[str, ...]:
-        """Raise SpeechError where `request` can't be served; else the warnings it earns. Safe from any thread."""
+    def plan(self, request: SpeechRequest) -> Plan:
+        """Raise SpeechError where `request` can't be served; else what it needs. Computes nothing. Any thread."""
         ...
 
-    def prefill(self, slot: int, request: SpeechRequest) -> Prefilled:
-        """Begin a new utterance in `slot`."""
+    def is_prepared(self, request: SpeechRequest) -> bool:
+        """Whether `begin` has all it needs, the voice to clone above all. Any thread."""
+        ...
+
+    def prepare(self, request: SpeechRequest) -> None:
+        """Make it so. On a thread of its own, beside all else."""
+
+    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest) -> None:
+        """A new utterance in `slot`, with these places of the caches."""
+
+    def prefill(self, slot: int) -> bool:
+        """Read the next piece of the prompt, no longer than a step takes; True when all of it is read."""
         ...
 
     def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
@@ -57,7 +61,13 @@ class Device(Protocol):
 
     def release(self, slot: int) -> None: ...
 
-    def gpu_memory_bytes(self) -> int | None: ...
+    def idle(self) -> bool:
+        """Do a bit of what can wait until nobody does; False when there is nothing left of it."""
+        ...
+
+    def gpu_memory_bytes(self) -> int | None:
+        """Any thread."""
+        ...
 
     def close(self) -> None: ...
 
@@ -70,9 +80,11 @@ class BatchEngine:
     ) -> None:
         self.capabilities = capabilities
         self._device = device
-        self._scheduler = Scheduler(device.slots, max_queue, ramp)
+        self._scheduler = Scheduler(device.slots, device.places, max_queue, ramp)
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._hung_up = False
+        self._outbox = Outbox(f"outbox-{capabilities.engine}", self._wake)
+        self._voices = ThreadPoolExecutor(1, f"voices-{capabilities.engine}")
         self._thread = threading.Thread(target=self._run, name=f"engine-{capabilities.engine}", daemon=True)
         self._thread.start()
 
@@ -80,13 +92,17 @@ class BatchEngine:
         return self._device.gpu_memory_bytes()
 
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
-        warnings = self._device.check(request)
-        sequence = Sequence(request, sink, limit_samples_of(request, self.capabilities.max_audio_seconds))
-        sequence.warnings = warnings
+        plan = self._device.plan(request)
+        delivered = self._outbox.wrap(sink)
+        sequence = Sequence(request, delivered, plan, limit_samples_of(request, self.capabilities.max_audio_seconds))
+        sequence.stage = Stage.WAITING if self._device.is_prepared(request) else Stage.PREPARING
         with self._changed:
             if self._closed:
                 raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
-            self._submit(sequence)
+            self._enqueue(sequence)
+            delivered.watch()
+            if sequence.stage is Stage.PREPARING:
+                self._voices.submit(self._prepare, sequence)
             self._changed.notify()
 
     def close(self) -> None:
@@ -95,14 +111,12 @@ class BatchEngine:
             self._changed.notify()
         self._thread.join()
 
-    def _submit(self, sequence: Sequence) -> None:
+    def _enqueue(self, sequence: Sequence) -> None:
         try:
             self._scheduler.submit(sequence)
         except SpeechError:
             # Those who hung up while they waited give their places to those who are still there.
-            for gone in [waiting for waiting in self._scheduler.waiting if waiting.sink.is_cancelled()]:
-                self._scheduler.remove(gone)
-                gone.sink.end(gone.end_event(FinishReason.CANCELLED))
+            self._end_cancelled(self._scheduler.waiting)
             self._scheduler.submit(sequence)
 
     def _run(self) -> None:
@@ -110,33 +124,43 @@ class BatchEngine:
             while self._wait_for_work():
                 self._turn()
         finally:
+            self._voices.shutdown(cancel_futures=True)
             self._fail_all()
+            self._outbox.close()
             self._device.close()
 
     def _wait_for_work(self) -> bool:
+        """False once the engine is closed."""
+        while not (self._closed or self._scheduler.has_work) and self._device.idle():
+            pass
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._scheduler.has_work)
+            self._changed.wait_for(lambda: self._closed or self._hung_up or self._scheduler.has_work)
             return not self._closed
 
+    def _wake(self) -> None:
+        with self._changed:
+            self._hung_up = True
+            self._changed.notify()
+
     def _turn(self) -> None:
-        self._end_cancelled()
+        self._outbox.catch_up()
+        self._hung_up = False
+        self._end_cancelled((*self._scheduler.running, *self._scheduler.waiting))
         with self._changed:
             newcomer = self._scheduler.admit()
         if newcomer is not None:
-            self._guarded((newcomer,), lambda: self._prefill(newcomer))
-        rows = self._scheduler.running
-        if rows:
+            self._guarded((newcomer,), lambda: self._begin(newcomer))
+        if (prompting := self._scheduler.prompting) is not None:
+            self._guarded((prompting,), lambda: self._prefill(prompting))
+        if rows := self._scheduler.speaking:
             self._guarded(rows, lambda: self._step(rows))
-        for frames, due in self._scheduler.due().items():
+        for frames, due in self._scheduler.due():
             self._guarded(due, lambda due=due, frames=frames: self._decode(due, frames))  # type: ignore[misc]
 
-    def _end_cancelled(self) -> None:
-        now_s = time.perf_counter()
-        for sequence in self._scheduler.running:
-            if now_s - sequence.asked_s >= CANCEL_POLL_S:
-                sequence.asked_s = now_s
-                if sequence.sink.is_cancelled():
-                    self._end(sequence, FinishReason.CANCELLED)
+    def _end_cancelled(self, sequences: Codes[Sequence]) -> None:
+        for sequence in sequences:
+            if sequence.sink.is_cancelled():
+                self._end(sequence, FinishReason.CANCELLED)
 
     def _guarded(self, sequences: Codes[Sequence], work: Callable[[], None]) -> None:
         """Do `work`; a failure fails the sequences it was for, and no other."""
@@ -146,23 +170,27 @@ class BatchEngine:
             for sequence in sequences:
                 self._fail(sequence, error)
         except Exception as error:
-            logger.exception("a turn for %d requests failed", len(sequences))
+            logger.exception("work for %d requests failed", len(sequences))
             failure = SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed: {type(error).__name__}.")
             for sequence in sequences:
                 self._fail(sequence, failure)
 
-    def _prefill(self, sequence: Sequence) -> None:
+    def _prepare(self, sequence: Sequence) -> None:
+        """On the voices' thread."""
+        if sequence.stage is Stage.PREPARING:  # else it is cancelled
+            self._guarded((sequence,), lambda: self._device.prepare(sequence.request))
+        with self._changed:
+            self._scheduler.prepared(sequence)
+            self._changed.notify()
+
+    def _begin(self, sequence: Sequence) -> None:
+        assert sequence.stretch is not None
         sequence.started_s = time.perf_counter()
-        if sequence.sink.is_cancelled():
-            self._end(sequence, FinishReason.CANCELLED)
-            return
-        prefilled = self._device.prefill(sequence.slot, sequence.request)
-        if prefilled.room_frames < 1:
-            message = "The text and the reference together are too long for one utterance. Send a shorter text."
-            raise SpeechError(ErrorCode.INVALID_REQUEST, message, "text")
-        sequence.text_tokens = prefilled.text_tokens
-        sequence.room_frames = prefilled.room_frames
-        sequence.guard = RunawayGuard(prefilled.text_tokens)
+        self._device.begin(sequence.slot, sequence.stretch, sequence.request)
+
+    def _prefill(self, sequence: Sequence) -> None:
+        if self._device.prefill(sequence.slot):
+            sequence.stage = Stage.SPEAKING
 
     def _step(self, rows: tuple[Sequence, ...]) -> None:
         codes, ended = self._device.step([row.slot for row in rows])
@@ -171,9 +199,8 @@ class BatchEngine:
                 self._flush(row, FinishReason.STOP)
                 continue
             row.add_frame()
-            assert row.guard is not None
             reason = row.guard.after_frame(frame)
-            if row.frames >= min(row.limit_frames, row.room_frames):
+            if row.frames >= row.limit_frames:
                 reason = FinishReason.LENGTH
             if reason is not None:
                 self._flush(row, reason)
@@ -182,7 +209,7 @@ class BatchEngine:
         """Send what is not decoded yet, and end."""
         if row.undecoded_frames:
             self._decode([row], row.undecoded_frames)
-        if row.slot >= 0:
+        if row.stage is Stage.SPEAKING:
             self._end(row, reason)
 
     def _decode(self, rows: Codes[Sequence], frames: int) -> None:
@@ -193,13 +220,12 @@ class BatchEngine:
             samples = samples[: row.limit_samples - row.sent_samples]
             row.sink.audio(samples)
             row.sent_samples += len(samples)
-            assert row.guard is not None
             if reason := row.guard.after_audio(samples):
                 self._end(row, reason)
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
-        self._take_out(sequence)
-        sequence.sink.end(sequence.end_event(reason))
+        if self._take_out(sequence):
+            sequence.sink.end(sequence.end_event(reason))
 
     def _fail(self, sequence: Sequence, error: SpeechError) -> None:
         if self._take_out(sequence):
@@ -207,14 +233,13 @@ class BatchEngine:
 
     def _take_out(self, sequence: Sequence) -> bool:
         """Free the sequence's place; False if it had none any more."""
-        slot = sequence.slot
         with self._changed:
-            known = sequence in self._scheduler.running or sequence in self._scheduler.waiting
-            self._scheduler.remove(sequence)
-        sequence.slot = -1
+            slot = sequence.slot
+            if not self._scheduler.remove(sequence):
+                return False
         if slot >= 0:
             self._device.release(slot)
-        return known
+        return True
 
     def _fail_all(self) -> None:
         error = SpeechError(ErrorCode.SHUTTING_DOWN, "The model was unloaded. Send the request again.")

@@ -20,6 +20,11 @@ MAX_SILENCE_S: Final = 6.0
 SILENCE_PEAK: Final = 10 ** (-60 / 20)
 
 
+def budget_frames(text_tokens: int) -> int:
+    """The most that a text can need."""
+    return int((BUDGET_BASE_S + BUDGET_S_PER_TOKEN * text_tokens) * FRAMES_PER_SECOND)
+
+
 @dataclass(slots=True)
 class RunawayGuard:
     """Watches one utterance. Each method returns why it must end, or None."""
@@ -38,8 +43,7 @@ class RunawayGuard:
         self._last = frame
         if self.equal_frames >= MAX_EQUAL_FRAMES:
             return FinishReason.REPETITION
-        budget_s = BUDGET_BASE_S + BUDGET_S_PER_TOKEN * self.text_tokens
-        return FinishReason.BUDGET if self.frames > budget_s * FRAMES_PER_SECOND else None
+        return FinishReason.BUDGET if self.frames > budget_frames(self.text_tokens) else None
 
     def after_audio(self, samples: Samples) -> FinishReason | None:
         """Look at the next samples, [T]."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -10,61 +11,96 @@ from speech_engines.qwen3_tts.model_config import StackConfig
 
 # attend(layer, q [M, heads, head_dim], k [M, kv_heads, head_dim], v) -> [M, heads * head_dim]; stores k and v first
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+_MINUS_INFINITY = float("-inf")
 
 
-class KVCache:
-    """One slot for each row that can be in flight. Each method gives the attention of one forward pass."""
+class UtteranceCache:
+    """By place: an utterance has a stretch of places, in which its positions lie in order."""
+
+    def __init__(self, config: StackConfig, places: int, device: torch.device, dtype: torch.dtype) -> None:
+        # One more than utterances have: what rows write that stand still goes there.
+        shape = (config.layers, places + 1, config.kv_heads, config.head_dim)
+        self.keys, self.values = untouched(shape, device, dtype), untouched(shape, device, dtype)
+        self.nowhere = places
+
+    def prompt(self, start: int, done: int, count: int) -> Attend:
+        """`count` new positions behind the first `done` of the stretch that begins at `start`."""
+        new, seen = slice(start + done, start + done + count), slice(start, start + done + count)
+        mask = None
+        if done:  # each new position sees those before it and itself
+            ones = torch.ones(count, done + count, dtype=torch.bool, device=self.keys.device)
+            mask = ones.tril(done)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys, values = self.keys[layer], self.values[layer]  # [places, kv_heads, head_dim]
+            keys[new], values[new] = k, v
+            return _attend_all(q[None], keys[seen].transpose(0, 1)[None], values[seen].transpose(0, 1)[None], mask)
+
+        return attend
+
+    def batch(self, starts: Tensor, positions: Tensor, places: Tensor, span: int) -> Attend:
+        """One new position a row, whose key goes to `places`; all positions are below `span`. All are [B]. Fixed shapes
+        and no look at a tensor's values, so a CUDA graph can hold it; what lies beyond a row's position is masked."""
+        offsets = torch.arange(span, device=starts.device)
+        seen = (starts[:, None] + offsets).clamp(max=self.nowhere)  # [B, span] places
+        mask = torch.zeros(seen.shape, device=starts.device, dtype=self.keys.dtype)
+        mask = mask.masked_fill(offsets > positions[:, None], _MINUS_INFINITY)[:, None, None]  # [B, 1, 1, span]
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys, values = self.keys[layer], self.values[layer]
+            keys.index_copy_(0, places, k)
+            values.index_copy_(0, places, v)
+            return _attend_one(q, keys[seen].transpose(1, 2), values[seen].transpose(1, 2), mask)
+
+        return attend
+
+    def rows(self, starts: Sequence[int], positions: Sequence[int]) -> Attend:
+        """The same for a CPU: a call costs little there, and copying each row's keys and values much."""
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            out = torch.empty_like(q).flatten(1)
+            keys, values = self.keys[layer], self.values[layer]
+            for row, (start, position) in enumerate(zip(starts, positions, strict=True)):
+                keys[start + position], values[start + position] = k[row], v[row]
+                said = slice(start, start + position + 1)
+                row_keys, row_values = keys[said].transpose(0, 1)[None], values[said].transpose(0, 1)[None]
+                out[row] = _attend_one(q[row : row + 1], row_keys, row_values)[0]
+            return out
+
+        return attend
+
+
+class FrameCache:
+    """By row and position, for what begins anew with each frame."""
 
     def __init__(
-        self, config: StackConfig, slots: int, positions: int, device: torch.device, dtype: torch.dtype
+        self, config: StackConfig, rows: int, positions: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        shape = (config.layers, slots, config.kv_heads, positions, config.head_dim)
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
-        self.positions = positions
+        shape = (config.layers, rows, config.kv_heads, positions, config.head_dim)
+        self._keys = torch.zeros(shape, device=device, dtype=dtype)
+        self._values = torch.zeros(shape, device=device, dtype=dtype)
 
-    def aligned(self, slots: slice, start: int, count: int) -> Attend:
-        """`count` new positions from `start` on, the same in all slots of the range; M is slots x count."""
+    def next(self, rows: int, start: int, count: int) -> Attend:
+        """`count` new positions from `start` on in each of the first `rows` rows; M is rows x count."""
         new = slice(start, start + count)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self.keys[layer, slots], self.values[layer, slots]  # [B, kv_heads, positions, head_dim]
+            keys, values = self._keys[layer, :rows], self._values[layer, :rows]  # [B, kv_heads, positions, head_dim]
             keys[:, :, new] = k.view(-1, count, *k.shape[1:]).transpose(1, 2)
             values[:, :, new] = v.view(-1, count, *v.shape[1:]).transpose(1, 2)
             keys, values = keys[:, :, : new.stop], values[:, :, : new.stop]
             if count == 1:
                 return _attend_one(q, keys, values)
-            return _attend_causal(q.view(-1, count, *q.shape[1:]), keys, values)
+            return _attend_all(q.view(-1, count, *q.shape[1:]), keys, values)
 
         return attend
 
-    def ragged(self, slots: Tensor, positions: Tensor, span: int) -> Attend:
-        """One new position in each slot, at its own place, all below `span`. Fixed shapes and no look at a tensor's
-        values, so a CUDA graph can hold it; what lies beyond a row's position is masked."""
-        seen = torch.arange(span, device=slots.device) <= positions[:, None]
-        mask = seen[:, None, None]  # [B, 1, 1, span]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self.keys[layer], self.values[layer]  # [slots, kv_heads, positions, head_dim]
-            keys[slots, :, positions] = k
-            values[slots, :, positions] = v
-            return _attend_one(q, keys[:, :, :span][slots], values[:, :, :span][slots], mask)
-
-        return attend
-
-    def ragged_by_row(self, slots: Sequence[int], positions: Sequence[int]) -> Attend:
-        """The same for a CPU: a call costs little there, and copying each slot's keys and values much."""
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            out = torch.empty_like(q).flatten(1)
-            for row, (slot, position) in enumerate(zip(slots, positions, strict=True)):
-                keys, values = self.keys[layer, slot], self.values[layer, slot]  # [kv_heads, positions, head_dim]
-                keys[:, position], values[:, position] = k[row], v[row]
-                said = slice(0, position + 1)
-                out[row] = _attend_one(q[row : row + 1], keys[None, :, said], values[None, :, said])[0]
-            return out
-
-        return attend
+def untouched(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Zeros; on a CPU, pages of memory that nothing has used yet cost nothing."""
+    if device.type == "cpu" and dtype is torch.float32:
+        return torch.from_numpy(np.zeros(shape, np.float32))
+    return torch.zeros(shape, device=device, dtype=dtype)
 
 
 def _attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -74,7 +110,10 @@ def _attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = N
     return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).flatten(1)
 
 
-def _attend_causal(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """All positions at once. q [B, T, heads, head_dim]; keys, values [B, kv_heads, T, head_dim]"""
-    out = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, is_causal=True, enable_gqa=True)
+def _attend_all(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Many query positions, each of which sees those before it and itself, or what the mask says. q [B, T, heads,
+    head_dim]; keys, values [B, kv_heads, positions, head_dim]"""
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2), keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
     return out.transpose(1, 2).flatten(2).flatten(0, 1)  # [B * T, heads * head_dim]

@@ -26,11 +26,14 @@ class Placement:
     def of(cls, config: EngineConfig) -> "Placement":
         import torch
 
+        from speech_engines.qwen3_tts.weights import has_matrix_unit
+
         has_cuda = torch.cuda.is_available()
         device = config.device if config.device != AUTO else "cuda" if has_cuda else "cpu"
         if device != "cpu" and not has_cuda:
             raise refused("DEVICE", device, "cpu on a machine without CUDA")
-        dtype = config.dtype if config.dtype != AUTO else "float32" if device == "cpu" else "bfloat16"
+        fast = device != "cpu" or has_matrix_unit()
+        dtype = config.dtype if config.dtype != AUTO else "bfloat16" if fast else "float32"
         flash = device != "cpu" and dtype != "float32" and importlib.util.find_spec("flash_attn") is not None
         if config.attention == "flash_attention_2" and not flash:
             raise refused("ATTENTION", config.attention, "sdpa or eager without CUDA, half precision and flash-attn")

@@ -10,7 +10,7 @@ prefill it lies over `pad` codes, ahead of `bos` and the reference frames. Other
 reference frames, and what is longer than those trails behind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from speech_engines.qwen3_tts.rules import DEFAULT_SPEAKER
 from speech_engines.qwen3_tts.tokenizer import TextTokenizer
-from speech_engines.qwen3_tts.voices import VoicePrompt
+from speech_engines.qwen3_tts.voices import VoicePrompt, frames_of_reference, transcript_of
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO, LANGUAGES
 from speech_protocol.models import Task
@@ -37,6 +37,18 @@ class Prefill:
     text_tokens: int
     # [R, 16] int64, to run through the codec ahead of the utterance; None without an in-context reference.
     ref_codes: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A prompt as ids, before anything is computed."""
+
+    text: tuple[int, ...]  # [T] the text stream
+    trailing: tuple[int, ...]
+    codec_at: int  # the codec stream begins beside this one of `text`, and ends with it
+    codec: tuple[int, ...]  # but for the frames of a reference
+    voice_at: int  # in `codec`
+    text_tokens: int
 
 
 class PromptBuilder:
@@ -71,34 +83,40 @@ class PromptBuilder:
         self, request: SpeechRequest, voice: VoicePrompt | None = None, whole_text: bool | None = None
     ) -> Prefill:
         """`whole_text` None is upstream's choice: the whole text at once, but for clones one token a frame."""
+        script = self.write(request, whole_text)
+        embeds = self._text([*script.text, *script.trailing])  # [T + N, H]
+        length = len(script.text)
+        embeds[script.codec_at : length] += self._codec(script, voice)
+        return Prefill(
+            embeds[:length], embeds[length:], script.text_tokens, None if voice is None else voice.ref_codes
+        )
+
+    def write(self, request: SpeechRequest, whole_text: bool | None = None) -> "Script":
+        """The ids of both streams; computes nothing. Raises SpeechError."""
         whole = self._task is not Task.CLONE if whole_text is None else whole_text
+        transcript = transcript_of(request) if self._task is Task.CLONE else None
+        reference_frames = 0 if transcript is None else frames_of_reference(request)
         head = [*self._instruct_ids(request), *self._role]
         text = self._tokenizer.text_ids(request.text)
-        spoken = [*self._reference_ids(voice), *text, self._eos]
-        frames = 1 + self._reference_frames(voice)  # `bos` is the first
+        spoken = [*self._tokenizer.text_ids(transcript or ""), *text, self._eos]
+        frames = 1 + reference_frames  # `bos` is the first
         lying = [*spoken, *[self._pad] * frames] if whole else [*spoken, *[self._pad] * (frames - len(spoken))][:frames]
-        trailing = [] if whole else spoken[frames:]
-        codec = self._codec(request, voice, pads=len(spoken) if whole else 0)  # [P, H]
-        beside = [self._pad] * (len(codec) - len(lying) - 1)
-        ids = [*head, *beside, self._bos, *lying]
-        embeds = self._text([*ids, *trailing])  # [T + N, H]
-        embeds[len(head) : len(ids)] += codec
-        ref_codes = None if voice is None else voice.ref_codes
-        return Prefill(embeds[: len(ids)], embeds[len(ids) :], len(text), ref_codes)
+        codec, voice_at = self._codec_ids(request, pads=len(spoken) if whole else 0)
+        beside = [self._pad] * (len(codec) + reference_frames - len(lying) - 1)
+        return Script(
+            text=(*head, *beside, self._bos, *lying),
+            trailing=() if whole else tuple(spoken[frames:]),
+            codec_at=len(head),
+            codec=tuple(codec),
+            voice_at=voice_at,
+            text_tokens=len(text),
+        )
 
     def _instruct_ids(self, request: SpeechRequest) -> list[int]:
         return self._tokenizer.instruct_ids(request.instruct or "") if self._obeys_instruct else []
 
-    def _reference_ids(self, voice: VoicePrompt | None) -> list[int]:
-        if voice is None or voice.ref_codes is None:
-            return []
-        return self._tokenizer.text_ids(voice.ref_text or "")
-
-    def _reference_frames(self, voice: VoicePrompt | None) -> int:
-        return 0 if voice is None or voice.ref_codes is None else len(voice.ref_codes)
-
-    def _codec(self, request: SpeechRequest, voice: VoicePrompt | None, pads: int) -> Tensor:
-        """The codec stream from the language on, [P, H]."""
+    def _codec_ids(self, request: SpeechRequest, pads: int) -> tuple[list[int], int]:
+        """The codec stream from the language up to `bos`, and where in it the voice is."""
         talker = self._talker
         speaker = self._speaker(request) if self._task is Task.CUSTOM_VOICE else None
         ids = self._language_ids(request, speaker)
@@ -108,14 +126,17 @@ class PromptBuilder:
                 ids.append(talker["spk_id"][speaker])
             case Task.CLONE:
                 ids.append(talker["codec_pad_id"])  # the x-vector takes its place
-        ids += [talker["codec_pad_id"]] * (1 + pads) + [talker["codec_bos_id"]]
-        codec = functional.embedding(self._indices(ids), self._code_tables[0])
+        return ids + [talker["codec_pad_id"]] * (1 + pads) + [talker["codec_bos_id"]], voice_at
+
+    def _codec(self, script: "Script", voice: VoicePrompt | None) -> Tensor:
+        """The codec stream, [P, H]."""
+        codec = functional.embedding(self._indices(script.codec), self._code_tables[0])
         if self._task is not Task.CLONE:
             return codec
         if voice is None:
             message = "This model has no voice of its own. Send ref_audio, the recording of a voice."
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "ref_audio")
-        codec[voice_at] = voice.x_vector
+        codec[script.voice_at] = voice.x_vector
         return codec if voice.ref_codes is None else torch.cat([codec, self._frames(voice.ref_codes)])
 
     def _speaker(self, request: SpeechRequest) -> str:
@@ -140,7 +161,7 @@ class PromptBuilder:
         spoken = known[dialect or language]
         return [talker["codec_think_id"], talker["codec_think_bos_id"], spoken, talker["codec_think_eos_id"]]
 
-    def _text(self, ids: list[int]) -> Tensor:
+    def _text(self, ids: Sequence[int]) -> Tensor:
         """Text ids to the talker's width: [n] -> [n, H]."""
         first, first_bias, second, second_bias = self._projection
         hidden = functional.linear(functional.embedding(self._indices(ids), self._text_table), first, first_bias)
@@ -152,5 +173,5 @@ class PromptBuilder:
         rows = [functional.embedding(column, table) for column, table in zip(columns, self._code_tables, strict=True)]
         return torch.stack(rows).sum(0)
 
-    def _indices(self, ids: list[int]) -> Tensor:
+    def _indices(self, ids: Sequence[int]) -> Tensor:
         return torch.tensor(ids, device=self._text_table.device)

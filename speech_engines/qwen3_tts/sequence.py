@@ -2,39 +2,80 @@
 
 import time
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from speech_engines.base import AudioSink
-from speech_engines.qwen3_tts.guard import RunawayGuard
+from speech_engines.qwen3_tts.guard import RunawayGuard, budget_frames
+from speech_engines.qwen3_tts.stretches import Stretch
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.events import EndEvent, FinishReason
 from speech_protocol.request import SpeechRequest
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of a request before anything is computed."""
+
+    text_tokens: int
+    prompt_positions: int
+    warnings: tuple[str, ...] = ()
+
+
+class Stage(Enum):
+    """How far a request is: its voice is being computed, it waits for a slot, its prompt is read, it speaks."""
+
+    PREPARING = auto()
+    WAITING = auto()
+    PROMPTING = auto()
+    SPEAKING = auto()
+    ENDED = auto()
+
+
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request from the queue to its last sample. `slot` is its place in every static buffer, -1 while it waits."""
+    """A request from the queue to its last sample. `slot` is its place in the batch, -1 while it has none; `stretch` its
+    part of the caches."""
 
     request: SpeechRequest
     sink: AudioSink
+    plan: Plan
     limit_samples: int
     arrived_s: float = field(default_factory=time.perf_counter)
+    stage: Stage = Stage.WAITING
     slot: int = -1
+    stretch: Stretch | None = None
     started_s: float = 0.0
-    asked_s: float = 0.0
     first_chunk_s: float = 0.0
-    text_tokens: int = 0
-    warnings: tuple[str, ...] = ()
-    guard: RunawayGuard | None = None
-    room_frames: int = 0
     frames: int = 0
     undecoded_frames: int = 0
     chunks: int = 0
     sent_samples: int = 0
+    guard: RunawayGuard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guard = RunawayGuard(self.plan.text_tokens)
 
     @property
     def limit_frames(self) -> int:
         """Frames that hold `limit_samples`; the last one may be cut."""
         return max(1, -(-self.limit_samples // FRAME_SAMPLES))
+
+    @property
+    def most_frames(self) -> int:
+        """Frames that it can come to, whatever it says; the guard looks at one frame beyond its budget."""
+        return min(self.limit_frames, budget_frames(self.plan.text_tokens) + 1)
+
+    @property
+    def places(self) -> int:
+        """Places of the caches that it needs at most."""
+        return self.plan.prompt_positions + self.most_frames
+
+    @property
+    def due_s(self) -> float:
+        """When a listener who began with the first chunk will have heard all that was sent: later is less urgent."""
+        if not self.chunks:
+            return 0.0
+        return self.started_s + self.first_chunk_s + self.sent_samples / SAMPLE_RATE_HZ
 
     def add_frame(self) -> None:
         self.frames += 1
@@ -47,11 +88,11 @@ class Sequence:
         return EndEvent(
             finish_reason=reason,
             audio_samples=self.sent_samples,
-            text_tokens=self.text_tokens,
+            text_tokens=self.plan.text_tokens,
             queue_s=round(started_s - self.arrived_s, 6),
             first_chunk_s=round(self.first_chunk_s, 6),
             synthesis_s=round(now_s - started_s, 6),
-            warnings=self.warnings,
+            warnings=self.plan.warnings,
         )
 
 

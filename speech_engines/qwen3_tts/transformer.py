@@ -6,7 +6,7 @@ from torch import Tensor
 
 from speech_engines.qwen3_tts.kv_cache import Attend
 from speech_engines.qwen3_tts.model_config import StackConfig
-from speech_engines.qwen3_tts.weights import make_linear, take
+from speech_engines.qwen3_tts.weights import build_layers, make_linear, take
 
 
 class Rope:
@@ -59,9 +59,10 @@ class Stack:
     """All layers and the last norm, over flat rows: x [M, hidden] -> [M, hidden]."""
 
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
-        layers = range(config.layers)
-        self._layers = [Layer(config, weights, f"{prefix}.layers.{index}", dtype) for index in layers]
         self._norm = take(weights, f"{prefix}.norm.weight").to(dtype)
+        self._layers = build_layers(
+            lambda index: Layer(config, weights, f"{prefix}.layers.{index}", dtype), config.layers, self._norm.device
+        )
         self._eps = config.rms_norm_eps
 
     def __call__(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:

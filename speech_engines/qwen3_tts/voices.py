@@ -90,8 +90,7 @@ class VoiceEncoder:
             return VoicePrompt(x_vector)
         quantizers = self._checkpoint.config["talker_config"]["num_code_groups"]
         codes = codec_encoder.encode(wave[None].to(self._device), num_quantizers=quantizers).audio_codes  # [1, 16, R]
-        frames = -(-len(samples) // FRAME_SAMPLES)
-        return VoicePrompt(x_vector, codes[0, :, :frames].T.contiguous(), ref_text)
+        return VoicePrompt(x_vector, codes[0, :, : _frames_of(len(samples))].T.contiguous(), ref_text)
 
     def _load_speaker_encoder(self) -> Any:
         from qwen_tts.core.models.configuration_qwen3_tts import Qwen3TTSSpeakerEncoderConfig
@@ -150,6 +149,10 @@ class VoicePrompts:
         with self._encoding:
             self._encoder.load()
 
+    def has(self, request: SpeechRequest) -> bool:
+        """Whether `get` would return at once."""
+        return self._find(_key(*_reference(request))) is not None
+
     def get(self, request: SpeechRequest) -> VoicePrompt:
         """The voice of the request's recording. Raises SpeechError where there is none to clone."""
         pcm, ref_text = _reference(request)
@@ -177,6 +180,21 @@ class VoicePrompts:
                 self._size_bytes -= self._kept.popitem(last=False)[1].size_bytes
 
 
+def transcript_of(request: SpeechRequest) -> str | None:
+    """What the recording says, where it is to be continued (in context); None where its x-vector alone is wanted."""
+    ref_text = (request.ref_text or "").strip()
+    return ref_text if ref_text and not request.x_vector_only else None
+
+
+def frames_of_reference(request: SpeechRequest) -> int:
+    """Frames of the recording and the silence behind it, for an in-context clone."""
+    return _frames_of(len(request.ref_audio or b"") // SAMPLE_BYTES + REFERENCE_SILENCE_SAMPLES)
+
+
+def _frames_of(samples: int) -> int:
+    return -(-samples // FRAME_SAMPLES)
+
+
 def _reference(request: SpeechRequest) -> tuple[bytes, str | None]:
     """The recording and, for an in-context clone, its transcript."""
     if request.ref_audio is None:
@@ -185,8 +203,7 @@ def _reference(request: SpeechRequest) -> tuple[bytes, str | None]:
     if len(request.ref_audio) < MIN_REFERENCE_SAMPLES * SAMPLE_BYTES:
         message = f"ref_audio is shorter than {MIN_REFERENCE_SAMPLES / SAMPLE_RATE_HZ} s. Send some seconds of speech."
         raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, message, "ref_audio")
-    ref_text = (request.ref_text or "").strip()
-    return request.ref_audio, ref_text if ref_text and not request.x_vector_only else None
+    return request.ref_audio, transcript_of(request)
 
 
 def _key(pcm: bytes, ref_text: str | None) -> bytes:

@@ -1,9 +1,10 @@
 """The tensors of model.safetensors, straight to a device, and the matrix products over them."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -14,10 +15,14 @@ PREFIX: Final = "talker."  # the rest is the speaker encoder
 # Products of more rows than this are split by FBGEMM into its kernels of 6 rows first.
 _FEW_ROWS: Final = 30
 _KERNEL_ROWS: Final = 6
+# The rows of a tile of AMX; up to so many rows at once come from a batch, more from a prompt.
+_TILE_ROWS: Final = 16
+_BATCH_ROWS: Final = 64
 # fp16 holds every bf16 value but the smallest: this much may be lost (half its smallest step).
 _FP16_LOSS: Final = 2.0**-25
 
 Linear = Callable[[Tensor], Tensor]
+T = TypeVar("T")
 
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -33,15 +38,58 @@ def take(weights: dict[str, Tensor], *names: str) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
+def build_layers(build: Callable[[int], T], count: int, device: torch.device) -> list[T]:
+    """`build(index)` for each layer. Packing weights is most of a load on a CPU, and takes one core a layer."""
+    if device.type != "cpu":
+        return [build(index) for index in range(count)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(torch.inference_mode()(build), range(count)))
+
+
 def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
-    """`x @ weight.T + bias`, by what is fastest for a few rows. On a CPU that is FBGEMM with float32 activations over
-    fp16 weights, which it packs: exact for bf16 weights, at half the memory traffic of float32."""
+    """`x @ weight.T + bias`, by what is fastest for a few rows. On a CPU activations are float32, and weights packed at
+    half the memory traffic of that: bfloat16 ones for its matrix unit (AMX) where it has one, which rounds what it
+    multiplies to bfloat16; else as fp16, by FBGEMM, which is exact for bfloat16 weights."""
     if weight.device.type != "cpu":
         return partial(F.linear, weight=weight, bias=bias)
+    if weight.dtype is torch.bfloat16 and has_matrix_unit():
+        return _TiledLinear(weight, bias)
     weight, bias = weight.float(), None if bias is None else bias.float()
     if not _fits_fp16(weight):
         return partial(F.linear, weight=weight, bias=bias)
     return partial(_packed_linear, torch.ops.quantized.linear_prepack_fp16(weight, bias))
+
+
+def has_matrix_unit() -> bool:
+    """Whether this CPU multiplies bfloat16 tiles in hardware, and torch knows it."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported()
+
+
+class _TiledLinear:
+    """A product for AMX. One tile of rows costs as much as one row, and how a product adds depends on its number of
+    rows: tile by tile, a row's result does not depend on who shares its batch. For one thread at a time."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _TILE_ROWS)
+        self._bias = bias
+        self._room = weight.new_zeros(_TILE_ROWS, weight.shape[1])  # for what does not fill a tile
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = len(x)
+        if rows > _BATCH_ROWS:  # a prompt, and alone
+            return self._multiply(x.bfloat16()).float()
+        if rows <= _TILE_ROWS:
+            return self._multiply(self._tile(x))[:rows].float()
+        return torch.cat([self._multiply(self._tile(tile)) for tile in x.split(_TILE_ROWS)])[:rows].float()
+
+    def _tile(self, x: Tensor) -> Tensor:
+        if len(x) == _TILE_ROWS:
+            return x.bfloat16()
+        self._room[: len(x)] = x
+        return self._room
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
 
 
 def _fits_fp16(weight: Tensor) -> bool:

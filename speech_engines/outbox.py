@@ -1,0 +1,108 @@
+"""Sinks that take no time: a thread of their own delivers, and asks who hung up.
+
+To send one chunk through Triton takes half a millisecond, and to ask for one request whether it was cancelled a tenth:
+with many streams, that would be much of a step of the engine.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from speech_engines.base import AudioSink, Samples
+from speech_protocol.errors import SpeechError
+from speech_protocol.events import EndEvent
+
+POLL_S: Final = 0.02
+# Deliveries that may be under way when more are made.
+CAPACITY: Final = 1024
+
+
+class Outbox:
+    """The thread. `on_cancelled` is called on it when somebody hung up."""
+
+    def __init__(self, name: str, on_cancelled: Callable[[], None]) -> None:
+        self._deliveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._watched: set[OutboxSink] = set()
+        self._on_cancelled = on_cancelled
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def wrap(self, sink: AudioSink) -> "OutboxSink":
+        """A sink whose calls return at once. It must be given its `end` or `error`."""
+        return OutboxSink(sink, self)
+
+    def put(self, delivery: Callable[[], None]) -> None:
+        """Never waits, so that locks may be held; `catch_up` bounds the deliveries instead."""
+        self._deliveries.put(delivery)
+
+    def catch_up(self) -> None:
+        """Where too much is under way, wait until it is delivered. For whoever makes the audio, between two steps."""
+        if self._deliveries.qsize() > CAPACITY:
+            done = threading.Event()
+            self.put(done.set)
+            done.wait()
+
+    def watch(self, sink: "OutboxSink") -> None:
+        """Ask `sink` from now on, until it is over."""
+        self.put(lambda: self._watched.add(sink))
+
+    def unwatch(self, sink: "OutboxSink") -> None:
+        self.put(lambda: self._watched.discard(sink))
+
+    def close(self) -> None:
+        """Deliver what is there, and stop."""
+        self._deliveries.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asked_s = 0.0
+        while True:
+            try:
+                delivery = self._deliveries.get(timeout=POLL_S if self._watched else None)
+                if delivery is None:
+                    return
+                delivery()
+            except queue.Empty:
+                pass
+            if time.monotonic() - asked_s >= POLL_S:
+                asked_s = time.monotonic()
+                self._ask()
+
+    def _ask(self) -> None:
+        gone = [sink for sink in self._watched if sink.ask()]
+        if gone:
+            self._watched.difference_update(gone)
+            self._on_cancelled()
+
+
+class OutboxSink:
+    """One request's sink behind the outbox. `is_cancelled` is what was last heard."""
+
+    def __init__(self, sink: AudioSink, outbox: Outbox) -> None:
+        self._sink = sink
+        self._outbox = outbox
+        self._gone = False
+
+    def watch(self) -> None:
+        self._outbox.watch(self)
+
+    def audio(self, samples: Samples) -> None:
+        self._outbox.put(lambda: self._sink.audio(samples))
+
+    def end(self, event: EndEvent) -> None:
+        self._outbox.unwatch(self)
+        self._outbox.put(lambda: self._sink.end(event))
+
+    def error(self, error: SpeechError) -> None:
+        self._outbox.unwatch(self)
+        self._outbox.put(lambda: self._sink.error(error))
+
+    def is_cancelled(self) -> bool:
+        return self._gone
+
+    def ask(self) -> bool:
+        """On the outbox's thread only."""
+        self._gone = self._sink.is_cancelled()
+        return self._gone
