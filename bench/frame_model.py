@@ -3,9 +3,9 @@
     python -m bench.frame_model --checkpoint FOLDER [--streams 1 8 16] [--frames 25] [--rounds 5]
 
 Both sides get the same prompt, sample with the checkpoint's settings and are forced to the same number of frames. The
-clock runs from the end of the prefill to the last code; the codec is left out. A round measures each side once: qwen-tts
-with one utterance (it can't do more at once, so this is also its rate for many, one after another), ours with 1, 8 and
-16 streams together.
+clock runs from the end of the prefill to the last code; the codec is left out. A round measures each side once:
+qwen-tts with one utterance (it can't do more at once, so this is also its rate for many, one after another), ours with
+1, 8 and 16 streams together.
 """
 
 import json

@@ -18,7 +18,7 @@ WAIT_S = 1800.0
 
 @dataclass(slots=True)
 class TimedSink:
-    """An AudioSink that keeps when each chunk came, in seconds since `begin_s`, and how many frames were in it."""
+    """An AudioSink that keeps when each chunk came, in seconds since `begin_s`, and how many samples were in it."""
 
     begin_s: float = field(default_factory=time.perf_counter)
     chunks: list[tuple[float, int]] = field(default_factory=list)
@@ -34,10 +34,10 @@ class TimedSink:
 
     @property
     def frames(self) -> int:
-        return sum(frames for _, frames in self.chunks)
+        return sum(samples for _, samples in self.chunks) // FRAME_SAMPLES
 
     def audio(self, samples: Samples) -> None:
-        self.chunks.append((time.perf_counter() - self.begin_s, len(samples) // FRAME_SAMPLES))
+        self.chunks.append((time.perf_counter() - self.begin_s, len(samples)))
         self.heard.set()
 
     def end(self, event: EndEvent) -> None:
@@ -70,7 +70,8 @@ class TimedSink:
 
 def begin(engine: Engine, frames: int, seed: int = 0, text: str = TEXT, sink: TimedSink | None = None) -> TimedSink:
     """One utterance that ends after `frames` frames, if the checkpoint does not end it before."""
-    request = SpeechRequest(text, speaker="ryan", seed=seed, max_audio_seconds=frames / FRAMES_PER_SECOND)
+    seconds = frames / FRAMES_PER_SECOND + 1e-6  # rounded down to samples, so that it must not be too short by a bit
+    request = SpeechRequest(text, speaker="ryan", seed=seed, max_audio_seconds=seconds)
     sink = sink or TimedSink()
     engine.submit(request, sink)
     return sink
