@@ -9,13 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend first)
-from matplotlib.axes import Axes  # noqa: E402
-
-from bench.report import RESULTS  # noqa: E402
+from bench.report import RESULTS
 
 OURS, THEIRS = "#1f77b4", "#999999"
 FRAMES_PER_SECOND: Final = 12.5
@@ -122,14 +119,14 @@ PICTURES: Final[dict[str, Callable[[Axes, Result], None]]] = {
 def draw(path: Path) -> Path:
     """The picture of one result, beside it."""
     result = json.loads(path.read_text(encoding="utf-8"))
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")  # without pyplot: draws with Agg, needs no display
+    axes = figure.subplots()
     PICTURES[path.stem](axes, result)
     axes.spines[["top", "right"]].set_visible(False)
     machine = result["machine"].get("gpu") or f"{result['machine']['cores']} cores, {result['machine']['instructions']}"
     figure.supxlabel(f"{machine}, {result['date'][:10]}, {result['command']}", fontsize=7, color="#666666")
     picture = path.with_suffix(".png")
     figure.savefig(picture, dpi=120, metadata={"Software": None})
-    plt.close(figure)
     return picture
 
 

@@ -35,14 +35,13 @@ def write(
 ) -> dict[str, Any]:
     """Write the result, and return it. `figures` are what the README quotes, each with its unit in its name (ratios
     have none); `measurements` is everything that they come from."""
-    hidden = ("checkpoint", "output")
     result = {
         "command": command(sys.argv),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
         "versions": versions(),
-        "settings": {name: value for name, value in vars(options).items() if name not in hidden},
+        "settings": {name: value for name, value in vars(options).items() if not isinstance(value, Path)},
         "note": note,
         "figures": {name: round(value, 4) for name, value in figures.items()},
         "measurements": measurements,
@@ -65,13 +64,9 @@ def _cell(value: object) -> str:
 
 
 def command(argv: Sequence[str]) -> str:
-    """The command line as another machine would have it: without this one's folders."""
-    module = f"bench.{Path(argv[0]).stem}"
-    words = list(argv[1:])
-    for option in ("--output", "--readme"):
-        if option in words:
-            del words[words.index(option) : words.index(option) + 2]
-    return " ".join(["python -m", module, *("FOLDER" if Path(word).is_absolute() else word for word in words)])
+    """The command line as another machine would have it: a folder elsewhere is one of `models/` there."""
+    words = [f"models/{Path(word).name}" if Path(word).is_absolute() else word for word in argv[1:]]
+    return " ".join([f"python -m bench.{Path(argv[0]).stem}", *words])
 
 
 def commit() -> str:

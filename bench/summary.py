@@ -17,6 +17,7 @@ from bench.report import RESULTS, table
 
 BEGIN: Final = "<!-- measured: written by `python -m bench.summary` -->\n"
 END: Final = "<!-- /measured -->\n"
+HEADS: Final = ("Qwen3-TTS 0.6B, random weights", "", "date", "command")
 Result = dict[str, Any]
 
 
@@ -48,7 +49,7 @@ def _real_time(value: float) -> str:
 
 
 def _one_in(value: float) -> str:
-    return f"1/{1 / value:.0f} of qwen-tts's time to its audio"
+    return f"1/{1 / value:.0f} of qwen-tts's time to all of it"
 
 
 def _cost(value: float) -> str:
@@ -67,6 +68,10 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s"
 
 
+def _start(value: float) -> str:
+    return f"{value:.2f} × qwen-tts's, to 2 s of audio"
+
+
 FIGURES: Final = (
     Figure("codes (no codec), 1 stream", "frame_model", "streams_1", _times, 1.3, 2.5),
     Figure("codes, 8 streams together", "frame_model", "streams_8", _times, 7, 10),
@@ -77,17 +82,17 @@ FIGURES: Final = (
     Figure("codec alone, float32", "codec", "whole", _times, 1.5, 2.5),
     Figure("codec in 1-frame chunks, a frame", "codec", "cost_1_frame_chunks", _cost, 2.0, 1.3, is_cost=True),
     Figure("codec in 4-frame chunks, a frame", "codec", "cost_4_frame_chunks", _cost, 1.3, 1.05, is_cost=True),
-    Figure("first audio of a 10 s utterance", "latency", "first_audio_share", _one_in, 1 / 40, 1 / 80, is_cost=True),
-    Figure("process start to first audio", "start", "share", lambda value: f"{value:.2f} × qwen-tts's, of 2 s in all", 0.5, 0.25, is_cost=True),
-    Figure("engine's overhead: tiny model, 1 stream", "overhead", "streams_1", _times, 4),
+    Figure("first audio of 10 s", "latency", "first_audio_share", _one_in, 1 / 40, 1 / 80, is_cost=True),
+    Figure("process start to first audio", "start", "share", _start, 0.5, 0.25, is_cost=True),
+    Figure("overhead: audio of a tiny model, 1 stream", "overhead", "streams_1", _times, 4),
     Figure("memory growth over 2,000 frames, tiny model", "memory_tiny", "growth_bytes", _bytes, 0, is_cost=True),
-    Figure("memory growth, 0.6B", "memory", "growth_bytes", _bytes, 0, is_cost=True),
+    Figure("memory growth over 300 frames", "memory", "growth_bytes", _bytes, 0, is_cost=True),
     Figure("0.6B, 1 stream", "gpu", "0.6b_streams_1_x_real_time", _real_time, 20),
-    Figure("0.6B, first audio", "gpu", "0.6b_streams_1_ttfa_ms", _ms, 20, is_cost=True),
+    Figure("0.6B, 1 stream: first audio", "gpu", "0.6b_streams_1_ttfa_ms", _ms, 20, is_cost=True),
     Figure("1.7B, 32 streams together", "gpu", "1.7b_streams_32_x_real_time", _real_time, 85),
-    Figure("1.7B, first audio, 32 streams at once", "gpu", "1.7b_streams_32_ttfa_ms", _ms),
+    Figure("1.7B, 32 requests at once: first audio", "gpu", "1.7b_streams_32_ttfa_ms", _ms),
     Figure("1.7B, load", "gpu", "1.7b_load_s", _seconds),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +130,8 @@ def render(folder: Path) -> str:
     """The part between the markers."""
     tables = []
     for machine, group in groupby(sorted(lines_of(folder), key=lambda line: line.machine), lambda line: line.machine):
-        lines = list(group)
-        frames = sorted({line.result["settings"]["rounds"] for line in lines})
-        tables.append(f"On {machine}, median of {_range(frames)} rounds:\n\n")
-        tables.append(table(("figure", "", "date", "command"), [line.cells for line in lines]) + "\n")
-    return "".join(tables)
-
-
-def _range(values: list[int]) -> str:
-    return str(values[0]) if values[0] == values[-1] else f"{values[0]} to {values[-1]}"
+        tables.append(f"On {machine}:\n\n" + table(HEADS, [line.cells for line in group]) + "\n")
+    return "\n".join(tables)
 
 
 def rewrite(readme: Path, part: str) -> None:
