@@ -18,12 +18,14 @@ from bench.report import RESULTS, table
 BEGIN: Final = "<!-- measured: written by `python -m bench.summary` -->\n"
 END: Final = "<!-- /measured -->\n"
 HEADS: Final = ("Qwen3-TTS 0.6B, random weights", "", "date", "command")
+FRAMES_PER_SECOND: Final = 12.5
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`key` in the figures of result `file`. `must` and `aim`: at least so much, or at most where it is a cost."""
+    """`key` in the figures of result `file`. `name` may speak of the `frames` that were forced and their `seconds`.
+    `must` and `aim`: at least so much, or at most where it is a cost."""
 
     name: str
     file: str
@@ -68,10 +70,6 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s"
 
 
-def _start(value: float) -> str:
-    return f"{value:.2f} × qwen-tts's, to 2 s of audio"
-
-
 FIGURES: Final = (
     Figure("codes (no codec), 1 stream", "frame_model", "streams_1", _times, 1.3, 2.5),
     Figure("codes, 8 streams together", "frame_model", "streams_8", _times, 7, 10),
@@ -82,11 +80,11 @@ FIGURES: Final = (
     Figure("codec alone, float32", "codec", "whole", _times, 1.5, 2.5),
     Figure("codec in 1-frame chunks, a frame", "codec", "cost_1_frame_chunks", _cost, 2.0, 1.3, is_cost=True),
     Figure("codec in 4-frame chunks, a frame", "codec", "cost_4_frame_chunks", _cost, 1.3, 1.05, is_cost=True),
-    Figure("first audio of 10 s", "latency", "first_audio_share", _one_in, 1 / 40, 1 / 80, is_cost=True),
-    Figure("process start to first audio", "start", "share", _start, 0.5, 0.25, is_cost=True),
+    Figure("first audio, of {seconds:g} s", "latency", "first_audio_share", _one_in, 1 / 40, 1 / 80, is_cost=True),
+    Figure("process start to first audio, of {seconds:g} s", "start", "share", _times, 0.5, 0.25, is_cost=True),
     Figure("overhead: audio of a tiny model, 1 stream", "overhead", "streams_1", _times, 4),
-    Figure("memory growth over 2,000 frames, tiny model", "memory_tiny", "growth_bytes", _bytes, 0, is_cost=True),
-    Figure("memory growth over 300 frames", "memory", "growth_bytes", _bytes, 0, is_cost=True),
+    Figure("memory growth over {frames:,} frames, tiny model", "memory_tiny", "growth_bytes", _bytes, 0, is_cost=True),
+    Figure("memory growth over {frames:,} frames", "memory", "growth_bytes", _bytes, 0, is_cost=True),
     Figure("0.6B, 1 stream", "gpu", "0.6b_streams_1_x_real_time", _real_time, 20),
     Figure("0.6B, 1 stream: first audio", "gpu", "0.6b_streams_1_ttfa_ms", _ms, 20, is_cost=True),
     Figure("1.7B, 32 streams together", "gpu", "1.7b_streams_32_x_real_time", _real_time, 85),
@@ -104,6 +102,11 @@ class Line:
     result: Result
 
     @property
+    def name(self) -> str:
+        frames = self.result["settings"]["frames"]
+        return self.figure.name.format(frames=frames, seconds=frames / FRAMES_PER_SECOND)
+
+    @property
     def machine(self) -> str:
         machine = self.result["machine"]
         if gpu := machine.get("gpu"):
@@ -113,7 +116,7 @@ class Line:
     @property
     def cells(self) -> tuple[str, str, str, str]:
         show, result = self.figure.show, self.result
-        return self.figure.name, show(self.value), result["date"][:10], f"`{result['command']}`"
+        return self.name, show(self.value), result["date"][:10], f"`{result['command']}`"
 
 
 def lines_of(folder: Path) -> Iterator[Line]:
@@ -151,7 +154,7 @@ def main() -> None:
     rewrite(options.readme, render(options.results))
     heads = ("figure", "", "reached", "must", "aim")
     rows = [
-        (line.figure.name, line.figure.show(line.value), line.figure.verdict(line.value), *_goals(line.figure))
+        (line.name, line.figure.show(line.value), line.figure.verdict(line.value), *_goals(line.figure))
         for line in lines_of(options.results)
     ]
     print(table(heads, rows))
