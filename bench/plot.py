@@ -86,7 +86,7 @@ def memory(axes: Axes, result: Result) -> None:
     for name, run in runs.items():
         frames, resident = zip(*run, strict=True)
         axes.plot(frames, [size / 2**20 for size in resident], label=name, color=THEIRS if name == "warm-up" else None)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * max(size for run in runs.values() for _, size in run) / 2**20)
     axes.legend(frameon=False, loc="lower right")
     axes.set_xlabel("frames")
     axes.set_ylabel("resident MiB")
@@ -102,6 +102,8 @@ def gpu(axes: Axes, result: Result) -> None:
         axes.plot(streams, [row["x_real_time"] for row in rows], color=color, marker="o", label=f"{size}, × real time")
         ttfa_ms = [row["ttfa_p50_ms"] for row in rows]
         first_audio.plot(streams, ttfa_ms, color=color, marker="s", linestyle=":", label=f"{size}, first audio")
+    for each in (axes, first_audio):
+        each.set_ylim(bottom=0)
     axes.set_xlabel("streams at once")
     axes.set_ylabel("× real time, all streams together")
     first_audio.set_ylabel("ms to first audio, median")
