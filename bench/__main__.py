@@ -3,7 +3,8 @@
     python -m bench [--checkpoint FOLDER] [--tiny FOLDER] [--rounds 5] [--quick] [--only codec engine]
 
 The checkpoints have random weights and never end an utterance by themselves: one full-size, one tiny; each is built
-where it is missing. A part that fails ends the suite, and leaves the results of the others as they are.
+where it is missing. A part that fails ends the suite, and leaves the results of the others as they are. With `--quick`,
+or `--results` elsewhere, the README stays as it is.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report import RESULTS
+
+QUICK_RESULTS = Path("out/bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ def main() -> None:
         words = part.options(options.quick, options.rounds)
         run(f"bench.{part.module}", "--checkpoint", checkpoint, *words, *output)
     run("bench.plot", "--results", str(options.results))
-    run("bench.summary", "--results", str(options.results), "--readme", str(options.readme))
+    readme = ["--readme", str(options.readme)] if options.readme else []
+    run("bench.summary", "--results", str(options.results), *readme)
 
 
 def parse_options() -> argparse.Namespace:
@@ -65,9 +69,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="of each part, where it is not its module's default")
     parser.add_argument("--quick", action="store_true", help="one round of short utterances: to see that it works")
     parser.add_argument("--only", nargs="+", choices=SUITE, default=list(SUITE))
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
-    return parser.parse_args()
+    parser.add_argument("--results", type=Path, help=f"{RESULTS}, or with --quick {QUICK_RESULTS}")
+    parser.add_argument("--readme", type=Path)
+    options = parser.parse_args()
+    options.results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
+    return options
 
 
 def build(folder: Path, size: str) -> None:

@@ -149,9 +149,11 @@ def rewrite(readme: Path, part: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--readme", type=Path, help="README.md where the results are this project's own, else none")
     options = parser.parse_args()
-    rewrite(options.readme, render(options.results))
+    readme = options.readme or (Path("README.md") if options.results == RESULTS else None)
+    if readme is not None:
+        rewrite(readme, render(options.results))
     heads = ("figure", "", "reached", "must", "aim")
     rows = [
         (line.name, line.figure.show(line.value), line.figure.verdict(line.value), *_goals(line.figure))
