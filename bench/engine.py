@@ -5,7 +5,8 @@
 Both have the same weights in the same precision (talker and predictor `--dtype`, codec float32), the same text and the
 same forced number of frames. A round lets qwen-tts speak one utterance (it can't do more at once, so this is also its
 rate for many, one after another), and the engine 1, 8 and 16 together. The clock runs from the first request to the
-last sample. For the overhead alone, give it a tiny checkpoint (size tiny-endless), `--streams 1` and `--output`.
+last sample. For the overhead alone, give it a tiny checkpoint (size tiny-endless), `--streams 1 --threads 1` and
+`--output`.
 """
 
 from collections.abc import Callable
