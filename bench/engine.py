@@ -20,8 +20,8 @@ from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 
 QWEN_TTS = "qwen-tts"
-# Frames of a slot's room; more than any utterance here has.
-MAX_AUDIO_SECONDS = 180
+# A slot's room: the longest `--frames` are 750. Its buffers are filled with zeros, so it is memory, and time to load.
+MAX_AUDIO_SECONDS = 60
 
 
 def main() -> None:

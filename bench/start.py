@@ -4,7 +4,8 @@
 
 Both are asked for one utterance of the same forced length, two seconds. The clock runs in the parent: from the start of
 the child to the line that it writes when the first samples are there, which with qwen-tts are all samples. The warm-up
-round reads the weights into the page cache. qwen-tts is used as its documentation says, without our code around it.
+round reads the weights into the page cache. The engine has one slot, as qwen-tts has in a way; qwen-tts is used as its
+documentation says, without our code around it.
 """
 
 import json
@@ -54,7 +55,7 @@ def start_child(side: str, checkpoint: Path, frames: int, dtype: str) -> tuple[f
                 heard_s = time.perf_counter()
                 child.wait(CHILD_TIMEOUT_S)
                 return heard_s, json.loads(line)
-    raise RuntimeError(f"the process of {side} ended without audio")
+    raise RuntimeError(f"the process of {side} ended without audio, with exit code {child.returncode}")
 
 
 if __name__ == "__main__":
