@@ -158,10 +158,10 @@ class _Weights:
         return TransformerLayer(
             index=index,
             epsilon=self.config["rms_norm_eps"],
-            qkv=torch.cat((queries, keys, weight["v_proj"])) * before,
-            output=weight["o_proj"] * attention[:, None],
-            gate_up=torch.cat((weight["gate_proj"], weight["up_proj"])) * between,
-            down=weight["down_proj"] * mlp[:, None],
+            qkv=Product(torch.cat((queries, keys, weight["v_proj"])) * before),
+            output=Product(weight["o_proj"] * attention[:, None]),
+            gate_up=Product(torch.cat((weight["gate_proj"], weight["up_proj"])) * between),
+            down=Product(weight["down_proj"] * mlp[:, None]),
         )
 
     def _interleaved(self, weight: Tensor) -> Tensor:

@@ -15,9 +15,11 @@ from torch.nn import functional as F  # noqa: N812
 _TILE: Final = 4
 _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
 
-# On a CPU, products with weights of this size and up, beyond its caches, go by blocks of so many outputs.
-_LARGE: Final = 2**21
-_BLOCK: Final = 64
+# On a CPU, what a product costs is reading its weights. MKL's ways for few rows are slow at that: these are not.
+_FEW_ROWS: Final = 12  # so many go by blocks of outputs, each on one core
+_SOME_ROWS: Final = 48  # so many go as columns
+_BLOCK: Final = 32
+_LARGE: Final = 2**21  # weights of this size and up are beyond the caches of a core
 
 
 class Convolution(Protocol):
@@ -109,19 +111,23 @@ class Turn:
 
 
 class Product:
-    """x @ weight + bias. MKL runs a product of few rows on one core, but the products of a batch on all of them."""
+    """x @ weight.t() + bias, in the form that suits the number of rows."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [out, in], [out]
-        outputs = len(bias)
-        blocked = weight.device.type == "cpu" and weight.numel() >= _LARGE and outputs % _BLOCK == 0
-        self._blocks = outputs // _BLOCK if blocked else 1
-        by_block = weight.unflatten(0, (self._blocks, -1))
-        self._weight = by_block.transpose(1, 2).contiguous()  # [blocks, in, out / blocks]
-        self._bias = bias.view(self._blocks, 1, -1)
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:  # [out, in], [out]
+        self._weight, self._bias = weight.contiguous(), bias
 
     def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
-        rows = x.flatten(0, -2).expand(self._blocks, -1, -1)
-        return torch.baddbmm(self._bias, rows, self._weight).transpose(0, 1).reshape(*x.shape[:-1], -1)
+        outputs, count = len(self._weight), x[..., 0].numel()
+        if not x.is_cpu or count > _SOME_ROWS or outputs % _BLOCK:
+            return F.linear(x, self._weight, self._bias)
+        rows = x.contiguous().view(count, -1)
+        if count <= _FEW_ROWS:
+            blocks = self._weight.view(-1, _BLOCK, rows.shape[1]).transpose(1, 2)  # [blocks, in, _BLOCK]
+            product = torch.bmm(rows.expand(len(blocks), -1, -1), blocks).transpose(0, 1)
+        else:
+            product = (self._weight @ rows.t()).t()
+        result = product.contiguous().view(*x.shape[:-1], outputs)
+        return result if self._bias is None else result.add_(self._bias)
 
 
 class CausalConv:
@@ -173,7 +179,10 @@ class FastConv:
         self._dilation, self._bias = dilation, bias
         spread, kernel, gather = (matrix.to(weight.device) for matrix in _toom_cook(taps))
         self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
-        self._weight = torch.einsum("pk,oik->pio", kernel, weight.double()).to(weight.dtype).contiguous()
+        points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
+        # [points, in, out], in the order of memory that suits many rows; of large ones, which are for few, the other.
+        by_input = weight[..., 0].numel() * len(points) < _LARGE
+        self._weight = (points.transpose(1, 2).contiguous() if by_input else points.contiguous().transpose(1, 2))
 
     def slack(self, steps: int) -> int:
         return -steps % (_TILE * self._dilation)
@@ -310,18 +319,18 @@ class TransformerLayer:
 
     index: int
     epsilon: float
-    qkv: Tensor
-    output: Tensor
-    gate_up: Tensor
-    down: Tensor
+    qkv: Product
+    output: Product
+    gate_up: Product
+    down: Product
 
     def __call__(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
-        x = x + F.linear(self._attend(rms_norm(x, self.epsilon), turn, window), self.output)
-        gate, up = F.linear(rms_norm(x, self.epsilon), self.gate_up).chunk(2, -1)
-        return x + F.linear(F.silu(gate) * up, self.down)
+        x = x + self.output(self._attend(rms_norm(x, self.epsilon), turn, window))
+        gate, up = self.gate_up(rms_norm(x, self.epsilon)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up)
 
     def _attend(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
-        qkv = F.linear(x, self.qkv).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
+        qkv = self.qkv(x).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
         torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2))).mul_(turn.rotation)
         keys, values = turn.extend(self.index, qkv[:, :, 1:]).permute(2, 0, 3, 1, 4)  # [B, heads, ring + T, head_dim]
         seen = F.scaled_dot_product_attention(qkv[:, :, 0].transpose(1, 2), keys, values, turn.mask)
