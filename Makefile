@@ -36,12 +36,10 @@ format: $(VENV)/dev.installed
 smoke: $(VENV)/serve.installed
 	@$(BIN)/python -m client.smoke $(TTS_URL)
 
-# Timings beside qwen-tts, on full-size random weights that are built once; takes many minutes on two cores.
-CHECKPOINT ?= models/stand-in-0.6b
+# Timings beside qwen-tts, on full-size random weights that are built once, into bench/results and the README; most of
+# an hour on two cores. A first look: make bench ARGS=--quick, which needs no more than a few minutes.
 bench: $(VENV)/dev.installed
-	$(BIN)/python -m bench.engine --checkpoint $(CHECKPOINT)
-	$(BIN)/python -m bench.frame_model --checkpoint $(CHECKPOINT)
-	$(BIN)/python -m bench.codec --checkpoint $(CHECKPOINT)
+	$(BIN)/python -m bench $(ARGS)
 
 # Pinned requirements from pyproject.toml; run it after a change there.
 lock: $(VENV)/uv.installed

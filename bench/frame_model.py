@@ -1,68 +1,54 @@
-"""How fast talker and code predictor make frames, beside qwen-tts on the same weights in the same run.
+"""How fast talker and code predictor make frames of codes, beside qwen-tts on the same weights in the same run.
 
-    python -m bench.frame_model --checkpoint FOLDER [--frames 25] [--rows 1 8 16]
+    python -m bench.frame_model --checkpoint FOLDER [--streams 1 8 16] [--frames 25] [--rounds 5]
 
 Both sides get the same prompt, sample with the checkpoint's settings and are forced to the same number of frames. The
-clock runs from the end of the prefill to the last code; the codec is left out. A round measures each side once, and
-the figure is the median of the rounds. For a checkpoint without real weights, see tests/support/checkpoints.py.
+clock runs from the end of the prefill to the last code; the codec is left out. A round measures each side once:
+qwen-tts with one utterance (it can't do more at once, so this is also its rate for many, one after another), ours with
+1, 8 and 16 streams together.
 """
 
-import argparse
 import json
-import platform
-import statistics
 import time
+from argparse import Namespace
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.report import parser, table, write
+from bench.rounds import in_turns, medians
+from bench.utterances import FRAMES_PER_SECOND
 from speech_engines.qwen3_tts.frame_model import FrameModel, Sampling
+from speech_engines.qwen3_tts.upstream import import_upstream
 
-FRAMES_PER_SECOND = 12.5
 PROMPT_POSITIONS = 24
 TRAILING_FRAMES = 16
-Measure = Callable[[], float]  # -> seconds
+QWEN_TTS = "qwen-tts"
 
 
 def main() -> None:
-    options = parse_options()
+    options = parser(__doc__, "frame_model", frames=25)
+    options.add_argument("--streams", type=int, nargs="+", default=[1, 8, 16])
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--dtype", default="bfloat16", help="of the weights, on both sides")
+    options = options.parse_args()
     torch.set_num_threads(options.threads)
-    prompt = random_prompt(options.checkpoint)
-    ours = load_ours(options)
-    sides: dict[str, tuple[int, Measure]] = {
-        f"{rows} rows": (rows, lambda rows=rows: time_ours(ours, rows, prompt, options.frames)) for rows in options.rows
+    prompt, frames = random_prompt(options.checkpoint), options.frames
+    ours, theirs = load_ours(options), load_upstream(options.checkpoint, options.device, options.dtype)
+    sides: dict[str, Callable[[], float]] = {QWEN_TTS: lambda: time_upstream(theirs, prompt, frames)}
+    sides |= {str(rows): lambda rows=rows: time_ours(ours, rows, prompt, frames) for rows in options.streams}  # type: ignore[misc]
+    seconds = in_turns(sides, options.rounds)
+    rates = {
+        name: (1 if name == QWEN_TTS else int(name)) * frames / median_s for name, median_s in medians(seconds).items()
     }
-    for dtype in options.upstream_dtypes:
-        talker = load_upstream(options.checkpoint, options.device, dtype)
-        name = f"qwen-tts {dtype}"
-        sides[name] = (1, lambda talker=talker: time_upstream(talker, prompt, options.frames))
-    for _, measure in sides.values():
-        measure()  # warm-up
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(options.rounds):
-        for name, (_, measure) in sides.items():
-            seconds[name].append(measure())
-    results = [summarize(name, rows, options.frames, seconds[name]) for name, (rows, _) in sides.items()]
-    report(results, options)
-
-
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=25)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 16])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="bfloat16", help="of the weights; a CPU computes in float32")
-    parser.add_argument("--upstream-dtypes", nargs="*", default=["bfloat16"])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, default=Path("bench/results/frame_model.json"))
-    return parser.parse_args()
+    ratios = {name: rate / rates[QWEN_TTS] for name, rate in rates.items()}
+    rows = [(name, rate, rate / FRAMES_PER_SECOND, ratios[name]) for name, rate in rates.items()]
+    print(table(("streams", "frames/s", "x real time", "x qwen-tts"), rows))
+    figures = {f"streams_{name}": ratio for name, ratio in ratios.items() if name != QWEN_TTS}
+    write(options, figures, {"frames_per_s": rates, "seconds": seconds})
 
 
 def random_prompt(folder: Path) -> tuple[Tensor, Tensor]:
@@ -76,9 +62,9 @@ def random_prompt(folder: Path) -> tuple[Tensor, Tensor]:
 # Ours
 
 
-def load_ours(options: argparse.Namespace) -> FrameModel:
+def load_ours(options: Namespace) -> FrameModel:
     dtype, positions = getattr(torch, options.dtype), PROMPT_POSITIONS + options.frames
-    return FrameModel.load(options.checkpoint, options.device, dtype, max(options.rows), positions)
+    return FrameModel.load(options.checkpoint, options.device, dtype, max(options.streams), positions)
 
 
 def time_ours(model: FrameModel, rows: int, prompt: tuple[Tensor, Tensor], frames: int) -> float:
@@ -98,9 +84,8 @@ def time_ours(model: FrameModel, rows: int, prompt: tuple[Tensor, Tensor], frame
 
 
 def load_upstream(folder: Path, device: str, dtype: str) -> Any:
-    from qwen_tts import Qwen3TTSModel
-
-    upstream = Qwen3TTSModel.from_pretrained(
+    model_class, _ = import_upstream()
+    upstream = model_class.from_pretrained(
         str(folder), dtype=getattr(torch, dtype), device_map=device, attn_implementation="sdpa"
     )
     talker = upstream.model.eval().talker
@@ -135,59 +120,9 @@ def time_upstream(talker: Any, prompt: tuple[Tensor, Tensor], frames: int) -> fl
     return done_s[-1] - done_s[0]
 
 
-# Both
-
-
 def synchronize(device: torch.device | str) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def summarize(name: str, rows: int, frames: int, seconds: list[float]) -> dict[str, Any]:
-    median_s = statistics.median(seconds)
-    return {
-        "name": name,
-        "rows": rows,
-        "seconds": seconds,
-        "step_ms": 1e3 * median_s / frames,
-        "frames_per_s": rows * frames / median_s,
-        "times_real_time": rows * frames / median_s / FRAMES_PER_SECOND,
-    }
-
-
-def report(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    baselines = [result for result in results if result["name"].startswith("qwen-tts")]
-    for result in results:
-        rate = result["frames_per_s"]
-        result["ratios"] = {baseline["name"]: rate / baseline["frames_per_s"] for baseline in baselines}
-    heads = ["", "ms a step", "frames/s", "x real time", *(f"/ {baseline['name']}" for baseline in baselines)]
-    print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
-    for result in results:
-        figures = [result["step_ms"], result["frames_per_s"], result["times_real_time"], *result["ratios"].values()]
-        print(f"| {result['name']} | " + " | ".join(f"{figure:.2f}" for figure in figures) + " |")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(describe(options) | {"results": results}, indent=2) + "\n", encoding="utf-8")
-
-
-def describe(options: argparse.Namespace) -> dict[str, Any]:
-    settings = {name: value for name, value in vars(options).items() if name not in ("checkpoint", "output")}
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(options.device),
-        "versions": {name: version(name) for name in ("torch", "transformers", "qwen-tts")},
-        "settings": settings,
-    }
-
-
-def describe_machine(device: str) -> dict[str, Any]:
-    """Without its name."""
-    machine = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
-    return machine | ({"gpu": torch.cuda.get_device_name(device)} if torch.device(device).type == "cuda" else {})
 
 
 if __name__ == "__main__":

@@ -22,9 +22,11 @@ from speech_engines.qwen3_tts.codec_layers import (
     FastConv,
     Product,
     ResidualUnit,
+    Rows,
     Snake,
     SnakeConv,
     State,
+    StreamState,
     TransformerLayer,
     Turn,
     Upsampling,
@@ -36,8 +38,8 @@ from speech_engines.qwen3_tts.codec_layers import (
 )
 from speech_protocol.audio import FRAME_SAMPLES
 
-# A whole utterance is decoded in chunks, too: the activations of so many frames fit the caches of a CPU.
-WHOLE_CHUNK_FRAMES: Final = 8
+# Longer chunks go through the layers in pieces: the activations of so many frames fit the caches of a CPU.
+_CALL_FRAMES: Final = {"cpu": 8, "cuda": 32}
 _DILATIONS: Final = (1, 3, 9)
 
 
@@ -77,21 +79,44 @@ class Codec:
         self._state.reset(stream)
 
     @torch.inference_mode()
+    def restore(self, stream: int, state: StreamState) -> None:
+        """That slot goes on from `state`, in place of a reset."""
+        self._state.restore(stream, state)
+
+    @torch.inference_mode()
     def decode(self, streams: Sequence[int] | Tensor, codes: Tensor) -> Tensor:
         """The next frames of each stream: [B] slots, [B, T, 16] codes -> [B, T * 1920] samples in -1..1."""
-        return self._decode(self._state, torch.as_tensor(streams, device=self._codebooks.device), codes)
+        rows: Rows
+        if isinstance(streams, Tensor):
+            rows = streams
+        elif list(streams) == list(range(streams[0], streams[0] + len(streams))):
+            rows = slice(streams[0], streams[0] + len(streams))
+        else:
+            rows = torch.as_tensor(streams, device=self._codebooks.device)
+        return self._decode(self._state, rows, codes)
 
     @torch.inference_mode()
     def decode_whole(self, codes: Tensor) -> Tensor:
         """Whole utterances, whatever the streams are at: [B, T, 16] codes -> [B, T * 1920] samples in -1..1."""
-        state = self._new_state(len(codes))
-        rows = torch.arange(len(codes), device=self._codebooks.device)
-        return torch.cat([self._decode(state, rows, chunk) for chunk in codes.split(WHOLE_CHUNK_FRAMES, 1)], 1)
+        return self._decode(self._new_state(len(codes)), slice(None), codes)
+
+    @torch.inference_mode()
+    def state_after(self, codes: Tensor) -> StreamState:
+        """What a stream that begins with `codes`, [R, 16], goes on from. From any thread, while others decode."""
+        state = self._new_state(1)
+        self._decode(state, slice(None), codes[None])
+        return state.save(0, len(codes))
 
     def _new_state(self, streams: int) -> State:
         return State(streams, self._convolutions, len(self._transformer), self._window, self._codebooks)
 
-    def _decode(self, state: State, rows: Tensor, codes: Tensor) -> Tensor:
+    def _decode(self, state: State, rows: Rows, codes: Tensor) -> Tensor:
+        frames = self._window.call_frames
+        if codes.is_cpu:  # of all streams together
+            frames = max(1, frames // len(codes))
+        return torch.cat([self._call(state, rows, chunk) for chunk in codes.split(frames, 1)], 1)
+
+    def _call(self, state: State, rows: Rows, codes: Tensor) -> Tensor:
         turn = Turn(state, rows, codes.shape[1], self._window)
         entries = (codes + self._offsets).flatten(0, 1)  # [B * T, 16]
         x = F.embedding_bag(entries, self._codebooks, mode="sum").unflatten(0, codes.shape[:2])  # [B, T, C]
@@ -140,7 +165,13 @@ class _Weights:
         half = config["head_dim"] // 2
         device = next(iter(self._tensors.values())).device
         frequencies = config["rope_theta"] ** -(torch.arange(half, device=device) / half)
-        return Window(config["sliding_window"], config["num_attention_heads"], config["head_dim"], frequencies)
+        return Window(
+            size=config["sliding_window"],
+            call_frames=_CALL_FRAMES[device.type],
+            heads=config["num_attention_heads"],
+            head_dim=config["head_dim"],
+            frequencies=frequencies,
+        )
 
     def transformer_layer(self, index: int) -> TransformerLayer:
         layer = f"pre_transformer.layers.{index}"
@@ -158,10 +189,10 @@ class _Weights:
         return TransformerLayer(
             index=index,
             epsilon=self.config["rms_norm_eps"],
-            qkv=torch.cat((queries, keys, weight["v_proj"])) * before,
-            output=weight["o_proj"] * attention[:, None],
-            gate_up=torch.cat((weight["gate_proj"], weight["up_proj"])) * between,
-            down=weight["down_proj"] * mlp[:, None],
+            qkv=Product(torch.cat((queries, keys, weight["v_proj"])) * before),
+            output=Product(weight["o_proj"] * attention[:, None]),
+            gate_up=Product(torch.cat((weight["gate_proj"], weight["up_proj"])) * between),
+            down=Product(weight["down_proj"] * mlp[:, None]),
         )
 
     def _interleaved(self, weight: Tensor) -> Tensor:

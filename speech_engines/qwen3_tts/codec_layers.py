@@ -15,9 +15,11 @@ from torch.nn import functional as F  # noqa: N812
 _TILE: Final = 4
 _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
 
-# On a CPU, products with weights of this size and up, beyond its caches, go by blocks of so many outputs.
-_LARGE: Final = 2**21
-_BLOCK: Final = 64
+# On a CPU, what a product costs is reading its weights. MKL's ways for few rows are slow at that: these are not.
+_FEW_ROWS: Final = 12  # so many go by blocks of outputs, each on one core
+_SOME_ROWS: Final = 48  # so many go as columns
+_BLOCK: Final = 32
+_LARGE: Final = 2**21  # weights of this size and up are beyond the caches of a core
 
 
 class Convolution(Protocol):
@@ -33,6 +35,23 @@ class Convolution(Protocol):
         """[B, past + steps + slack, channels] -> [B, T, out]."""
 
 
+# Which rows of a state a call is about. A slice makes views of them, a tensor of indices makes copies.
+Rows = slice | Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What one stream left behind, as far as later frames can see it."""
+
+    histories: Tensor  # [inputs of all convolutions]
+    ring: Tensor  # [layers, at most window - 1, 2, heads, head_dim] of its last frames
+    frames: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.histories.nbytes + self.ring.nbytes
+
+
 class State:
     """What utterances left behind, a row each, in buffers that never grow. Zeros are the start of an utterance."""
 
@@ -45,20 +64,37 @@ class State:
             convolution: flat.view(streams, convolution.past, convolution.channels)
             for convolution, flat in zip(convolutions, self._flat.split(sizes, 1), strict=True)
         }
-        # Keys and values of the frames that the next one can see, in a ring: frame n lies in slot n % (size - 1).
-        self.rings = like.new_zeros(layers, streams, window.size - 1, 2, window.heads, window.head_dim)
+        # Keys and values of the frames that a call's first can see and of its own: frame n lies in slot n % capacity.
+        self._seen_frames = window.size - 1
+        capacity = self._seen_frames + window.call_frames
+        self.rings = like.new_zeros(layers, streams, capacity, 2, window.heads, window.head_dim)
         self.positions = torch.zeros(streams, dtype=torch.int64, device=like.device)  # frames decoded so far
 
     def reset(self, stream: int) -> None:
         self._flat[stream].zero_()
         self.positions[stream].zero_()  # the mask hides what the rings still hold
 
+    def save(self, stream: int, frames: int) -> StreamState:
+        """A copy of what the stream left, which is at `frames`."""
+        return StreamState(self._flat[stream].clone(), self.rings[:, stream, self._slots(frames)], frames)
+
+    def restore(self, stream: int, saved: StreamState) -> None:
+        self._flat[stream] = saved.histories
+        self.rings[:, stream, self._slots(saved.frames)] = saved.ring
+        self.positions[stream].fill_(saved.frames)
+
+    def _slots(self, frames: int) -> Tensor:
+        """Where those frames lie that the next one can see, after so many."""
+        seen = torch.arange(max(0, frames - self._seen_frames), frames, device=self.rings.device)
+        return seen % self.rings.shape[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Attention over the last `size` frames, the own one among them."""
+    """Attention over the last `size` frames, the own one among them, for at most `call_frames` in one call."""
 
     size: int
+    call_frames: int
     heads: int
     head_dim: int
     frequencies: Tensor  # [head_dim / 2] radians a frame
@@ -67,61 +103,62 @@ class Window:
 class Turn:
     """One call: which rows of the state its batch goes on from, and what its layers share."""
 
-    def __init__(self, state: State, rows: Tensor, frames: int, window: Window) -> None:
+    def __init__(self, state: State, rows: Rows, frames: int, window: Window) -> None:
         self._state, self._rows, self._frames = state, rows, frames
-        ring = window.size - 1
-        start = state.positions.index_select(0, rows)[:, None]  # [B, 1]
-        queries = start + torch.arange(frames, device=rows.device)  # [B, T] the frames' positions
-        slots = torch.arange(ring, device=rows.device)
-        held = start - 1 - (start - 1 - slots) % ring  # [B, ring] position in each slot, negative where empty
-        keys = torch.cat((held, queries), 1)
+        device, streams, capacity = state.positions.device, len(state.positions), state.rings.shape[2]
+        start = state.positions[rows][:, None]  # [B, 1]
+        queries = start + torch.arange(frames, device=device)  # [B, T] the frames' positions
+        last, slots = start + frames - 1, torch.arange(capacity, device=device)
+        keys = last - (last - slots) % capacity  # [B, capacity] position in each slot, negative where empty
         age = queries[:, :, None] - keys[:, None]
-        self.mask = ((age >= 0) & (age < window.size) & (keys >= 0)[:, None])[:, None]  # [B, 1, T, ring + T]
+        self.mask = ((age >= 0) & (age < window.size) & (keys >= 0)[:, None])[:, None]  # [B, 1, T, capacity]
         angles = queries[:, :, None, None, None] * window.frequencies
         self.rotation = torch.polar(torch.ones_like(angles), angles)  # [B, T, 1, 1, head_dim / 2]
-        # Of a chunk that is longer than the ring, its end stays.
-        self._kept = (rows[:, None], queries[:, -ring:] % ring)
+        self._places = (torch.arange(streams, device=device)[rows][:, None], queries % capacity)
 
     def convolve(self, convolution: Convolution, x: Tensor, snake: "Snake | None" = None) -> Tensor:
         """`x`, [B, T, C], through the snake if there is one, then through the convolution, behind its history."""
         steps, past = x.shape[1], convolution.past
         history = self._state.histories[convolution]
         room = x.new_empty(len(x), past + steps + convolution.slack(steps), convolution.channels)
-        room[:, :past] = history.index_select(0, self._rows)
+        room[:, :past] = history[self._rows]
         fresh = room[:, past : past + steps]
         if snake:
             snake(x, out=fresh)
         else:
             fresh.copy_(x)
         room[:, past + steps :] = 0
-        history.index_copy_(0, self._rows, room[:, steps : steps + past])
+        history[self._rows] = room[:, steps : steps + past]
         return convolution(room, steps)
 
     def extend(self, layer: int, fresh: Tensor) -> Tensor:
-        """The keys and values that this call sees: those of the ring, then `fresh`, [B, T, 2, heads, head_dim]."""
+        """`fresh`, [B, T, 2, heads, head_dim], into the ring -> the keys and values in it."""
         ring = self._state.rings[layer]
-        seen = torch.cat((ring.index_select(0, self._rows), fresh), 1)
-        ring.index_put_(self._kept, fresh[:, -ring.shape[1] :])
-        return seen
+        ring.index_put_(self._places, fresh)
+        return ring[self._rows]
 
     def end(self) -> None:
-        self._state.positions.index_add_(0, self._rows, torch.full_like(self._rows, self._frames))
+        self._state.positions[self._rows] += self._frames
 
 
 class Product:
-    """x @ weight + bias. MKL runs a product of few rows on one core, but the products of a batch on all of them."""
+    """x @ weight.t() + bias, in the form that suits the number of rows."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [out, in], [out]
-        outputs = len(bias)
-        blocked = weight.device.type == "cpu" and weight.numel() >= _LARGE and outputs % _BLOCK == 0
-        self._blocks = outputs // _BLOCK if blocked else 1
-        by_block = weight.unflatten(0, (self._blocks, -1))
-        self._weight = by_block.transpose(1, 2).contiguous()  # [blocks, in, out / blocks]
-        self._bias = bias.view(self._blocks, 1, -1)
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:  # [out, in], [out]
+        self._weight, self._bias = weight.contiguous(), bias
 
     def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
-        rows = x.flatten(0, -2).expand(self._blocks, -1, -1)
-        return torch.baddbmm(self._bias, rows, self._weight).transpose(0, 1).reshape(*x.shape[:-1], -1)
+        outputs, count = len(self._weight), x[..., 0].numel()
+        if not x.is_cpu or not 1 < count <= _SOME_ROWS or outputs % _BLOCK:
+            return F.linear(x, self._weight, self._bias)
+        rows = x.contiguous().view(count, -1)
+        if count <= _FEW_ROWS:
+            blocks = self._weight.view(-1, _BLOCK, rows.shape[1]).transpose(1, 2)  # [blocks, in, _BLOCK]
+            product = torch.bmm(rows.expand(len(blocks), -1, -1), blocks).transpose(0, 1)
+        else:
+            product = (self._weight @ rows.t()).t()
+        result = product.contiguous().view(*x.shape[:-1], outputs)
+        return result if self._bias is None else result.add_(self._bias)
 
 
 class CausalConv:
@@ -173,7 +210,12 @@ class FastConv:
         self._dilation, self._bias = dilation, bias
         spread, kernel, gather = (matrix.to(weight.device) for matrix in _toom_cook(taps))
         self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
-        self._weight = torch.einsum("pk,oik->pio", kernel, weight.double()).to(weight.dtype).contiguous()
+        points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
+        # [points, in, out]. Many rows want one row of outputs after the other in memory; large weights meet few rows.
+        self._is_large = points.is_cpu and points.numel() >= _LARGE
+        self._weight = points.contiguous().transpose(1, 2)
+        if not self._is_large:
+            self._weight = self._weight.contiguous()
 
     def slack(self, steps: int) -> int:
         return -steps % (_TILE * self._dilation)
@@ -184,11 +226,16 @@ class FastConv:
         # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.
         windows = room.as_strided((points, batch, tiles, row), (row, room.stride(0), _TILE * row, 1))
         inputs = (self._gather @ windows.reshape(points, -1)).view(points, -1, self.channels)
-        products = torch.bmm(inputs, self._weight)  # [points, B * tiles * dilation, out]
+        products = self._products(inputs)  # [points, B * tiles * dilation, out]
         outputs = (self._spread @ products.view(points, -1)).view(_TILE, batch, tiles, self._dilation, -1)
         result = room.new_empty(batch, tiles, *outputs.shape[:1], *outputs.shape[3:])
         torch.add(outputs.permute(1, 2, 0, 3, 4), self._bias, out=result)
         return result.view(batch, -1, len(self._bias))[:, :steps]
+
+    def _products(self, inputs: Tensor) -> Tensor:
+        if not self._is_large or inputs.shape[1] > _FEW_ROWS:
+            return torch.bmm(inputs, self._weight)
+        return torch.cat([torch.bmm(inputs, block) for block in self._weight.split(4 * _BLOCK, 2)], 2)
 
 
 def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -310,20 +357,20 @@ class TransformerLayer:
 
     index: int
     epsilon: float
-    qkv: Tensor
-    output: Tensor
-    gate_up: Tensor
-    down: Tensor
+    qkv: Product
+    output: Product
+    gate_up: Product
+    down: Product
 
     def __call__(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
-        x = x + F.linear(self._attend(rms_norm(x, self.epsilon), turn, window), self.output)
-        gate, up = F.linear(rms_norm(x, self.epsilon), self.gate_up).chunk(2, -1)
-        return x + F.linear(F.silu(gate) * up, self.down)
+        x = x + self.output(self._attend(rms_norm(x, self.epsilon), turn, window))
+        gate, up = self.gate_up(rms_norm(x, self.epsilon)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up)
 
     def _attend(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
-        qkv = F.linear(x, self.qkv).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
+        qkv = self.qkv(x).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
         torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2))).mul_(turn.rotation)
-        keys, values = turn.extend(self.index, qkv[:, :, 1:]).permute(2, 0, 3, 1, 4)  # [B, heads, ring + T, head_dim]
+        keys, values = turn.extend(self.index, qkv[:, :, 1:]).permute(2, 0, 3, 1, 4)  # [B, heads, capacity, head_dim]
         seen = F.scaled_dot_product_attention(qkv[:, :, 0].transpose(1, 2), keys, values, turn.mask)
         return seen.transpose(1, 2).flatten(2)
 

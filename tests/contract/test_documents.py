@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.summary import render, rewrite
 from openai_frontend.app import create_app
 from openai_frontend.settings import Settings
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
@@ -64,6 +65,13 @@ def test_every_link_to_a_file_leads_somewhere(document: str) -> None:
 
 def test_the_readme_is_at_most_150_lines() -> None:
     assert len(README.splitlines()) <= 150
+
+
+def test_the_measured_table_is_what_the_results_say(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(README)
+    rewrite(copy, render(ROOT / "bench/results"))
+    assert copy.read_text() == README
 
 
 def test_every_script_named_in_the_readme_exists() -> None:

@@ -33,6 +33,25 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_other_weights(
     assert changed == ["model.safetensors", "speech_tokenizer/model.safetensors"]
 
 
+@pytest.mark.parametrize("size", ["tiny", "full-0.6b", "full-1.7b"])
+@pytest.mark.parametrize("variant", ["custom_voice", "base", "voice_design"])
+def test_every_tensor_has_the_name_and_shape_that_qwen_tts_expects(variant: str, size: str) -> None:
+    import torch
+    from qwen_tts.core import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
+    from qwen_tts.core.models import Qwen3TTSConfig, Qwen3TTSForConditionalGeneration
+
+    from tests.support.checkpoints import configs_of, shape_of
+    from tests.support.tensors import codec_specs, talker_specs
+
+    config, codec_config = configs_of(shape_of(variant, size), variant)
+    with torch.device("meta"):
+        talker = Qwen3TTSForConditionalGeneration(Qwen3TTSConfig(**config))
+        codec = Qwen3TTSTokenizerV2Model(Qwen3TTSTokenizerV2Config(**codec_config))
+    for model, specs in ((talker, talker_specs(config)), (codec, codec_specs(codec_config))):
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        assert {name: spec.shape for name, spec in specs.items()} == shapes
+
+
 def test_any_text_survives_the_tokenizer_and_the_templates_words_are_single_tokens(upstream: Any) -> None:
     tokenizer = upstream.processor.tokenizer
     text = "Ünïcödé 你好 🙂 \x00\x7f\u200d 1234 user's\tassistant"

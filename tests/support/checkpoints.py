@@ -2,10 +2,9 @@
 
     python -m tests.support.checkpoints FOLDER --variant base --size tiny [--projection]
 
-Names and shapes of the tensors come from the upstream classes, built on torch's `meta` device, so they can't drift
-from what `from_pretrained` expects. Each tensor is drawn from a generator seeded by its own name: the same seed gives
-the same file, whatever else is in it. Scales keep activations near one, and the audio audible and dependent on every
-code.
+Names and shapes of the tensors are those of `tests/support/tensors.py`: it takes torch and safetensors, not qwen-tts.
+Each tensor is drawn from a generator seeded by its own name: the same seed gives the same file, whatever else is in it.
+Scales keep activations near one, and the audio audible and dependent on every code.
 """
 
 import argparse
@@ -19,7 +18,9 @@ from typing import Any, Final
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
+
+from tests.support.tensors import TensorSpec, codec_specs, talker_specs
 
 VARIANTS: Final = ("custom_voice", "base", "voice_design")
 LANGUAGE_IDS: Final = {
@@ -107,7 +108,9 @@ FULL_0_6B: Final = Shape(
     encoder_filters=64, encoder_quantizers=32, encoder_codebook_dim=256, ends_itself=False,
 )  # fmt: skip
 FULL_1_7B: Final = replace(FULL_0_6B, model_size="1b7", talker_hidden=2048, talker_intermediate=6144)
-SIZES: Final = {"tiny": TINY, "full-0.6b": FULL_0_6B, "full-1.7b": FULL_1_7B}
+# For timings: as the full-size ones, it never ends by itself.
+TINY_ENDLESS: Final = replace(TINY, ends_itself=False)
+SIZES: Final = {"tiny": TINY, "tiny-endless": TINY_ENDLESS, "full-0.6b": FULL_0_6B, "full-1.7b": FULL_1_7B}
 
 
 def shape_of(variant: str, size: str = "tiny", projection: bool | None = None) -> Shape:
@@ -133,7 +136,7 @@ def build_checkpoint(
     folder = Path(folder)
     codec = folder / "speech_tokenizer"
     codec.mkdir(parents=True, exist_ok=True)
-    config, codec_config = _config(shape, variant), _codec_config(shape)
+    config, codec_config = configs_of(shape, variant)
     _write_json(folder / "config.json", config)
     _write_json(folder / "generation_config.json", _GENERATION)
     _write_json(folder / "preprocessor_config.json", _PREPROCESSOR)
@@ -146,6 +149,11 @@ def build_checkpoint(
 
 
 # Configs
+
+
+def configs_of(shape: Shape, variant: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The dicts of config.json and of speech_tokenizer/config.json."""
+    return _config(shape, variant), _codec_config(shape)
 
 
 def _config(shape: Shape, variant: str) -> dict[str, Any]:
@@ -401,10 +409,6 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _talker_tensors(config: dict[str, Any], shape: Shape, seed: int) -> dict[str, Tensor]:
-    from qwen_tts.core.models import Qwen3TTSConfig, Qwen3TTSForConditionalGeneration
-
-    with torch.device("meta"):
-        model = Qwen3TTSForConditionalGeneration(Qwen3TTSConfig(**config))
     residual = 1 / math.sqrt(shape.talker_layers)
     gains = {
         "o_proj": residual,
@@ -416,7 +420,7 @@ def _talker_tensors(config: dict[str, Any], shape: Shape, seed: int) -> dict[str
         "codec_embedding": 0.25,  # the sum of 16 has unit scale
         "speaker_encoder.fc": 0.8,
     }
-    tensors = _draw(model, gains, torch.bfloat16, seed)
+    tensors = _draw(talker_specs(config), gains, torch.bfloat16, seed)
     # One speaker or language is one position of the prompt: to be heard it must be louder than a code.
     tensors["talker.model.codec_embedding.weight"][CODEBOOK_SIZE:] *= 4
     if (first := tensors.get("speaker_encoder.blocks.0.conv.weight")) is not None:
@@ -430,41 +434,27 @@ def _talker_tensors(config: dict[str, Any], shape: Shape, seed: int) -> dict[str
 
 
 def _codec_tensors(config: dict[str, Any], seed: int) -> dict[str, Tensor]:
-    from qwen_tts.core import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
-
-    with torch.device("meta"):
-        model = Qwen3TTSTokenizerV2Model(Qwen3TTSTokenizerV2Config(**config))
     last = f"decoder.decoder.{len(config['decoder_config']['upsample_rates']) + 2}."
-    return _draw(model, {"conv2": 0.3, last: 0.05}, torch.float32, seed)
+    return _draw(codec_specs(config), {"conv2": 0.3, last: 0.05}, torch.float32, seed)
 
 
-def _draw(model: nn.Module, gains: dict[str, float], dtype: torch.dtype, seed: int) -> dict[str, Tensor]:
-    """A random tensor for each of the model's. `gains` scales those whose name contains the key."""
-    names = set(model.state_dict())
+def _draw(specs: dict[str, TensorSpec], gains: dict[str, float], dtype: torch.dtype, seed: int) -> dict[str, Tensor]:
+    """A random tensor for each of `specs`. `gains` scales those whose name contains the key."""
     tensors: dict[str, Tensor] = {}
-    for prefix, module in model.named_modules():
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        for name in (name for name, _ in own if f"{prefix}.{name}" in names):
-            full = f"{prefix}.{name}"
-            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {full}".encode()))
-            noise = torch.empty(getattr(module, name).shape).normal_(generator=generator)
-            gain = math.prod(value for key, value in gains.items() if key in full)
-            tensors[full] = (_scaled(module, name, noise) * gain).to(dtype)
-    assert set(tensors) == names
+    for name, spec in specs.items():
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+        noise = torch.empty(spec.shape).normal_(generator=generator)
+        gain = math.prod(value for key, value in gains.items() if key in name)
+        tensors[name] = (_scaled(name.rpartition(".")[-1], spec, noise) * gain).to(dtype)
     return tensors
 
 
-def _scaled(module: nn.Module, name: str, noise: Tensor) -> Tensor:
+def _scaled(name: str, spec: TensorSpec, noise: Tensor) -> Tensor:
     """`noise` at the scale that this parameter needs for outputs near unit scale."""
-    if "bias" in name:
-        return noise * 0.02
-    if isinstance(module, nn.ConvTranspose1d):
-        return noise / math.sqrt(module.in_channels * module.kernel_size[0] / module.stride[0])
-    if isinstance(module, nn.Linear | nn.Conv1d):
-        return noise / math.sqrt(noise[0].numel())
-    if isinstance(module, nn.Embedding):
-        return noise
+    if spec.fan_in is not None:
+        return noise / math.sqrt(spec.fan_in)
     by_name = {
+        "bias": lambda: noise * 0.02,
         "initialized": lambda: torch.ones_like(noise),
         "cluster_usage": lambda: noise.abs() + 0.5,
         "embedding_sum": lambda: noise / math.sqrt(4),

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,8 +127,9 @@ def test_a_slot_is_used_again_after_a_reset_and_others_are_not_disturbed(codec: 
     assert_same(torch.cat((before[1], after[0])), expected[1])
 
 
-def test_large_products_by_blocks_give_the_same_samples(
-    folder: Path, codes: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [1, 5])
+def test_convolutions_with_large_weights_give_the_same_samples(
+    folder: Path, codes: Any, expected: Any, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     import torch
 
@@ -135,9 +137,52 @@ def test_large_products_by_blocks_give_the_same_samples(
     from speech_engines.qwen3_tts.codec import Codec
 
     monkeypatch.setattr(codec_layers, "_LARGE", 0)
-    monkeypatch.setattr(codec_layers, "_BLOCK", 32)
     codec = Codec.load(folder, torch.device("cpu"), max_streams=1)
-    assert_same(codec.decode_whole(codes[:2]), expected[:2])
+    assert_same(decode_in(codec, codes[0], [size] * FRAMES), expected[0])
+
+
+@pytest.mark.parametrize("reference_frames", [1, 30, 100])
+@pytest.mark.parametrize("streams", [[0, 1, 2], [2, 0, 3]])
+def test_streams_restored_from_one_state_go_on_as_if_they_had_decoded_the_reference(
+    codec: Any, codes: Any, expected: Any, reference_frames: int, streams: list[int]
+) -> None:
+    import torch
+
+    reference, rest = codes[0, :reference_frames], codes[0, reference_frames:]
+    state = codec.state_after(reference)
+    restored, decoded, again = streams
+    for stream in streams:  # what was there before must not be heard
+        codec.reset(stream)
+        codec.decode([stream], codes[1:2, :90])
+    codec.restore(restored, state)
+    codec.reset(decoded)
+    codec.decode([decoded], reference[None])
+    first = codec.decode([restored, decoded], torch.stack([rest[:50]] * 2))
+    codec.restore(again, state)  # the stream before it has gone on, the state has not
+    second = codec.decode([again], rest[None])
+    tail = codec.decode([decoded, restored], torch.stack([rest[50:]] * 2))
+    start = reference_frames * 1920
+    for samples in (torch.cat((first[0], tail[1])), torch.cat((first[1], tail[0])), second[0]):
+        assert_same(samples, expected[0, start:])
+
+
+def test_a_state_is_made_in_another_thread_while_streams_decode(codec: Any, codes: Any, expected: Any) -> None:
+    import torch
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(codec.state_after, codes[1, :100])
+        assert_same(decode_in(codec, codes[0], [1] * FRAMES), expected[0])
+        state = future.result(timeout=60)
+    codec.restore(3, state)
+    assert_same(codec.decode(torch.tensor([3]), codes[1:2, 100:])[0], expected[1, 100 * 1920 :])
+
+
+def test_a_state_holds_no_more_than_later_frames_can_see(codec: Any, codes: Any) -> None:
+    short, window, long = (codec.state_after(codes[0, :frames]) for frames in (10, 71, FRAMES))
+    assert short.size_bytes < window.size_bytes == long.size_bytes
+    for state in (short, long):
+        tensors = (state.histories, state.ring)
+        assert state.size_bytes == sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
 
 def test_samples_never_leave_the_range_of_audio(codec: Any) -> None:

@@ -1,0 +1,94 @@
+"""The whole suite: each part in a process of its own, then the pictures and the README's table.
+
+    python -m bench [--checkpoint FOLDER] [--tiny FOLDER] [--rounds 5] [--quick] [--only codec engine]
+
+The checkpoints have random weights and never end an utterance by themselves: one full-size, one tiny; each is built
+where it is missing. A part that fails ends the suite, and leaves the results of the others as they are. With `--quick`,
+or `--results` elsewhere, the README stays as it is.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.report import RESULTS
+
+QUICK_RESULTS = Path("out/bench")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A module on one checkpoint. `frames` where they are not the module's default; `quick_frames` for a first look."""
+
+    module: str
+    quick_frames: int
+    frames: int | None = None
+    tiny: bool = False
+    extra: tuple[str, ...] = ()
+
+    def options(self, quick: bool, rounds: int | None) -> list[str]:
+        frames = self.quick_frames if quick else self.frames
+        words = [*(("--frames", str(frames)) if frames else ()), *self.extra]
+        return [*words, *(("--rounds", str(1 if quick else rounds)) if quick or rounds else ())]
+
+
+SUITE = {
+    "codec": Part("codec", quick_frames=24),
+    "frame_model": Part("frame_model", quick_frames=8),
+    "engine": Part("engine", quick_frames=8),
+    "latency": Part("latency", quick_frames=25),
+    "start": Part("start", quick_frames=5),
+    # One thread on both sides: a second one only slows tensors of this size down.
+    "overhead": Part("engine", quick_frames=15, frames=100, tiny=True, extra=("--streams", "1", "--threads", "1")),
+    "memory_tiny": Part("memory", quick_frames=60, tiny=True),
+    "memory": Part("memory", quick_frames=15, frames=300),
+}
+
+
+def main() -> None:
+    options = parse_options()
+    build(options.checkpoint, "full-0.6b")
+    build(options.tiny, "tiny-endless")
+    for name in options.only:
+        part = SUITE[name]
+        is_default = name == part.module and options.results == RESULTS
+        output = [] if is_default else ["--output", str(options.results / f"{name}.json")]
+        checkpoint = str(options.tiny if part.tiny else options.checkpoint)
+        words = part.options(options.quick, options.rounds)
+        run(f"bench.{part.module}", "--checkpoint", checkpoint, *words, *output)
+    run("bench.plot", "--results", str(options.results))
+    readme = ["--readme", str(options.readme)] if options.readme else []
+    run("bench.summary", "--results", str(options.results), *readme)
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, default=Path("models/stand-in-0.6b"))
+    parser.add_argument("--tiny", type=Path, default=Path("models/stand-in-tiny"))
+    parser.add_argument("--rounds", type=int, help="of each part, where it is not its module's default")
+    parser.add_argument("--quick", action="store_true", help="one round of short utterances: to see that it works")
+    parser.add_argument("--only", nargs="+", choices=SUITE, default=list(SUITE))
+    parser.add_argument("--results", type=Path, help=f"{RESULTS}, or with --quick {QUICK_RESULTS}")
+    parser.add_argument("--readme", type=Path)
+    options = parser.parse_args()
+    options.results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
+    return options
+
+
+def build(folder: Path, size: str) -> None:
+    if not (folder / "speech_tokenizer/model.safetensors").exists():
+        from tests.support.checkpoints import build_checkpoint
+
+        print(f"building a checkpoint of size {size} in {folder}", flush=True)
+        build_checkpoint(folder, "custom_voice", size)
+
+
+def run(*command: str) -> None:
+    print(f"\n== python -m {' '.join(command)}", flush=True)
+    subprocess.run([sys.executable, "-m", *command], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Measuring in turns: what is compared shares one run, so a slow minute of the machine is everybody's."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+Seconds = dict[str, list[float]]
+
+
+def timed_s(run: Callable[[], object]) -> float:
+    begin_s = time.perf_counter()
+    run()
+    return time.perf_counter() - begin_s
+
+
+def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
+    """What each side returns, once a round and in the order given, after a warm-up round that does not count."""
+    figures: Seconds = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        for name, measure in sides.items():
+            figure = measure()
+            if number:
+                figures[name].append(figure)
+    return figures
+
+
+def medians(figures: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in figures.items()}
