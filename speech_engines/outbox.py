@@ -103,6 +103,6 @@ class OutboxSink:
         return self._gone
 
     def ask(self) -> bool:
-        """On the outbox's thread only."""
+        """Hear it now."""
         self._gone = self._sink.is_cancelled()
         return self._gone

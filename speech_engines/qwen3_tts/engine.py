@@ -116,6 +116,8 @@ class BatchEngine:
             self._scheduler.submit(sequence)
         except SpeechError:
             # Those who hung up while they waited give their places to those who are still there.
+            for waiting in self._scheduler.waiting:
+                waiting.sink.ask()
             self._end_cancelled(self._scheduler.waiting)
             self._scheduler.submit(sequence)
 

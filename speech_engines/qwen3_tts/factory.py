@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from speech_engines.base import Capabilities, Engine
@@ -10,14 +11,15 @@ from speech_engines.qwen3_tts.checkpoint import Checkpoint, open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_engines.qwen3_tts.placement import Placement
 from speech_engines.qwen3_tts.rules import RequestRules
-from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-# Room in a slot for the prompt: 4,096 characters of text and a minute of reference.
-PROMPT_POSITIONS: Final = 2048
+# Of each request that runs, on the average: prompt and frames. A minute of audio is 750.
+POSITIONS_PER_SLOT: Final = 1024
+# One utterance may take more: 4,096 characters of text, a minute of reference, ten minutes of audio.
+MIN_PLACES: Final = 10_000
 _BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -38,10 +40,9 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
     from speech_engines.qwen3_tts.engine import DEFAULT_RAMP, BatchEngine
 
     placement = Placement.of(config)
-    positions = PROMPT_POSITIONS + int(config.max_audio_seconds * SAMPLE_RATE_HZ / FRAME_SAMPLES)
-    slots = _slots(checkpoint, placement, positions, config)
+    places = _places(checkpoint, placement, config)
     try:
-        device = TorchDevice(spec, checkpoint, placement, slots, positions, chunk=max(DEFAULT_RAMP) + 1)
+        device = TorchDevice(spec, checkpoint, placement, config.max_batch, places, DEFAULT_RAMP)
     except torch.OutOfMemoryError:
         message = f"{checkpoint.name} does not fit into the memory of {placement.device}. Set a smaller MAX_BATCH."
         raise SpeechError(ErrorCode.OUT_OF_MEMORY, message) from None
@@ -58,18 +59,26 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         speakers=RequestRules(spec, checkpoint).speakers,
         max_audio_seconds=config.max_audio_seconds,
     )
-    logger.info("%s: %s with %s on %s, %d slots", spec.name, checkpoint.name, config, placement, slots)
+    logger.info("%s: %s with %s on %s, %d positions", spec.name, checkpoint.name, config, placement, places)
     return BatchEngine(device, capabilities, config.max_queue)
 
 
-def _slots(checkpoint: Checkpoint, placement: Placement, positions: int, config: EngineConfig) -> int:
-    """MAX_BATCH, or fewer where their caches would take more than the share of free GPU memory that they may have."""
-    if placement.device == "cpu":
-        return config.max_batch  # pages that no utterance reaches are never touched
-    import torch
-
+def _places(checkpoint: Checkpoint, placement: Placement, config: EngineConfig) -> int:
+    """Positions of the caches: enough for MAX_BATCH utterances of usual length, or for one very long one; fewer where
+    that would take more than its share of the free memory."""
     talker = checkpoint.config["talker_config"]
     cached = 2 * talker["num_hidden_layers"] * talker["num_key_value_heads"] * talker["head_dim"]
-    slot_bytes = positions * (cached + talker["hidden_size"]) * _BYTES[placement.dtype]
-    free_bytes, _ = torch.cuda.mem_get_info(placement.device)
-    return max(1, min(config.max_batch, int(config.cache_share * free_bytes / slot_bytes)))
+    on_cpu = placement.device == "cpu"
+    place_bytes = (cached + talker["hidden_size"]) * (4 if on_cpu else _BYTES[placement.dtype])
+    wanted = max(config.max_batch * POSITIONS_PER_SLOT, MIN_PLACES)
+    return max(1, min(wanted, int(config.cache_share * _free_bytes(placement) / place_bytes)))
+
+
+def _free_bytes(placement: Placement) -> int:
+    if placement.device != "cpu":
+        import torch
+
+        return int(torch.cuda.mem_get_info(placement.device)[0])
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    available = next(line for line in lines if line.startswith("MemAvailable:"))
+    return int(available.split()[1]) * 1024

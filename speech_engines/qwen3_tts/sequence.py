@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from speech_engines.base import AudioSink
+from speech_engines.outbox import OutboxSink
 from speech_engines.qwen3_tts.guard import RunawayGuard, budget_frames
 from speech_engines.qwen3_tts.stretches import Stretch
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -37,7 +37,7 @@ class Sequence:
     part of the caches."""
 
     request: SpeechRequest
-    sink: AudioSink
+    sink: OutboxSink
     plan: Plan
     limit_samples: int
     arrived_s: float = field(default_factory=time.perf_counter)

@@ -54,7 +54,7 @@ def batching_engine(tiny_checkpoint: CheckpointOf) -> Iterator[EngineOf]:
     def start(variant: str, projection: bool = False) -> Engine:
         spec = spec_of(variant)
         checkpoint = str(tiny_checkpoint(variant, projection))
-        environment = {spec.checkpoint_variable: checkpoint, "DEVICE": "cpu", "MAX_BATCH": "4"}
+        environment = {spec.checkpoint_variable: checkpoint, "DEVICE": "cpu", "DTYPE": "float32", "MAX_BATCH": "4"}
         engines.append(create_engine(spec, {**environment, "MAX_AUDIO_SECONDS": "60"}))
         return engines[-1]
 
@@ -183,7 +183,7 @@ _IMPORTS = """
 import sys, json
 from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
-create_engine(QWEN3_TTS_CUSTOM_VOICE, {"MODEL_ID": sys.argv[1], "DEVICE": "cpu"}).close()
+create_engine(QWEN3_TTS_CUSTOM_VOICE, {"MODEL_ID": sys.argv[1], "DEVICE": "cpu", "DTYPE": "float32"}).close()
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 

@@ -1,5 +1,6 @@
 """Continuous batching without tensors: a scripted device, every order of arrival and leaving, every failure."""
 
+import random
 import threading
 from collections.abc import Iterator
 from collections.abc import Sequence as Codes
@@ -7,12 +8,15 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from speech_engines.base import Capabilities, Samples
-from speech_engines.qwen3_tts.engine import BatchEngine, Prefilled
+from speech_engines.qwen3_tts.engine import BatchEngine
 from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES, RunawayGuard
 from speech_engines.qwen3_tts.scheduler import Scheduler
-from speech_engines.qwen3_tts.sequence import Sequence
+from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage
+from speech_engines.qwen3_tts.stretches import Stretch, Stretches
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import FinishReason
@@ -20,8 +24,9 @@ from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 from tests.support.sinks import CollectingSink
 
-CAPABILITIES = Capabilities("fake", "none", "cpu", Task.CUSTOM_VOICE, ("english",), max_audio_seconds=100)
+CAPABILITIES = Capabilities("fake", "none", "cpu", Task.CUSTOM_VOICE, ("english",), max_audio_seconds=10_000)
 RAMP = (1, 2, 4)
+TOKENS, PROMPT, PIECE = 50_000, 30, 10  # PROMPT: three pieces
 
 
 class FakeDevice:
@@ -30,8 +35,11 @@ class FakeDevice:
     `hold` keeps every step until it is released; failures happen in the named call for the named request.
     """
 
-    def __init__(self, slots: int = 4, room_frames: int = 10_000) -> None:
-        self.slots = slots
+    def __init__(self, slots: int = 4, places: int = 1_000_000, unknown_voices: bool = False) -> None:
+        self.slots, self.places = slots, places
+        self._prepared: set[str] | None = set() if unknown_voices else None
+        self.may_prepare = threading.Event()
+        self.fail_prepare: str | None = None
         self.calls: list[tuple[str, object]] = []
         self.fail_prefill: str | None = None
         self.fail_step = threading.Event()
@@ -39,25 +47,45 @@ class FakeDevice:
         self.go.set()
         self.stepping = threading.Event()
         self.closed = False
-        self._room_frames = room_frames
+        self._stretches: dict[int, Stretch] = {}
+        self._unread: dict[int, int] = {}
         self._names: dict[int, tuple[str, int]] = {}
         self._frames: dict[int, int] = {}
         self._decoded: dict[int, int] = {}
 
-    def check(self, request: SpeechRequest) -> tuple[str, ...]:
+    def plan(self, request: SpeechRequest) -> Plan:
         if request.text == "refused":
             raise SpeechError(ErrorCode.UNKNOWN_SPEAKER, "no")
-        return ("a warning",) if request.instruct else ()
+        # So many tokens that no budget of frames ends an utterance here.
+        return Plan(TOKENS, PROMPT, ("a warning",) if request.instruct else ())
 
-    def prefill(self, slot: int, request: SpeechRequest) -> Prefilled:
+    def is_prepared(self, request: SpeechRequest) -> bool:
+        return self._prepared is None or request.text in self._prepared
+
+    def prepare(self, request: SpeechRequest) -> None:
+        assert self._prepared is not None
+        assert self.may_prepare.wait(30)
+        if request.text.split()[0] == self.fail_prepare:
+            raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, "no voice", "ref_audio")
+        self._prepared.add(request.text)
+
+    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest) -> None:
         assert slot not in self._names, "a slot was given away twice"
+        assert all(stretch.stop <= other.start or other.stop <= stretch.start for other in self._stretches.values())
+        assert self.is_prepared(request)
         name, frames = request.text.split()
+        self._stretches[slot] = stretch
+        self._unread[slot] = PROMPT // PIECE
+        self._names[slot] = (name, int(frames))
+        self._frames[slot] = self._decoded[slot] = 0
+
+    def prefill(self, slot: int) -> bool:
+        name, _ = self._names[slot]
         self.calls.append(("prefill", name))
         if name == self.fail_prefill:
             raise RuntimeError("prefill")
-        self._names[slot] = (name, int(frames))
-        self._frames[slot] = self._decoded[slot] = 0
-        return Prefilled(text_tokens=50, room_frames=self._room_frames)
+        self._unread[slot] -= 1
+        return not self._unread[slot]
 
     def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
         self.stepping.set()
@@ -86,6 +114,10 @@ class FakeDevice:
 
     def release(self, slot: int) -> None:
         self._names.pop(slot, None)
+        self._stretches.pop(slot, None)
+
+    def idle(self) -> bool:
+        return False
 
     def gpu_memory_bytes(self) -> int | None:
         return None
@@ -137,7 +169,7 @@ def test_chunks_follow_the_ramp_and_the_rest_comes_with_the_end() -> None:
     assert [len(chunk) // FRAME_SAMPLES for chunk in sink.chunks] == [1, 2, 4, 4, 2]
 
 
-def test_a_late_one_joins_the_running_batch_and_costs_it_one_prefill() -> None:
+def test_a_late_one_joins_the_running_batch_and_costs_it_a_piece_of_a_prompt_a_frame() -> None:
     device = FakeDevice()
     device.go.clear()
     with engine(device) as running:
@@ -148,7 +180,8 @@ def test_a_late_one_joins_the_running_batch_and_costs_it_one_prefill() -> None:
         for sink in (first, *others):
             sink.result()
     kinds = [kind for kind, _ in device.calls if kind != "decode"]
-    assert "prefill prefill" not in " ".join(kinds)
+    assert "prefill prefill" not in " ".join(kinds[kinds.index("step") :])
+    assert kinds.count("prefill") == 3 * PROMPT // PIECE
     assert ("step", ("first", "late0", "late1")) in device.calls
 
 
@@ -232,15 +265,30 @@ def test_the_length_cap_is_exact_to_the_sample() -> None:
         assert len(sink.samples) == SAMPLE_RATE_HZ // 2
 
 
-def test_a_full_cache_ends_the_utterance_and_a_prompt_without_room_is_refused() -> None:
-    with engine(FakeDevice(room_frames=5)) as running:
-        sink = submit(running, "a 50")
-        assert sink.result().finish_reason is FinishReason.LENGTH
-        np.testing.assert_array_equal(sink.samples, expected("a", 5))
-    with engine(FakeDevice(room_frames=0)) as running:
+def test_a_request_that_can_never_fit_into_the_caches_is_refused() -> None:
+    with engine(FakeDevice(places=PROMPT + 6)) as running:
         with pytest.raises(SpeechError) as error:
-            submit(running, "a 50").result()
+            submit(running, "a 50", max_audio_seconds=0.56)  # seven frames
         assert error.value.param == "text"
+        assert submit(running, "a 50", max_audio_seconds=0.48).result().finish_reason is FinishReason.LENGTH
+
+
+def test_one_voice_that_is_computed_holds_up_nobody_who_has_one_and_its_failure_fails_its_request_alone() -> None:
+    device = FakeDevice(unknown_voices=True)
+    device.fail_prepare = "bad"
+    with engine(device) as running:
+        bad, new, gone = (submit(running, f"{name} 4") for name in ("bad", "new", "gone"))
+        device._prepared = {"known 5"}
+        assert submit(running, "known 5").result().finish_reason is FinishReason.STOP
+        gone.cancel()
+        assert gone.result().finish_reason is FinishReason.CANCELLED
+        assert not new.endings
+        device.may_prepare.set()
+        assert new.result().finish_reason is FinishReason.STOP
+        with pytest.raises(SpeechError) as error:
+            bad.result()
+        assert error.value.param == "ref_audio"
+    assert ("prefill", "gone") not in device.calls
 
 
 def test_closing_fails_the_running_and_the_waiting() -> None:
@@ -257,18 +305,90 @@ def test_closing_fails_the_running_and_the_waiting() -> None:
             submit(running, "late 1")
 
 
-def test_the_scheduler_serves_in_order_of_arrival_and_reuses_slots() -> None:
-    scheduler = Scheduler(slots=2, max_queue=9, ramp=RAMP)
-    sequences = [Sequence(SpeechRequest(str(number)), CollectingSink(), 99) for number in range(5)]
+def sequences_of(count: int, prompt: int = 10, limit_frames: int = 5) -> list[Sequence]:
+    plan = Plan(TOKENS, prompt)
+    return [
+        Sequence(SpeechRequest(str(number)), CollectingSink(), plan, limit_frames * FRAME_SAMPLES)  # type: ignore[arg-type]
+        for number in range(count)
+    ]
+
+
+def admit_and_speak(scheduler: Scheduler) -> Sequence | None:
+    newcomer = scheduler.admit()
+    if newcomer is not None:
+        newcomer.stage = Stage.SPEAKING
+    return newcomer
+
+
+def test_the_scheduler_serves_in_order_of_arrival_and_reuses_the_lowest_slot() -> None:
+    scheduler = Scheduler(slots=2, places=100, max_queue=9, ramp=RAMP)
+    sequences = sequences_of(5)
     for sequence in sequences:
         scheduler.submit(sequence)
-    assert [scheduler.admit() for _ in range(3)] == [*sequences[:2], None]
-    slot = sequences[0].slot
-    scheduler.remove(sequences[0])
-    assert scheduler.admit() is sequences[2]
-    assert sequences[2].slot == slot
+    assert [admit_and_speak(scheduler) for _ in range(3)] == [*sequences[:2], None]
+    assert [sequence.slot for sequence in sequences[:2]] == [0, 1]
+    assert scheduler.remove(sequences[0])
+    assert not scheduler.remove(sequences[0])
+    assert admit_and_speak(scheduler) is sequences[2]
+    assert sequences[2].slot == 0
     scheduler.remove(sequences[4])
     assert scheduler.waiting == (sequences[3],)
+
+
+def test_one_prompt_is_read_at_a_time() -> None:
+    scheduler = Scheduler(slots=4, places=100, max_queue=9, ramp=RAMP)
+    first, second = sequences_of(2)
+    scheduler.submit(first)
+    scheduler.submit(second)
+    assert scheduler.admit() is scheduler.prompting is first
+    assert scheduler.admit() is None
+    scheduler.remove(first)  # cancelled half-way
+    assert scheduler.admit() is second
+
+
+def test_who_finds_no_places_waits_for_them_and_nobody_overtakes() -> None:
+    scheduler = Scheduler(slots=4, places=40, max_queue=9, ramp=RAMP)
+    first, second = sequences_of(2)
+    large = sequences_of(1, prompt=30)[0]
+    for sequence in (first, large, second):
+        scheduler.submit(sequence)
+    assert [admit_and_speak(scheduler) for _ in range(2)] == [first, None]
+    scheduler.remove(first)
+    assert [admit_and_speak(scheduler) for _ in range(2)] == [large, None]
+    scheduler.remove(large)
+    assert admit_and_speak(scheduler) is second
+    with pytest.raises(SpeechError) as error:
+        scheduler.submit(sequences_of(1, prompt=36)[0])
+    assert error.value.param == "text"
+
+
+def test_the_chunk_of_the_most_urgent_listener_is_decoded_first() -> None:
+    scheduler = Scheduler(slots=3, places=100, max_queue=9, ramp=RAMP)
+    ahead, late, new = sequences = sequences_of(3)
+    for sequence in sequences:
+        scheduler.submit(sequence)
+        assert admit_and_speak(scheduler) is sequence
+    for sequence, chunks, frames, sent in ((ahead, 2, 4, 90_000), (late, 1, 2, 1920), (new, 0, 1, 0)):
+        sequence.chunks, sequence.undecoded_frames, sequence.sent_samples = chunks, frames, sent
+    assert scheduler.due() == [(1, [new]), (2, [late]), (4, [ahead])]
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.randoms())
+def test_stretches_never_overlap_and_all_come_back(counts: list[int], choose: random.Random) -> None:
+    stretches = Stretches(100)
+    taken: list[Stretch] = []
+    for count in counts:
+        if (stretch := stretches.take(count)) is None:
+            assert taken
+            stretches.give(taken.pop(choose.randrange(len(taken))))
+        else:
+            assert stretch.count == count
+            assert 0 <= stretch.start <= stretch.stop <= 100
+            assert all(stretch.stop <= other.start or other.stop <= stretch.start for other in taken)
+            taken.append(stretch)
+    for stretch in taken:
+        stretches.give(stretch)
+    assert stretches.take(100) == Stretch(0, 100)
 
 
 def test_the_guard_stops_repetition_silence_and_more_frames_than_the_text_can_need() -> None:

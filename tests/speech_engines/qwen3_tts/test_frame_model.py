@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from speech_engines.qwen3_tts.frame_model import FrameModel, Sampling
+from speech_engines.qwen3_tts.stretches import Stretch
 from tests.speech_engines.conftest import EngineOf
 from tests.support.types import CheckpointOf
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("qwen_tts") is None, reason="needs the extra 'qwen'")
 
 FRAMES = 72
+POSITIONS = 256
+PIECE = 20
 GREEDY = Sampling(
     temperature=1.0, top_k=0, top_p=1.0, repetition_penalty=1.05, greedy=True, predictor_temperature=1.0,
     predictor_top_k=0, predictor_top_p=1.0, predictor_greedy=True, seed=0, min_frames=FRAMES + 9,
@@ -99,15 +102,22 @@ def frame_model(tiny_checkpoint: CheckpointOf) -> Any:
 
 
 def load(folder: Path, rows: int = 8) -> FrameModel:
-    return FrameModel.load(folder, "cpu", torch.float32, rows, 256)
+    return FrameModel.load(folder, "cpu", torch.float32, rows, rows * POSITIONS)
 
 
 @pytest.fixture
 def model(frame_model: Any) -> Iterator[FrameModel]:
     model: FrameModel = frame_model(False)
     yield model
-    for slot in range(model.max_rows):
+    for slot in range(model.slots):
         model.release(slot)
+
+
+def prefill(model: FrameModel, slot: int, embeds: Tensor, trailing: Tensor, sampling: Sampling) -> None:
+    """In pieces, into a stretch of the slot's own."""
+    model.begin(slot, Stretch(slot * POSITIONS, POSITIONS), trailing, sampling)
+    for piece in embeds.split(PIECE):
+        model.extend(slot, piece)
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
@@ -121,7 +131,7 @@ def test_with_the_same_codes_before_every_logit_is_qwen_tts(
     trace, model = upstream_trace(projection), frame_model(projection)
     assert trace.codes.shape == (FRAMES, 16)
     assert 10 < len(trace.trailing) < FRAMES - 10  # so that both text and padding are added
-    model.prefill(3, trace.embeds, trace.trailing, GREEDY)
+    prefill(model, 3, trace.embeds, trace.trailing, GREEDY)
     row, worst = torch.tensor([3]), 0.0
     for frame, codes in enumerate(trace.codes):
         worst = max(worst, relative_error(model._logits[3], trace.talker_logits[frame]))
@@ -136,14 +146,14 @@ def test_with_the_same_codes_before_every_logit_is_qwen_tts(
             others = model.predictor(model._hidden[row], model.talker.embed(codes[:1]), forced)
             assert others.tolist() == [codes[1:].tolist()]
             position = len(trace.embeds) + frame
-            model._advance(row, codes[None], model.talker.attend_by_row([3], [position]))
+            model._say(row, None, codes[None], model.talker.cache.rows([3 * POSITIONS], [position]))
     assert worst < 1e-4
 
 
 @pytest.mark.parametrize("projection", [False, True])
 def test_greedy_codes_are_qwen_tts(projection: bool, upstream_trace: Any, frame_model: Any) -> None:
     trace, model = upstream_trace(projection), frame_model(projection)
-    model.prefill(0, trace.embeds, trace.trailing, GREEDY)
+    prefill(model, 0, trace.embeds, trace.trailing, GREEDY)
     codes = torch.cat([model.step([0])[0] for _ in range(FRAMES)])
     assert len(codes.unique(dim=0)) > FRAMES / 2
     assert torch.equal(codes, trace.codes)
@@ -154,11 +164,11 @@ def test_an_utterance_ends_where_qwen_tts_ends_it_and_never_before_its_least_fra
 ) -> None:
     trace = upstream_trace(False)
     eos = model.config.codec_eos_id
-    model.prefill(0, trace.embeds, trace.trailing, replace(GREEDY, min_frames=0))
+    prefill(model, 0, trace.embeds, trace.trailing, replace(GREEDY, min_frames=0))
     ends = [bool(model.step([0])[1]) for _ in range(FRAMES)]
     choices = [int(masked(logits, eos).argmax()) for logits in trace.talker_logits]
     assert ends.index(True) == choices.index(eos)
-    model.prefill(0, trace.embeds, trace.trailing, replace(GREEDY, min_frames=ends.index(True) + 3))
+    prefill(model, 0, trace.embeds, trace.trailing, replace(GREEDY, min_frames=ends.index(True) + 3))
     assert [bool(model.step([0])[1]) for _ in range(ends.index(True) + 3)] == [False] * (ends.index(True) + 3)
 
 
@@ -187,7 +197,7 @@ def requests_like(model: FrameModel) -> list[Request]:
 
 def alone(model: FrameModel, request: Request, frames: int, slot: int = 0) -> Tensor:
     """The codes [frames, 16] that the request gets when no other is there."""
-    model.prefill(slot, request.embeds, request.trailing, request.sampling)
+    prefill(model, slot, request.embeds, request.trailing, request.sampling)
     return torch.cat([model.step([slot])[0] for _ in range(frames)])
 
 
@@ -199,8 +209,7 @@ def run(model: FrameModel, plan: Sequence[tuple[int, int, int]], requests: Seque
         for index in active:
             if plan[index][0] == step:
                 model.release(plan[index][1])
-                model.prefill(
-                    plan[index][1], requests[index].embeds, requests[index].trailing, requests[index].sampling
+                prefill(model, plan[index][1], requests[index].embeds, requests[index].trailing, requests[index].sampling
                 )
         codes, _ = model.step([plan[index][1] for index in active])
         for index, row in zip(active, codes, strict=True):
@@ -245,16 +254,6 @@ def test_requests_that_differ_in_the_seed_alone_differ_in_their_codes_and_the_sa
     assert (first != second).float().mean() > 0.5
 
 
-def test_slots_as_a_tensor_give_the_same_codes_as_slots_as_numbers(model: FrameModel) -> None:
-    requests = requests_like(model)
-    by_number = run(model, PLANS["all at once"], requests)
-    for slot, request in enumerate(requests):
-        model.prefill(slot, request.embeds, request.trailing, request.sampling)
-    slots = torch.arange(len(requests))
-    by_tensor = torch.stack([model.step(slots)[0] for _ in range(16)], 1)
-    assert torch.equal(by_tensor, torch.stack(by_number))
-
-
 def test_a_step_allocates_nothing_that_lasts_and_moves_no_buffer(model: FrameModel) -> None:
     request = requests_like(model)[0]
     alone(model, request, 2)
@@ -266,8 +265,8 @@ def test_a_step_allocates_nothing_that_lasts_and_moves_no_buffer(model: FrameMod
 def test_a_prompt_or_a_step_beyond_the_positions_is_refused(model: FrameModel) -> None:
     hidden = model.config.talker.hidden_size
     with pytest.raises(ValueError, match="256"):
-        model.prefill(0, torch.zeros(256, hidden), torch.zeros(0, hidden), GREEDY)
-    model.prefill(0, torch.zeros(254, hidden), torch.zeros(1, hidden), GREEDY)
+        prefill(model, 0, torch.zeros(256, hidden), torch.zeros(0, hidden), GREEDY)
+    prefill(model, 0, torch.zeros(254, hidden), torch.zeros(1, hidden), GREEDY)
     model.step([0])
     model.step([0])
     with pytest.raises(ValueError, match="256"):
