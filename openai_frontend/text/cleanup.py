@@ -9,8 +9,10 @@ from markdown_it.token import Token
 
 # Without indented code: in prose, four spaces are the beginning of a paragraph.
 _PARSER: Final = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("code")
+# Chinese and Japanese put their marks right behind an address.
 _ADDRESS: Final = regex.compile(
-    r"(?:https?://(?:www\.)?|www\.)(?P<host>\w[\w.-]*\w)(?:[:/?#](?:[^\s<>\"']*[^\s<>\"'.,;:!?)\]}。，！？、])?)?",
+    r"(?:https?://(?:www\.)?|www\.)(?P<host>\w[\w.-]*\w)"
+    r"(?:[:/?#](?:[^\s<>\"'，。！？、；：）」』]*[^\s<>\"'，。！？、；：）」』.,;:!?)\]}])?)?",
     regex.IGNORECASE,
 )
 _TAG: Final = regex.compile(r"<[^>]*>")
