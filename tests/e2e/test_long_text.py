@@ -161,6 +161,18 @@ def test_a_slow_reader_holds_back_the_start_of_further_segments(stack: Stack, na
     assert 1 + len(rest) == 6 * (2 * FRAME_BYTES) + 5 * LONG_PAUSE_BYTES
 
 
+def test_in_a_full_house_a_book_has_one_place_like_everybody(stack: Stack, name: str) -> None:
+    with contextlib.ExitStack() as readers:
+        for number in range(4):
+            request = scripted(f"{name}-guest{number}", {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)
+            assert readers.enter_context(SlowReader(stack, request)).read(1)
+        with SlowReader(stack, scripted(f"{name}-book", {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)) as reader:
+            assert reader.read(1)
+            assert post(stack, scripted(f"{name}-other", {"chunks": 20})).status_code == 200
+            assert begun(stack, f"{name}-book") == ["0"]
+            assert 1 + len(reader.read()) == 2 * FRAME_BYTES + LONG_PAUSE_BYTES
+
+
 def test_a_later_segment_waits_where_the_queue_is_full(stack: Stack, name: str, gate: Gate) -> None:
     gated = {"chunks": 2, "gate": str(gate)}
     texts = scripted(name, {"chunks": 1}, gated, {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)
