@@ -3,7 +3,6 @@
 import contextlib
 import json
 import random
-import socket
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import pytest
 from openai_frontend.text.sentences import split_sentences
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from tests.support.listening import Samples, decode, transcribe, word_error_rate, words
+from tests.support.slow_reader import SlowReader
 from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
 
@@ -112,32 +112,6 @@ def test_the_usage_is_the_sum_over_the_segments(stack: Stack, name: str) -> None
 def test_speed_goes_over_segments_and_pauses_alike(stack: Stack, name: str) -> None:
     request = scripted(name, {"chunks": 10}, {"chunks": 10}, mark="[pause:1600ms]", speed=2.0)
     assert len(post(stack, request).content) == 20 * FRAME_BYTES
-
-
-class SlowReader:
-    """A client that takes only what it asks for: a small window, and nothing in between that would read ahead."""
-
-    def __init__(self, stack: Stack, request: dict[str, object]) -> None:
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
-        self._socket.settimeout(60)
-        self._socket.connect(("127.0.0.1", stack.frontend.settings.port))
-        payload = json.dumps(request).encode()
-        head = f"POST /v1/audio/speech HTTP/1.0\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
-        self._socket.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)
-        self._file = self._socket.makefile("rb")
-        while self._file.readline() != b"\r\n":
-            pass
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def __enter__(self) -> "SlowReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._socket.close()
 
 
 # 100 s of silence, far more than the buffers of a socket hold: it stands between a slow reader and what follows.
