@@ -15,7 +15,7 @@ _ADDRESS: Final = regex.compile(
     r"(?:[:/?#](?:[^\s<>\"'，。！？、；：）」』]*[^\s<>\"'，。！？、；：）」』.,;:!?)\]}])?)?",
     regex.IGNORECASE,
 )
-_TAG: Final = regex.compile(r"<[^>]*>")
+_TAG: Final = regex.compile(r"<[^<>]*>")
 # Signs that are pictures to Unicode and words or punctuation to a reader stay.
 _EMOJI: Final = regex.compile(
     r"[\p{Extended_Pictographic}--[©®™‼⁉]][\p{Emoji_Modifier}\u200d\ufe0f\U000e0020-\U000e007f]*"
