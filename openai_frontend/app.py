@@ -30,7 +30,13 @@ def create_app(settings: Settings) -> FastAPI:
         async with Triton(settings.triton_url, settings.load_timeout) as triton:
             lifecycle = Lifecycle(triton, settings.idle_timeout)
             admission = Admission(settings.max_pending_requests)
-            synthesis = Synthesis(triton, lifecycle, admission, settings.request_timeout)
+            synthesis = Synthesis(
+                triton,
+                lifecycle,
+                admission,
+                settings.request_timeout,
+                reads_markdown=settings.text_cleanup == "markdown",
+            )
             app.state.speech = State(settings, Catalog(settings), triton, lifecycle, admission, synthesis)
             timer = asyncio.create_task(lifecycle.run_idle_timer())
             try:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 from openai_frontend.audio.formats import FORMATS, AudioFormat
 from openai_frontend.errors import invalid
 from openai_frontend.settings import Settings
-from openai_frontend.text.language import detect_language, parse_language
+from openai_frontend.text.language import parse_language
 from speech_protocol.languages import AUTO, LANGUAGES
 from speech_protocol.request import SpeechRequest
 
@@ -23,6 +23,7 @@ def _well_formed(text: str) -> str:
 Text = Annotated[str, AfterValidator(_well_formed)]
 Speed = Annotated[float, Field(ge=0.25, le=4.0)]
 MAX_INSTRUCTIONS_CHARS = 4096
+MAX_REF_TEXT_CHARS = 4096
 _SEED_LIMIT = 2**63
 Seed = Annotated[int, Field(ge=-_SEED_LIMIT, lt=_SEED_LIMIT)]
 
@@ -56,7 +57,7 @@ class SpeechBody(BaseModel):
     stream_format: Literal["audio", "sse"] = "audio"
     """Plain bytes, or OpenAI's server-sent events."""
     language: Text | None = None
-    """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the script of the text."""
+    """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the text."""
     seed: Seed | None = None
     """Extension: the same seed gives the same audio."""
 
@@ -87,7 +88,7 @@ class SpeechForm:
             raise invalid("input", "The input is empty. Send at least one word.", "empty_input")
         return SpeechRequest(
             text=text,
-            language=self._language(text),
+            language=self._language(),
             seed=self.seed,
             max_audio_seconds=settings.max_audio_seconds,
             request_id=request_id,
@@ -97,15 +98,15 @@ class SpeechForm:
     def check_text(field: str, text: str | None, settings: Settings) -> str:
         """A text without the space around it. Raises ApiError 400 where it is too long."""
         stripped = (text or "").strip()
-        if len(stripped) > settings.max_input_chars:
-            limit = settings.max_input_chars
+        limit = settings.max_input_chars if field == "input" else MAX_REF_TEXT_CHARS
+        if len(stripped) > limit:
             message = f"{field} has {len(stripped)} characters, the limit is {limit}. Send it in parts."
             raise invalid(field, message, "string_above_max_length")
         return stripped
 
-    def _language(self, text: str) -> str:
+    def _language(self) -> str:
         language = parse_language(self.language or AUTO)
         if language is None:
             known = ", ".join((AUTO, *LANGUAGES))
             raise invalid("language", f"'{self.language}' is not a language of this server. Use one of: {known}.")
-        return detect_language(text) if language == AUTO else language
+        return language

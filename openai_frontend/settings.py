@@ -55,10 +55,12 @@ class Settings(BaseSettings):
     """Seconds a request waits for its first audio, and then for each next chunk, before it fails with 504."""
     load_timeout: Seconds = 900
     """Seconds a load may take; the first one of a hub id includes its download."""
-    max_input_chars: Count = 4096
-    """Longest `input`, in characters."""
+    max_input_chars: Count = 100_000
+    """Longest `input`, in characters; OpenAI's own limit is 4096."""
+    text_cleanup: Literal["off", "markdown"] = "off"
+    """`markdown` reads the input as Markdown: marks, code blocks and emoji are not spoken, an address is its host."""
     max_audio_seconds: Annotated[float, Field(gt=0, le=3600)] = 600
-    """Longest audio of one request, in seconds at speed 1; it ends there."""
+    """Longest audio of one segment, in seconds at speed 1; it ends there. A long input has many segments."""
     max_upload_bytes: Count = 10 * 1024 * 1024
     """Largest request body, in bytes."""
     max_pending_requests: Count = 256

@@ -1,14 +1,16 @@
-"""One speech request from the API's side: a place, a lease on the model, the stream from Triton, the encoder.
+"""One speech request from the API's side: a place, its script, a lease on the model, streams from Triton, the encoder.
 
-Everything is a chain of async generators; closing the outermost one, which a hang-up does, closes the connection to
-Triton and so cancels the request in the engine.
+Everything is a chain of async generators; closing the outermost one, which a hang-up does, closes the connections to
+Triton and so cancels the request's segments in the engine.
 """
 
 import asyncio
 import logging
+import secrets
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from openai_frontend.admission import Admission
@@ -16,9 +18,15 @@ from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.audio.pipeline import SpeechEncoder
 from openai_frontend.errors import timed_out
 from openai_frontend.lifecycle import Lifecycle
+from openai_frontend.segments import recite, segment_seed
+from openai_frontend.text.cleanup import plain_text
+from openai_frontend.text.language import detect_language, detect_script
+from openai_frontend.text.script import Script, write_script
 from openai_frontend.triton import Message, Triton
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, StartEvent
+from speech_protocol.languages import AUTO
+from speech_protocol.models import QWEN3_TTS
 from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger(__name__)
@@ -26,6 +34,13 @@ logger = logging.getLogger(__name__)
 
 # The model was not there to take the request, which can be sent once more.
 _GONE: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
+# How many segments of a long text run ahead of the one being read, in a house with few requests. With more of them
+# each has one place in the engine's batch: a book must not take those that others wait for.
+_SEGMENTS_AHEAD: Final = 2
+_FEW_REQUESTS: Final = 4
+_QUEUE_POLL_S: Final = 0.2
+# A language that a model of one language does not speak is an error, so only for these is one guessed.
+_MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +75,14 @@ class Body:
 class Synthesis:
     """Turns requests into bodies. `started` keeps, for each model, what its last start event said of it."""
 
-    def __init__(self, triton: Triton, lifecycle: Lifecycle, admission: Admission, timeout_s: float) -> None:
+    def __init__(
+        self, triton: Triton, lifecycle: Lifecycle, admission: Admission, timeout_s: float, *, reads_markdown: bool
+    ) -> None:
         self._triton = triton
         self._lifecycle = lifecycle
         self._admission = admission
         self._timeout_s = timeout_s
+        self._reads_markdown = reads_markdown
         self.started: dict[str, StartEvent] = {}
 
     async def open(self, model: str, request: SpeechRequest, audio_format: AudioFormat, speed: float) -> Body:
@@ -94,29 +112,63 @@ class Synthesis:
             encoder.abort()
 
     async def _speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
-        """Audio messages and the end event of one request."""
+        """Audio messages and the end event of one request, whose text may be long and have pause marks."""
         with self._admission.admit():
-            async with self._lifecycle.lease(model), aclosing(self._retried(model, request)) as messages:
+            script, language = await asyncio.to_thread(self._write, model, request)
+            seed = secrets.randbits(63) if request.seed is None and len(script) > 1 else request.seed
+
+            def speak(number: int, text: str) -> AsyncGenerator[Message, None]:
+                own = None if seed is None else segment_seed(seed, number)
+                segment = replace(request, text=text, language=language, seed=own)
+                return self._segment(model, segment, may_wait=number > 0)
+
+            async with self._lifecycle.lease(model), aclosing(recite(script, speak, self._ahead)) as messages:
                 async for message in messages:
                     yield message
 
-    async def _retried(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
-        """The request's messages; once more from the start where the model turned out to be gone before any audio."""
-        messages = self._in_time(model, request)
-        try:
-            first = await anext(messages)
-        except SpeechError as error:
-            if error.code not in _GONE:
-                raise
-            logger.warning("%s, asking again", error.message)
-            self._lifecycle.mistrust(model, dead=error.code is ErrorCode.MODEL_DIED)
-            await self._lifecycle.ensure_ready(model)
-            messages = self._in_time(model, request)
-            first = await anext(messages)
+    def _write(self, model: str, request: SpeechRequest) -> tuple[Script, str]:
+        """The script of a request, and its language. Takes up to seconds for the longest text: in a thread."""
+        script = write_script(plain_text(request.text) if self._reads_markdown else request.text)
+        if request.language != AUTO:
+            return script, request.language
+        text = "\n".join(part for part in script if isinstance(part, str))
+        return script, (detect_language if model in _MULTILINGUAL else detect_script)(text)
+
+    def _ahead(self) -> int:
+        return _SEGMENTS_AHEAD if self._admission.pending <= _FEW_REQUESTS else 0
+
+    async def _segment(self, model: str, request: SpeechRequest, *, may_wait: bool) -> AsyncGenerator[Message, None]:
+        """One segment's messages: audio and the end."""
+        first, messages = await self._begin(model, request, may_wait=may_wait)
         async with aclosing(messages):
             yield first
             async for message in messages:
                 yield message
+
+    async def _begin(
+        self, model: str, request: SpeechRequest, *, may_wait: bool
+    ) -> tuple[Message, AsyncGenerator[Message, None]]:
+        """A segment's first message and the rest; once more from the start where the model turned out to be gone.
+
+        `may_wait`: a full queue is waited for, since the reader has the segments before this one already.
+        """
+        begin_s = time.monotonic()
+        gone = False
+        while True:
+            messages = self._in_time(model, request)
+            try:
+                return await anext(messages), messages
+            except SpeechError as error:
+                waited_s = time.monotonic() - begin_s
+                if error.code in _GONE and not gone:
+                    gone = True
+                    logger.warning("%s, asking again", error.message)
+                    self._lifecycle.mistrust(model, dead=error.code is ErrorCode.MODEL_DIED)
+                    await self._lifecycle.ensure_ready(model)
+                elif error.code is ErrorCode.QUEUE_FULL and may_wait and waited_s < (self._timeout_s or float("inf")):
+                    await asyncio.sleep(_QUEUE_POLL_S)
+                else:
+                    raise
 
     async def _in_time(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
         """Audio and end as Triton sends them, each message within the time-out. Raises ApiError 504."""

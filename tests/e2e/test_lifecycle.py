@@ -16,9 +16,10 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from client.triton_inputs import to_infer_inputs
-from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.models import SPEECH_BATCH
 from speech_protocol.request import SpeechRequest
+from tests.support.slow_reader import SlowReader
 from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
 
@@ -223,6 +224,22 @@ def test_a_model_that_somebody_else_unloaded_is_loaded_again_unnoticed_by_the_cl
     reply = speak(steady, f"{name}-next", chunks=3)
     assert reply.status_code == 200
     assert len(reply.content) == 3 * FRAME_SAMPLES * SAMPLE_BYTES
+    assert loads(steady) == before + 1
+
+
+def test_a_book_goes_on_where_its_model_was_unloaded_between_two_segments(steady: Stack, name: str) -> None:
+    # Two segments run ahead of the pause at which the reader stands; the fourth one finds no model.
+    pause_s = 100
+    scripts = [json.dumps({"name": f"{name}-{number}", "chunks": 2}) for number in range(4)]
+    body = {"model": "scripted", "input": ("[pause:10s]" * (pause_s // 10)).join(scripts), "response_format": "pcm"}
+    with SlowReader(steady, body) as reader:
+        eventually(lambda: f"{name}-2 ends 2" in steady.script_log(), "two segments run ahead")
+        before = loads(steady)
+        with triton_client(steady) as client:
+            client.unload_model("scripted")
+            eventually(lambda: is_unloaded(client, "scripted"), "the model is unloaded behind the frontend's back")
+        samples = len(reader.read()) // SAMPLE_BYTES
+    assert samples == 4 * 2 * FRAME_SAMPLES + 3 * pause_s * SAMPLE_RATE_HZ
     assert loads(steady) == before + 1
 
 

@@ -105,6 +105,30 @@ def test_a_script_of_one_language_chooses_it(qwen: Stack) -> None:
     )
 
 
+def test_words_choose_the_language_where_the_script_is_shared_unless_the_request_names_one(qwen: Stack) -> None:
+    text = "Les enfants jouent dans le jardin derrière la maison, et il fait beau."
+    guessed = assert_speech(speak(qwen, seed=5, input=text))
+    assert guessed == assert_speech(speak(qwen, seed=5, input=text, language="french"))
+    assert guessed != assert_speech(speak(qwen, seed=5, input=text, language="english"))
+
+
+# Nine sentences of 57 characters: a short first segment of one, a second of five, and the rest.
+LONG_TEXT = "The children are playing in the garden behind the house. " * 9
+
+
+def test_a_long_text_is_spoken_in_segments_each_up_to_the_limit(qwen: Stack) -> None:
+    replies = [
+        speak(qwen, voice="ryan", input=LONG_TEXT, seed=5),
+        speak(qwen, voice="ryan", input=LONG_TEXT, seed=5),
+        clone(qwen, "voice.wav", WAV, input=LONG_TEXT, seed="5"),
+    ]
+    for reply in replies:
+        assert reply.status_code == 200, reply.text
+        samples = len(reply.content) // SAMPLE_BYTES
+        assert samples == pytest.approx(3 * FRAMES * FRAME_SAMPLES + 2 * 0.45 * SAMPLE_RATE_HZ, rel=0.1)
+    assert replies[0].content == replies[1].content
+
+
 @pytest.mark.parametrize("response_format", ["mp3", "opus", "aac", "flac", "wav", "ogg"])
 def test_every_format_carries_the_same_length(qwen: Stack, response_format: str) -> None:
     reply = speak(qwen, voice="ryan", response_format=response_format)

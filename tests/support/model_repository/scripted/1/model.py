@@ -1,8 +1,9 @@
 """A speech model that does as its text says, for tests of what surrounds an engine.
 
 The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a file: the engine
-stands before chunk `gate_before`, 2 unless told, while it exists), `fail_after` chunks. It logs `NAME begins`,
-`NAME chunk N`, `NAME ends N`, and, where it learns so at the gate, `NAME is cancelled`; it goes on nevertheless.
+stands before chunk `gate_before`, 2 unless told, while it exists), `fail_after` chunks, `tone_hz`. It logs
+`NAME begins`, `NAME chunk N`, `NAME ends N`, and, where it learns so at the gate, `NAME is cancelled`; it goes on
+nevertheless.
 """
 
 import json
@@ -46,7 +47,7 @@ class ScriptedSynthesizer:
                 if number - 1 == script.get("fail_after"):
                     raise RuntimeError("scripted failure")
                 time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
-                yield (0.3 * np.sin(2 * np.pi * 200 * time_s)).astype(np.float32)
+                yield (0.3 * np.sin(2 * np.pi * script.get("tone_hz", 200) * time_s)).astype(np.float32)
                 sent = number
                 self._log(f"{script['name']} chunk {number}")
                 threading.Event().wait(_PACE_S)

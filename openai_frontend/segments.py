@@ -1,0 +1,126 @@
+"""A script's segments: spoken side by side in the engine's batch, heard one after the other."""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from itertools import islice
+from typing import Final
+
+from openai_frontend.audio.seam import SeamTrimmer
+from openai_frontend.text.script import Script, Silence
+from openai_frontend.triton import Message
+from speech_protocol.audio import MAX_CHUNK_SAMPLES, SAMPLE_BYTES
+from speech_protocol.events import AudioEvent, EndEvent, FinishReason
+
+# Messages of a segment that wait for their turn; more stay in Triton, as those of a slow reader do.
+_BUFFERED_MESSAGES: Final = 32
+
+# Starts the segment of a number, counted from 0, and a text.
+Speak = Callable[[int, str], AsyncGenerator[Message, None]]
+
+
+async def recite(script: Script, speak: Speak, ahead: Callable[[], int]) -> AsyncGenerator[Message, None]:
+    """The audio of a script in its order, then one end event with the figures of all its segments.
+
+    While one segment is read, at most `ahead()` later ones are under way, so a slow reader holds back the start of what
+    follows. The second one waits for the first one's first message: nothing delays that, and what is wrong with the
+    request is found out once. What a segment raises is raised when its turn comes.
+    """
+    waiting = (speak(number, text) for number, text in enumerate(part for part in script if isinstance(part, str)))
+    running = deque([_Segment(next(waiting))])
+    ends: list[EndEvent] = []
+    try:
+        await running[0].begun()
+        for place, part in enumerate(script):
+            if isinstance(part, Silence):
+                for message in _silent(part):
+                    yield message
+                continue
+            running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
+            trimmer = SeamTrimmer(start=place > 0, end=place < len(script) - 1)
+            while not isinstance((message := await running[0].next()).event, EndEvent):
+                if pcm := trimmer.trim(message.pcm):
+                    yield _audible(pcm)
+            if pcm := trimmer.finish():
+                yield _audible(pcm)
+            ends.append(message.event)
+            running.popleft()
+        yield Message(_total(ends))
+    finally:
+        # All are told before anything is waited for: whoever was cancelled may not get to wait.
+        for segment in running:
+            segment.cancel()
+        for segment in running:
+            await segment.ended()
+
+
+def segment_seed(seed: int, number: int) -> int:
+    """The seed of a request's segment: the request's own for the first, so that a short text is not changed by this."""
+    if number == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+class _Segment:
+    """One segment under way, from now on; some of its messages wait here until its turn."""
+
+    def __init__(self, messages: AsyncGenerator[Message, None]) -> None:
+        self._queue: asyncio.Queue[Message | Exception] = asyncio.Queue(_BUFFERED_MESSAGES)
+        self._first: Message | None = None
+        self._task = asyncio.create_task(self._run(messages))
+
+    async def begun(self) -> None:
+        """Wait for the first message. Raises what the segment raised in its place."""
+        self._first = await self.next()
+
+    async def next(self) -> Message:
+        """The next message; the last one is the end event."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        item = await self._queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def cancel(self) -> None:
+        """End the segment in the engine unless it is over."""
+        self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until everything is given back."""
+        await asyncio.wait([self._task])
+
+    async def _run(self, messages: AsyncGenerator[Message, None]) -> None:
+        try:
+            async with aclosing(messages):
+                async for message in messages:
+                    await self._queue.put(message)
+        except Exception as error:  # noqa: BLE001 - raised again by `next`, in the segment's turn
+            await self._queue.put(error)
+
+
+def _audible(pcm: bytes) -> Message:
+    return Message(AudioEvent(len(pcm) // SAMPLE_BYTES), pcm)
+
+
+def _silent(silence: Silence) -> Iterator[Message]:
+    for begin in range(0, silence.samples, MAX_CHUNK_SAMPLES):
+        yield _audible(bytes(min(MAX_CHUNK_SAMPLES, silence.samples - begin) * SAMPLE_BYTES))
+
+
+def _total(ends: Sequence[EndEvent]) -> EndEvent:
+    """The figures of a request: sums over its segments, the waits those of the first, the reason the first bad one."""
+    reasons = (end.finish_reason for end in ends if end.finish_reason is not FinishReason.STOP)
+    return EndEvent(
+        finish_reason=next(reasons, FinishReason.STOP),
+        audio_samples=sum(end.audio_samples for end in ends),
+        text_tokens=sum(end.text_tokens for end in ends),
+        queue_s=ends[0].queue_s,
+        first_chunk_s=ends[0].first_chunk_s,
+        synthesis_s=sum(end.synthesis_s for end in ends),
+        warnings=tuple(dict.fromkeys(warning for end in ends for warning in end.warnings)),
+    )
