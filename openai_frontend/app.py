@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
+from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.routes import clone, health, models, speech, voices
@@ -50,5 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     errors.install(app)
     app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_upload_bytes)
+    ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
+    app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     app.add_middleware(RequestIdMiddleware)
     return app

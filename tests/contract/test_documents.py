@@ -24,7 +24,7 @@ def table_after(heading: str) -> list[list[str]]:
 
 def settings_rows() -> list[list[str]]:
     return [
-        [f"`{name.upper()}`", "" if field.default in ("", {}) else f"`{field.default}`", field.description or ""]
+        [f"`{name.upper()}`", "" if field.default in ("", {}, None) else f"`{field.default}`", field.description or ""]
         for name, field in Settings.model_fields.items()
     ]
 
