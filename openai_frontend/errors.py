@@ -114,6 +114,7 @@ def from_exception(error: Exception) -> ApiError:
 _VALIDATION_CODES: Final = {
     "missing": "missing_required_parameter",
     "string_too_long": "string_above_max_length",
+    "too_long": "string_above_max_length",
     **dict.fromkeys(
         ("literal_error", "greater_than_equal", "less_than_equal", "less_than", "value_error"), "invalid_value"
     ),

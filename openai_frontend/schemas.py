@@ -91,8 +91,8 @@ class SpeechBody(BaseModel):
         """Seconds at speed 1, by `max_new_tokens` and the server's limit."""
         frames_s = math.inf
         if self.max_new_tokens is not None:
-            # A sample more than the frames have: the wire's 32 bits must not round it to less.
-            frames_s = (self.max_new_tokens * FRAME_SAMPLES + 1) / SAMPLE_RATE_HZ
+            # Half a sample more than the frames have: the wire's 32 bits must not round it to less.
+            frames_s = (self.max_new_tokens * FRAME_SAMPLES + 0.5) / SAMPLE_RATE_HZ
         return min(settings.max_audio_seconds, frames_s)
 
     def voice_name(self) -> str | None:
