@@ -12,6 +12,7 @@ from openai_frontend.admission import Admission
 from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from openai_frontend.openapi import ERRORS
 from openai_frontend.routes import clone, health, models, page, speech, voices
 from openai_frontend.settings import Settings
 from openai_frontend.state import State
@@ -43,7 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
                 await lifecycle.aclose()
                 admission.close()
 
-    app = FastAPI(title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS
+    )
     for router in (speech.router, clone.router, models.router, voices.router):
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.

@@ -7,6 +7,7 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from openai_frontend.cloning import with_reference
 from openai_frontend.errors import invalid
 from openai_frontend.limits import CurrentAllowance
+from openai_frontend.openapi import AUDIO
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Seed, SpeechForm, Speed
 from openai_frontend.state import CurrentState, RequestId
@@ -14,7 +15,7 @@ from openai_frontend.state import CurrentState, RequestId
 router = APIRouter()
 
 
-@router.post("/audio/speech/clone", response_class=Response)
+@router.post("/audio/speech/clone", response_class=Response, responses=AUDIO)
 async def create_cloned_speech(
     request: Request,
     state: CurrentState,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from openai_frontend.cloning import with_reference
 from openai_frontend.errors import invalid
 from openai_frontend.limits import CurrentAllowance
+from openai_frontend.openapi import AUDIO
 from openai_frontend.ref_audio import read_ref_audio
 from openai_frontend.responses import respond
 from openai_frontend.schemas import SpeechBody, SpeechForm
@@ -20,7 +21,7 @@ router = APIRouter()
 _INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
 
-@router.post("/audio/speech", response_class=Response)
+@router.post("/audio/speech", response_class=Response, responses=AUDIO)
 async def create_speech(
     body: SpeechBody, request: Request, state: CurrentState, request_id: RequestId, allowance: CurrentAllowance
 ) -> Response:
