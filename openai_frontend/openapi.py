@@ -24,10 +24,11 @@ _ERROR: Final = {"model": ErrorBody, "description": "What is wrong, and what to 
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {"4XX": _ERROR, "5XX": _ERROR}
 
 _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
-_CONTENT_TYPES: Final = (*dict.fromkeys(each.content_type for each in FORMATS.values()), "text/event-stream")
+_CONTENT_TYPES: Final = tuple(dict.fromkeys(each.content_type for each in FORMATS.values()))
 AUDIO: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The audio, or events that carry it, sent as it is made.",
-        "content": dict.fromkeys(_CONTENT_TYPES, _BYTES),
+        # An event has no schema in this version of OpenAPI: docs/openai-api.md tells of them.
+        "content": {**dict.fromkeys(_CONTENT_TYPES, _BYTES), "text/event-stream": {}},
     }
 }

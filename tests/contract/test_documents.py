@@ -66,6 +66,13 @@ def test_the_readme_is_at_most_150_lines() -> None:
     assert len(README.splitlines()) <= 150
 
 
+def test_every_test_that_a_document_names_exists() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = [name for document in DOCUMENTS for name in re.findall(r"`(test_\w+)`", (ROOT / document).read_text())]
+    assert named
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
 def test_every_script_named_in_the_readme_exists() -> None:
     for module in re.findall(r"python -m ([a-z_.]+)", README):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
