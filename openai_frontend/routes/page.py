@@ -23,7 +23,7 @@ _HEADERS: Final = {
 static = StaticFiles(directory=_FOLDER)
 
 
-@router.get("/", include_in_schema=False)
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def show_page() -> FileResponse:
     """The page."""
     return FileResponse(_FOLDER / "index.html", headers=_HEADERS)
