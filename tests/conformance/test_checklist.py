@@ -218,14 +218,17 @@ def test_speech_has_a_request_id_that_the_client_shows(stack: Stack) -> None:
 
 
 def test_the_client_waits_as_it_is_told_and_tries_again(stack: Stack) -> None:
-    with Frontend(
-        triton_url=stack.triton.url, default_model="hibari", idle_timeout=0, requests_per_minute=60
-    ) as frontend:
-        # Sixty a minute come back one a second; the client of the last ones has to wait for it.
-        client = frontend.openai().with_options(max_retries=2)
-        with ThreadPoolExecutor(8) as threads:
-            replies = list(threads.map(lambda _: client.audio.speech.create(**{**GOOD, "input": "Yes."}), range(62)))
-    assert all(reply.read() for reply in replies)
+    seen: list[int] = []
+    hooks = {"response": [lambda reply: seen.append(reply.status_code)]}
+    with (
+        Frontend(triton_url=stack.triton.url, default_model="hibari", idle_timeout=0, requests_per_minute=20) as frontend,
+        httpx2.Client(event_hooks=hooks) as http,
+    ):
+        for _ in range(20):  # what is refused counts, too
+            assert httpx2.post(f"{frontend.url}/v1/audio/speech", json={}).status_code == 400
+        client = frontend.openai(http_client=http).with_options(max_retries=2)
+        assert client.audio.speech.create(**GOOD).read()
+    assert seen == [429, 200]
 
 
 def test_a_failure_that_would_only_repeat_tells_the_client_not_to_try_again(stack: Stack) -> None:
