@@ -220,10 +220,8 @@ def test_speech_has_a_request_id_that_the_client_shows(stack: Stack) -> None:
 def test_the_client_waits_as_it_is_told_and_tries_again(stack: Stack) -> None:
     seen: list[int] = []
     hooks = {"response": [lambda reply: seen.append(reply.status_code)]}
-    with (
-        Frontend(triton_url=stack.triton.url, default_model="hibari", idle_timeout=0, requests_per_minute=20) as frontend,
-        httpx2.Client(event_hooks=hooks) as http,
-    ):
+    settings: dict[str, Any] = {"triton_url": stack.triton.url, "default_model": "hibari", "idle_timeout": 0}
+    with Frontend(**settings, requests_per_minute=20) as frontend, httpx2.Client(event_hooks=hooks) as http:
         for _ in range(20):  # what is refused counts, too
             assert httpx2.post(f"{frontend.url}/v1/audio/speech", json={}).status_code == 400
         client = frontend.openai(http_client=http).with_options(max_retries=2)
