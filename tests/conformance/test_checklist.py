@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,29 @@ def test_a_field_that_clients_invent_is_ignored(stack: Stack, fields: dict[str, 
 def test_the_type_follows_the_format_and_never_the_accept_header(stack: Stack, accept: str) -> None:
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=GOOD, headers={"Accept": accept}, timeout=60)
     assert reply.headers["content-type"] == "audio/mpeg"
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.3])
+def test_every_piece_of_pcm_is_whole_samples(stack: Stack, speed: float) -> None:
+    pieces = http_chunks(stack, {**GOOD, "response_format": "pcm", "speed": speed, "seed": 7})
+    assert all(len(piece) % SAMPLE_BYTES == 0 for piece in pieces)
+    assert b"".join(pieces) == speak(stack, response_format="pcm", speed=speed, seed=7).content
+
+
+def http_chunks(stack: Stack, body: dict[str, Any]) -> list[bytes]:
+    """The reply's body as the server cut it; clients hide that, and the network cuts anywhere."""
+    payload = json.dumps(body).encode()
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(payload)}\r\n"
+    with socket.create_connection(("127.0.0.1", stack.frontend.settings.port), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)
+        received = b"".join(iter(lambda: connection.recv(65_536), b""))
+    _, _, rest = received.partition(b"\r\n\r\n")
+    chunks = []
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        chunks.append(rest[: int(size, 16)])
+        rest = rest[int(size, 16) + 2 :]
+    return chunks
 
 
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])

@@ -37,7 +37,7 @@ def test_the_python_client_streams_to_a_file(stack: Stack, tmp_path: Path, respo
     hears(decode((tmp_path / "speech").read_bytes(), response_format))
 
 
-def test_the_asynchronous_python_client_streams_pieces_of_whole_samples(stack: Stack) -> None:
+def test_the_asynchronous_python_client_streams_pieces(stack: Stack) -> None:
     async def speak() -> list[bytes]:
         async with openai.AsyncOpenAI(base_url=f"{stack.frontend.url}/v1", api_key="unused", max_retries=0) as client:
             speech = client.audio.speech.with_streaming_response
@@ -45,7 +45,7 @@ def test_the_asynchronous_python_client_streams_pieces_of_whole_samples(stack: S
                 return [piece async for piece in reply.iter_bytes()]
 
     pieces = asyncio.run(speak())
-    assert all(len(piece) % 2 == 0 for piece in pieces)
+    assert len(pieces) > 1
     hears(decode(b"".join(pieces), "pcm"))
 
 
