@@ -58,7 +58,8 @@ async def _fetch(address: str, settings: Settings) -> bytes:
     connector = aiohttp.TCPConnector(resolver=_GuardedResolver(hosts), use_dns_cache=False)
     try:
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            # A recording gains nothing from compression, and what unpacks to a thousand times its size is no recording.
+            aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session,
             session.get(address, allow_redirects=False) as reply,
         ):
             if reply.status != 200:

@@ -59,5 +59,6 @@ async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple
     if not body.ref_audio:
         message = "task_type 'Base' clones a voice: send its recording as `ref_audio`."
         raise invalid("ref_audio", message, "missing_required_parameter")
-    recording = await read_ref_audio(body.ref_audio, state.settings)
+    with state.admission.admit():  # a fetch may take seconds, and holds the file
+        recording = await read_ref_audio(body.ref_audio, state.settings)
     return model, await with_reference(state, wire, recording, body.ref_text, body.x_vector_only_mode)

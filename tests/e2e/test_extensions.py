@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import threading
 import wave
 from collections.abc import Iterator
@@ -153,11 +154,12 @@ def test_instructions_that_are_obeyed_need_no_warning(
 
 
 class _Recordings(BaseHTTPRequestHandler):
-    """A host of recordings, one of them too large, one elsewhere."""
+    """A host of recordings, some of which cannot be used."""
 
     answers: ClassVar[dict[str, tuple[int, bytes]]] = {
         "/voice.wav": (200, RECORDING),
         "/large.wav": (200, b"\0" * (10 * 1024 * 1024 + 1)),
+        "/packed.wav": (200, gzip.compress(b"\0" * (64 * 1024 * 1024))),
         "/moved.wav": (302, b""),
     }
 
@@ -166,6 +168,8 @@ class _Recordings(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Location", "/voice.wav")
+        if self.path == "/packed.wav":
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # a reader that has read enough leaves
             self.wfile.write(body)
@@ -209,6 +213,12 @@ def test_a_recording_is_fetched_from_a_listed_host(fetching: Frontend, recording
 @pytest.mark.parametrize("path", ["large.wav", "moved.wav", "absent.wav"])
 def test_a_fetch_has_bounds_and_follows_nothing(fetching: Frontend, recordings: int, path: str) -> None:
     check(speak(fetching, ref_audio=f"http://127.0.0.1:{recordings}/{path}"), 400, "ref_audio", "fetch_failed")
+
+
+def test_a_fetched_file_is_never_unpacked(fetching: Frontend, recordings: int) -> None:
+    address = f"http://127.0.0.1:{recordings}/packed.wav"
+    # 64 MiB unpacked would be refused for its size; the 64 KiB that came are no recording.
+    check(speak(fetching, ref_audio=address), 400, "ref_audio", "invalid_reference_audio")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:{port}", "user@127.0.0.1:{port}", "127.0.0.2:{port}"])
