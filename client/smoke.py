@@ -1,10 +1,12 @@
 """A quick check of any running server that speaks this API: `make smoke TTS_URL=http://127.0.0.1:8101`.
 
 Health, synthesis, voices, languages, formats and errors; a line for each check, then a summary. Exit status 1 if one
-failed. Needs nothing but the standard library and a server that has a voice.
+failed. Needs nothing but the standard library and a server that has a voice; TTS_API_KEY in the environment is the key
+of a server that asks for one.
 """
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -39,11 +41,11 @@ class Server:
         self._url = url.rstrip("/")
 
     def get(self, path: str) -> Reply:
-        return self._send(urllib.request.Request(self._url + path))
+        return self._send(urllib.request.Request(self._url + path, headers=_key()))
 
     def speak(self, **fields: object) -> Reply:
         body = json.dumps(fields).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **_key()}
         return self._send(urllib.request.Request(f"{self._url}/v1/audio/speech", body, headers))
 
     def _send(self, request: urllib.request.Request) -> Reply:
@@ -52,6 +54,12 @@ class Server:
                 return Reply(reply.status, reply.read(), reply.headers.get_content_type())
         except urllib.error.HTTPError as error:
             return Reply(error.code, error.read(), error.headers.get_content_type())
+
+
+def _key() -> dict[str, str]:
+    """The header with the key of a server that asks for one, from TTS_API_KEY."""
+    key = os.environ.get("TTS_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def check_health(server: Server) -> str:

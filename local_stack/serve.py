@@ -90,15 +90,21 @@ async def _serve(config: uvicorn.Config, settings: Settings, begin_s: float) -> 
         await asyncio.sleep(0.01)
     if server.started:
         _say(begin_s, f"the OpenAI API is up on port {settings.port}; the first request loads the model. Try:")
+        _say(begin_s, f"{_url(settings)}/ in a browser, or")
         _say(begin_s, _curl_line(settings))
     await serving
 
 
 def _curl_line(settings: Settings) -> str:
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": "Hello! This is your own speech server."})
+    key = "-H 'Authorization: Bearer YOUR_KEY' " if settings.keys() else ""
+    url = f"{_url(settings)}/v1/audio/speech"
+    return f"curl -f {url} {key}-H 'Content-Type: application/json' -d '{body}' -o hello.mp3"
+
+
+def _url(settings: Settings) -> str:
     host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
-    url = f"http://{host}:{settings.port}/v1/audio/speech"
-    return f"curl -f {url} -H 'Content-Type: application/json' -d '{body}' -o hello.mp3"
+    return f"http://{host}:{settings.port}"
 
 
 def _port(name: str, default: int) -> int:

@@ -9,9 +9,11 @@ from fastapi import FastAPI
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
+from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
-from openai_frontend.routes import clone, health, models, speech, voices
+from openai_frontend.openapi import ERRORS
+from openai_frontend.routes import clone, health, models, page, speech, voices
 from openai_frontend.settings import Settings
 from openai_frontend.state import State
 from openai_frontend.synthesis import Synthesis
@@ -48,13 +50,19 @@ def create_app(settings: Settings) -> FastAPI:
                 await lifecycle.aclose()
                 admission.close()
 
-    app = FastAPI(title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS
+    )
     for router in (speech.router, clone.router, models.router, voices.router):
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)
     app.include_router(health.router)
+    app.include_router(page.router)
+    app.mount("/static", page.static)
     errors.install(app)
     app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_upload_bytes)
+    ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
+    app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     app.add_middleware(RequestIdMiddleware)
     return app

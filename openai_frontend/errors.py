@@ -44,6 +44,7 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """The JSON body of the reply."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = "rate_limit_error" if self.status == 429 else kind
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def to_response(self) -> JSONResponse:
@@ -109,6 +110,17 @@ def from_exception(error: Exception) -> ApiError:
     return ApiError(500, "internal_error", "The server failed. Its log says why.", headers=_NO_RETRY)
 
 
+# pydantic's names of what is wrong with a field; any other is one of its type.
+_VALIDATION_CODES: Final = {
+    "missing": "missing_required_parameter",
+    "string_too_long": "string_above_max_length",
+    "too_long": "string_above_max_length",
+    **dict.fromkeys(
+        ("literal_error", "greater_than_equal", "less_than_equal", "less_than", "value_error"), "invalid_value"
+    ),
+}
+
+
 def _from_validation(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
@@ -116,9 +128,7 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     # A union's location names its members too: keep the field, drop what is inside the brackets of pydantic.
     path = [str(part) for part in first["loc"] if part != "body"]
     param = path[0] if path else None
-    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
-    if first["type"] in {"literal_error", "greater_than_equal", "less_than_equal", "string_too_long"}:
-        code = "invalid_value"
+    code = _VALIDATION_CODES.get(first["type"], "invalid_type")
     return ApiError(400, code, f"{param or 'body'}: {first['msg']}.", param=param)
 
 

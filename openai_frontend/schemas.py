@@ -1,15 +1,18 @@
 """Bodies of the OpenAI API, and their translation into a request on the wire."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
-from openai_frontend.audio.formats import FORMATS, AudioFormat
+from openai_frontend.audio.formats import FORMATS, AudioFormat, at_rate
 from openai_frontend.errors import invalid
 from openai_frontend.settings import Settings
 from openai_frontend.text.language import parse_language
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.languages import AUTO, LANGUAGES
+from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
 
@@ -26,6 +29,9 @@ MAX_INSTRUCTIONS_CHARS = 4096
 MAX_REF_TEXT_CHARS = 4096
 _SEED_LIMIT = 2**63
 Seed = Annotated[int, Field(ge=-_SEED_LIMIT, lt=_SEED_LIMIT)]
+
+
+_TASKS = {"CustomVoice": Task.CUSTOM_VOICE, "Base": Task.CLONE, "VoiceDesign": Task.VOICE_DESIGN}
 
 
 class VoiceId(BaseModel):
@@ -60,6 +66,35 @@ class SpeechBody(BaseModel):
     """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the text."""
     seed: Seed | None = None
     """Extension: the same seed gives the same audio."""
+    task_type: Literal["CustomVoice", "Base", "VoiceDesign"] | None = None
+    """Extension: built-in speakers, a clone of `ref_audio`, or a voice from `instructions`; none: as the model is."""
+    ref_audio: Text | None = None
+    """Extension: the recording of a voice to clone, as base64 or a data URL, or an address that the server allows."""
+    ref_text: Text | None = None
+    """Extension: the transcript of `ref_audio`; the likeness is better with it."""
+    x_vector_only_mode: bool | None = None
+    """Extension: clone from the speaker embedding alone; the default without `ref_text`."""
+    max_new_tokens: Annotated[int | None, Field(ge=1)] = None
+    """Extension: longest audio of a segment, in frames of 80 ms at speed 1."""
+    sample_rate: int | None = None
+    """Extension: 8000, 16000, 22050, 24000, 44100 or 48000 Hz, for wav, pcm and flac."""
+    word_timestamps: bool | None = None
+    """Not served: true is refused."""
+
+    @property
+    def task(self) -> Task | None:
+        """What `task_type` asks for, or what the presence of a recording means; None leaves it to the model."""
+        if self.task_type is not None:
+            return _TASKS[self.task_type]
+        return Task.CLONE if self.ref_audio else None
+
+    def max_audio_seconds(self, settings: Settings) -> float:
+        """Seconds at speed 1, by `max_new_tokens` and the server's limit."""
+        frames_s = math.inf
+        if self.max_new_tokens is not None:
+            # Half a sample more than the frames have: the wire's 32 bits must not round it to less.
+            frames_s = (self.max_new_tokens * FRAME_SAMPLES + 0.5) / SAMPLE_RATE_HZ
+        return min(settings.max_audio_seconds, frames_s)
 
     def voice_name(self) -> str | None:
         return self.voice.id if isinstance(self.voice, VoiceId) else self.voice
@@ -73,13 +108,19 @@ class SpeechForm:
     language: str | None
     response_format: str | None
     seed: int | None = None
+    sample_rate_hz: int | None = None
 
     def audio_format(self, settings: Settings) -> AudioFormat:
-        """Raises ApiError 400 for a format that does not exist."""
+        """Raises ApiError 400 for a format that does not exist, or not at this rate."""
         name = (self.response_format or settings.default_response_format).lower()
         if name not in FORMATS:
             raise invalid("response_format", f"'{name}' is not a format. Use one of: {', '.join(FORMATS)}.")
-        return FORMATS[name]
+        if self.sample_rate_hz is None:
+            return FORMATS[name]
+        try:
+            return at_rate(FORMATS[name], self.sample_rate_hz)
+        except ValueError as error:
+            raise invalid("sample_rate", f"sample_rate: {error}.") from None
 
     def to_request(self, settings: Settings, request_id: str) -> SpeechRequest:
         """The part of the request that both routes share. Raises ApiError 400."""

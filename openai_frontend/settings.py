@@ -4,9 +4,10 @@ Each field is the environment variable of its name in capitals: `idle_timeout` i
 `IDLE_TIMEOUT`, `REQUEST_TIMEOUT` and `PORT` mean what they meant in the single-file server.
 """
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from speech_protocol.models import (
@@ -20,6 +21,7 @@ from speech_protocol.models import (
 
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
+Limit = Annotated[int, Field(ge=0)]
 
 
 class Settings(BaseSettings):
@@ -65,8 +67,39 @@ class Settings(BaseSettings):
     """Largest request body, in bytes."""
     max_pending_requests: Count = 256
     """Speech requests in the house at once, waiting ones included; one more gets 503."""
+    api_keys: SecretStr | None = None
+    """Keys that clients send as `Authorization: Bearer`, separated by commas; without any, no key is asked for."""
+    api_keys_file: str = ""
+    """A file with more keys, one a line, `#` before a comment; read once at the start."""
+    open_lists: bool = True
+    """The lists of models, voices and languages need no key: Open WebUI, for one, asks for them without."""
+    requests_per_minute: Limit = 0
+    """POST requests a minute that a key may send, 0 for any number; without keys, everybody together."""
+    characters_per_minute: Limit = 0
+    """Characters of `input` a minute that a key may have spoken, 0 for any number; without keys, everybody together."""
+    ref_audio_hosts: str = ""
+    """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
+
+    @model_validator(mode="after")
+    def _keys_are_there(self) -> Self:
+        # Now, not at the first request: a server that is meant to be closed must not start open.
+        try:
+            keys = self.keys()
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"API_KEYS_FILE, '{self.api_keys_file}', cannot be read: {type(error).__name__}."
+            raise ValueError(message) from None
+        if (self.api_keys or self.api_keys_file) and not keys:
+            raise ValueError("API_KEYS or API_KEYS_FILE is set, but holds no key.")
+        return self
+
+    def keys(self) -> tuple[str, ...]:
+        """Every API key; none means that no key is asked for."""
+        given = self.api_keys.get_secret_value().split(",") if self.api_keys else []
+        lines = Path(self.api_keys_file).read_text(encoding="utf-8").splitlines() if self.api_keys_file else []
+        keys = [*given, *(line.partition("#")[0] for line in lines)]
+        return tuple(dict.fromkeys(key.strip() for key in keys if key.strip()))
 
     def checkpoints(self) -> dict[str, str]:
         """Triton model to the checkpoint it serves."""

@@ -85,6 +85,10 @@ class Synthesis:
         self._reads_markdown = reads_markdown
         self.started: dict[str, StartEvent] = {}
 
+    def obeys_instruct(self, model: str) -> bool:
+        """Whether instructions have an effect on the model's checkpoint; unknown, so true, before its first request."""
+        return model not in self.started or self.started[model].obeys_instruct
+
     async def open(self, model: str, request: SpeechRequest, audio_format: AudioFormat, speed: float) -> Body:
         """Start the request and wait for its first audio: whatever can fail before that, fails here.
 
@@ -93,6 +97,9 @@ class Synthesis:
         body = self._encode(self._speak(model, request), SpeechEncoder(audio_format, speed))
         try:
             first = await anext(body)
+            if first.end is not None and not first.end.audio_samples:
+                message = "The model made no audio of this input. Send other words."
+                raise SpeechError(ErrorCode.ENGINE_FAILURE, message, "text")
         except BaseException:
             await body.aclose()
             raise

@@ -15,5 +15,7 @@ image="--python-version 3.12 --python-platform x86_64-manylinux_2_28 --no-python
 compile dev.txt pyproject.toml --extra embedded --extra qwen --extra dev $here
 compile qwen.txt pyproject.toml --extra embedded --extra qwen $here $tested
 compile serve.txt pyproject.toml --extra embedded $here $tested
+# What the tests install beside .venv, to call the server as other people's programs do.
+compile clients.txt requirements/clients.in $here
 compile frontend-image.txt pyproject.toml $image $tested
 compile triton-image.txt requirements/triton-image.in $image $tested

@@ -29,6 +29,7 @@ class Capabilities:
     languages: tuple[str, ...]
     speakers: tuple[str, ...] = ()
     max_audio_seconds: float = 600.0
+    obeys_instruct: bool = False
 
 
 class AudioSink(Protocol):

@@ -61,7 +61,8 @@ class SpeechModel:
 
     def _start_event(self) -> StartEvent:
         what = self._engine.capabilities
-        return StartEvent(what.engine, what.checkpoint, what.device, self._engine.gpu_memory_bytes())
+        memory_bytes = self._engine.gpu_memory_bytes()
+        return StartEvent(what.engine, what.checkpoint, what.device, memory_bytes, what.obeys_instruct)
 
 
 def read_request(request: Any) -> SpeechRequest:

@@ -39,13 +39,15 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class StartEvent(_Event):
-    """The request is accepted; what serves it."""
+    """The request is accepted; what serves it. `obeys_instruct` false: an `INSTRUCT` has no effect on this checkpoint,
+    which the frontend can say in its reply's headers, since this event comes before any audio."""
 
     type: ClassVar[str] = "start"
     engine: str
     checkpoint: str
     device: str
     gpu_memory_bytes: int | None = None
+    obeys_instruct: bool = True
 
 
 @dataclass(frozen=True, slots=True)

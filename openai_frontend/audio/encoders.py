@@ -46,9 +46,9 @@ class PcmEncoder:
 class WavEncoder:
     """WAV of unknown length: the header, in the first bytes returned, says 0xFFFFFFFF for both of its sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
         self._pcm = PcmEncoder()
-        self._header = _wav_header(None)
+        self._header = _wav_header(None, sample_rate_hz)
 
     def encode(self, pcm: bytes) -> bytes:
         if not (samples := self._pcm.encode(pcm)):
@@ -67,13 +67,13 @@ def wav_bytes(pcm: bytes) -> bytes:
     return _wav_header(len(pcm)) + pcm
 
 
-def _wav_header(data_bytes: int | None) -> bytes:
+def _wav_header(data_bytes: int | None, sample_rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
     riff_size = _WAV_SIZE_UNKNOWN if data_bytes is None else WAV_HEADER_BYTES - 8 + data_bytes
     data_size = _WAV_SIZE_UNKNOWN if data_bytes is None else data_bytes
-    byte_rate = SAMPLE_RATE_HZ * SAMPLE_BYTES
+    byte_rate = sample_rate_hz * SAMPLE_BYTES
     pcm_tag, channels, fmt_bytes = 1, 1, 16
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
-        *(b"RIFF", riff_size, b"WAVE", b"fmt ", fmt_bytes, pcm_tag, channels, SAMPLE_RATE_HZ, byte_rate),
+        *(b"RIFF", riff_size, b"WAVE", b"fmt ", fmt_bytes, pcm_tag, channels, sample_rate_hz, byte_rate),
         *(SAMPLE_BYTES, 8 * SAMPLE_BYTES, b"data", data_size),
     )

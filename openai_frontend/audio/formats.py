@@ -1,13 +1,15 @@
 """The response formats: names a client may ask for, what the reply says it is, and how it is encoded."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from openai_frontend.audio.av_encoder import AAC, FLAC, MP3, OPUS, AvEncoder
 from openai_frontend.audio.encoders import Encoder, PcmEncoder, WavEncoder
+from openai_frontend.audio.resample import ResampledEncoder
+from speech_protocol.audio import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +43,24 @@ FORMATS: Final[Mapping[str, AudioFormat]] = MappingProxyType(
         "wave": _WAV,
     }
 )
+
+SAMPLE_RATES_HZ: Final = (8_000, 16_000, 22_050, SAMPLE_RATE_HZ, 44_100, 48_000)
+
+
+def at_rate(audio_format: AudioFormat, sample_rate_hz: int) -> AudioFormat:
+    """The same format at another sample rate, one of SAMPLE_RATES_HZ; a codec that is made for one rate keeps its.
+
+    Raises ValueError for a rate or a format that has no choice of it.
+    """
+    if sample_rate_hz not in SAMPLE_RATES_HZ:
+        raise ValueError(f"{sample_rate_hz} is not one of {', '.join(map(str, SAMPLE_RATES_HZ))}")
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        return audio_format
+    encoders: dict[str, Callable[[], Encoder]] = {
+        "wav": lambda: ResampledEncoder(WavEncoder(sample_rate_hz), sample_rate_hz),
+        "pcm": lambda: ResampledEncoder(PcmEncoder(), sample_rate_hz),
+        "flac": partial(AvEncoder, replace(FLAC, sample_rate_hz=sample_rate_hz)),
+    }
+    if audio_format.name not in encoders:
+        raise ValueError(f"{audio_format.name} has a sample rate of its own; {', '.join(encoders)} have a choice")
+    return replace(audio_format, needs_cpu=True, new_encoder=encoders[audio_format.name])

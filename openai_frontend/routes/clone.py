@@ -1,12 +1,13 @@
 """POST /v1/audio/speech/clone: one utterance in the voice of an uploaded recording."""
 
-import hashlib
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
+from openai_frontend.cloning import with_reference
 from openai_frontend.errors import invalid
+from openai_frontend.limits import CurrentAllowance
+from openai_frontend.openapi import AUDIO
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Seed, SpeechForm, Speed
 from openai_frontend.state import CurrentState, RequestId
@@ -14,11 +15,12 @@ from openai_frontend.state import CurrentState, RequestId
 router = APIRouter()
 
 
-@router.post("/audio/speech/clone", response_class=Response)
+@router.post("/audio/speech/clone", response_class=Response, responses=AUDIO)
 async def create_cloned_speech(
     request: Request,
     state: CurrentState,
     request_id: RequestId,
+    allowance: CurrentAllowance,
     text: Annotated[str, Form(alias="input")],
     ref_audio: Annotated[UploadFile | None, File()] = None,
     file: Annotated[UploadFile | None, File(description="The single-file server's name for ref_audio.")] = None,
@@ -39,14 +41,7 @@ async def create_cloned_speech(
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    pcm = await state.admission.decode_upload(await upload.read())
-    transcript = form.check_text("ref_text", ref_text, state.settings) or None
-    wire = replace(
-        wire,
-        ref_audio=pcm,
-        ref_text=transcript,
-        ref_key=hashlib.sha256(pcm).hexdigest(),
-        x_vector_only=transcript is None,
-    )
+    wire = await with_reference(state, wire, await upload.read(), ref_text)
+    allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(triton_model, wire, audio_format, speed)
     return await respond(request, opening, audio_format, "audio")

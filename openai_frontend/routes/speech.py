@@ -1,26 +1,64 @@
 """POST /v1/audio/speech."""
 
 from dataclasses import replace
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from openai_frontend.cloning import with_reference
 from openai_frontend.errors import invalid
+from openai_frontend.limits import CurrentAllowance
+from openai_frontend.openapi import AUDIO
+from openai_frontend.ref_audio import read_ref_audio
 from openai_frontend.responses import respond
 from openai_frontend.schemas import SpeechBody, SpeechForm
-from openai_frontend.state import CurrentState, RequestId
+from openai_frontend.state import CurrentState, RequestId, State
+from speech_protocol.models import Task
+from speech_protocol.request import SpeechRequest
 
 router = APIRouter()
 
+_INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
-@router.post("/audio/speech", response_class=Response)
-async def create_speech(body: SpeechBody, request: Request, state: CurrentState, request_id: RequestId) -> Response:
+
+@router.post("/audio/speech", response_class=Response, responses=AUDIO)
+async def create_speech(
+    body: SpeechBody, request: Request, state: CurrentState, request_id: RequestId, allowance: CurrentAllowance
+) -> Response:
     """Speak a text; the audio is sent as it is made."""
-    form = SpeechForm(body.input, body.language, body.response_format, body.seed)
+    if body.word_timestamps:
+        message = "This server makes no word timestamps. Leave word_timestamps out."
+        raise invalid("word_timestamps", message, "unsupported_parameter")
+    form = SpeechForm(body.input, body.language, body.response_format, body.seed, body.sample_rate)
     audio_format = form.audio_format(state.settings)
-    wire = form.to_request(state.settings, request_id)
-    model = state.catalog.speech_model(body.model)
-    if state.catalog.needs_instructions(model) and not (body.instructions or "").strip():
+    wire = replace(
+        form.to_request(state.settings, request_id),
+        instruct=body.instructions or None,
+        max_audio_seconds=body.max_audio_seconds(state.settings),
+    )
+    model, wire = await _address(body, wire, state)
+    allowance.spend_characters(len(wire.text))
+    response = await respond(
+        request, state.synthesis.open(model, wire, audio_format, body.speed), audio_format, body.stream_format
+    )
+    if wire.instruct and not state.synthesis.obeys_instruct(model):
+        response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
+    return response
+
+
+async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
+    """The Triton model for a request, and the request with its voice. Raises ApiError or SpeechError."""
+    catalog = state.catalog
+    model = catalog.speech_model(body.model) if body.task is None else catalog.task_model(body.model, body.task)
+    if catalog.needs_instructions(model) and not (body.instructions or "").strip():
         raise invalid("instructions", f"'{model}' makes the voice from a description: send it as `instructions`.")
-    wire = replace(wire, speaker=state.catalog.speaker(body.voice_name(), model), instruct=body.instructions or None)
-    opening = state.synthesis.open(model, wire, audio_format, body.speed)
-    return await respond(request, opening, audio_format, body.stream_format)
+    if body.task is not Task.CLONE:
+        if body.ref_audio:
+            raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
+        return model, replace(wire, speaker=catalog.speaker(body.voice_name(), model))
+    if not body.ref_audio:
+        message = "task_type 'Base' clones a voice: send its recording as `ref_audio`."
+        raise invalid("ref_audio", message, "missing_required_parameter")
+    with state.admission.admit():  # a fetch may take seconds, and holds the file
+        recording = await read_ref_audio(body.ref_audio, state.settings)
+    return model, await with_reference(state, wire, recording, body.ref_text, body.x_vector_only_mode)

@@ -6,7 +6,7 @@ from typing import Final
 from openai_frontend.errors import ApiError, invalid
 from openai_frontend.settings import Settings
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
-from speech_protocol.models import HIBARI, MODELS, QWEN3_TTS_BASE, Task
+from speech_protocol.models import HIBARI, MODELS, QWEN3_TTS, QWEN3_TTS_BASE, Task
 
 _QWEN_SPEAKERS: Final = frozenset(speaker.name for speaker in SPEAKERS)
 _OPENAI_MODELS: Final = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
@@ -53,6 +53,17 @@ class Catalog:
             message = f"'{model}' has no built-in voices, it clones: send reference audio to /v1/audio/speech/clone."
             raise invalid("model", message, "unsupported_task")
         return model
+
+    def task_model(self, name: str | None, task: Task) -> str:
+        """The Triton model that does `task`, of the family that a public model name means. Raises ApiError."""
+        model = self.model(name)
+        if _task(model) in {task, None}:
+            return model
+        fitting = next(spec.name for spec in QWEN3_TTS if spec.task is task)
+        if name in self._models:
+            message = f"'{name}' cannot do that. Use '{fitting}', or send no model at all."
+            raise invalid("model", message, "unsupported_task")
+        return fitting
 
     def clone_model(self, name: str | None) -> str:
         """The Triton model for a request with reference audio. Raises ApiError."""

@@ -50,14 +50,16 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         logger.exception("loading %s failed", checkpoint.name)
         message = f"{checkpoint.name} can't be loaded: {type(error).__name__}: {error}"
         raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, message) from None
+    rules = RequestRules(spec, checkpoint)
     capabilities = Capabilities(
         engine="qwen3-tts",
         checkpoint=checkpoint.name,
         device=placement.describe(),
         task=spec.task,
         languages=checkpoint.languages,
-        speakers=RequestRules(spec, checkpoint).speakers,
+        speakers=rules.speakers,
         max_audio_seconds=config.max_audio_seconds,
+        obeys_instruct=rules.obeys_instruct,
     )
     logger.info("%s: %s with %s on %s, %d positions", spec.name, checkpoint.name, config, placement, places)
     return BatchEngine(device, capabilities, config.max_queue)

@@ -52,6 +52,7 @@ class ReferenceSynthesizer:
             languages=checkpoint.languages,
             speakers=self._rules.speakers,
             max_audio_seconds=config.max_audio_seconds,
+            obeys_instruct=self._rules.obeys_instruct,
         )
         self._warm_up()
 

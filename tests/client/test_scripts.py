@@ -14,7 +14,7 @@ from client.smoke import CHECKS
 from speech_protocol.audio import SAMPLE_RATE_HZ
 from speech_protocol.request import SpeechRequest
 from tests.support.listening import decode, transcribe, word_error_rate, words
-from tests.support.stack import Stack
+from tests.support.stack import Frontend, Stack
 
 PARAGRAPHS = (
     "There is nothing better than a good cup of coffee.",
@@ -30,6 +30,22 @@ def test_every_smoke_check_passes_on_our_own_server(
         smoke.main()
     assert exit_.value.code == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"{len(CHECKS)} passed, 0 failed"
+
+
+def test_the_scripts_send_the_key_of_the_environment(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = str(Path(__file__).parent.parent / "quick.sh")
+    with Frontend(
+        triton_url=stack.triton.url, default_model="hibari", idle_timeout=0, api_keys="sk-1", open_lists=False
+    ) as frontend:
+        monkeypatch.setenv("TTS_API_KEY", "sk-1")
+        server = smoke.Server(frontend.url)
+        assert all(smoke.CHECKS[name](server) for name in ("voices", "synthesis"))
+        assert subprocess.run(["sh", script, frontend.url], cwd=tmp_path, timeout=60).returncode == 0
+        monkeypatch.delenv("TTS_API_KEY")
+        assert server.get("/v1/audio/voices").status == 401
+        assert subprocess.run(["sh", script, frontend.url], cwd=tmp_path, timeout=60).returncode != 0
 
 
 def test_smoke_fails_where_there_is_no_server(

@@ -25,7 +25,7 @@ def table_after(heading: str) -> list[list[str]]:
 
 def settings_rows() -> list[list[str]]:
     return [
-        [f"`{name.upper()}`", "" if field.default in ("", {}) else f"`{field.default}`", field.description or ""]
+        [f"`{name.upper()}`", "" if field.default in ("", {}, None) else f"`{field.default}`", field.description or ""]
         for name, field in Settings.model_fields.items()
     ]
 
@@ -72,6 +72,13 @@ def test_the_measured_table_is_what_the_results_say(tmp_path: Path) -> None:
     copy.write_text(README)
     rewrite(copy, render(ROOT / "bench/results"))
     assert copy.read_text() == README
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = [name for document in DOCUMENTS for name in re.findall(r"`(test_\w+)`", (ROOT / document).read_text())]
+    assert named
+    assert [name for name in named if f"def {name}(" not in tests] == []
 
 
 def test_every_script_named_in_the_readme_exists() -> None:

@@ -22,7 +22,8 @@ def check(reply: httpx2.Response, status: int, param: str | None, code: str | No
     assert reply.status_code == status, reply.content[:500]
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert error["type"] == ("invalid_request_error" if status < 500 else "server_error")
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    assert error["type"] == ("rate_limit_error" if status == 429 else kind)
     assert error["param"] == param
     assert code is None or error["code"] == code
     assert reply.headers["x-request-id"]

@@ -87,7 +87,7 @@ def test_the_start_event_is_sent_before_the_engine_sees_the_request(triton_model
         sink.end(END)
 
     sender = serve(triton_model, behaviour, SPEAKER="ryan", SEED=np.int64(4), X_VECTOR_ONLY=np.bool_(True))
-    assert events(sender)[0] == StartEvent("scripted", "none", "cpu", 5)
+    assert events(sender)[0] == StartEvent("scripted", "none", "cpu", 5, obeys_instruct=False)
     assert seen == [SpeechRequest("Hello.", speaker="ryan", seed=4, x_vector_only=True, request_id="r1")]
 
 

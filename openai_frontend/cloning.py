@@ -1,0 +1,28 @@
+"""A request and a recording: what both speech routes do with reference audio."""
+
+import hashlib
+from dataclasses import replace
+
+from openai_frontend.errors import invalid
+from openai_frontend.schemas import SpeechForm
+from openai_frontend.state import State
+from speech_protocol.request import SpeechRequest
+
+
+async def with_reference(
+    state: State, request: SpeechRequest, recording: bytes, ref_text: str | None, x_vector_only: bool | None = None
+) -> SpeechRequest:
+    """`request` in the voice of `recording`, a whole file. Without a transcript, or with `x_vector_only`, it is the
+    speaker embedding alone. Raises ApiError or SpeechError where the recording or the transcript can't be used."""
+    transcript = SpeechForm.check_text("ref_text", ref_text, state.settings) or None
+    if x_vector_only is False and transcript is None:
+        message = "Without `x_vector_only_mode` the recording needs its transcript: send it as `ref_text`."
+        raise invalid("ref_text", message, "missing_required_parameter")
+    pcm = await state.admission.decode_upload(recording)
+    return replace(
+        request,
+        ref_audio=pcm,
+        ref_text=None if x_vector_only else transcript,
+        ref_key=hashlib.sha256(pcm).hexdigest(),
+        x_vector_only=bool(x_vector_only) or transcript is None,
+    )

@@ -1,0 +1,45 @@
+"""Whatever the OpenAPI document lets a client send, and much that it does not, is answered in time and in shape."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from speech_protocol.models import QWEN3_TTS
+from tests.support.stack import Stack
+from tests.support.types import CheckpointOf
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+)
+REQUEST_S = 30
+RUN_S = 240
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
+    """Every task has its tiny model, so that nothing a client asks for is out of order; utterances are short."""
+    folder = tmp_path_factory.mktemp("qwen")
+    checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
+    settings = {variable.lower(): path for variable, path in checkpoints.items()}
+    environment = {**checkpoints, "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    with Stack(folder, environment, idle_timeout=0, max_audio_seconds=0.4, **settings) as running:
+        yield running
+
+
+def test_generated_requests_get_no_5xx_and_no_reply_out_of_shape(qwen: Stack, clients: Path, tmp_path: Path) -> None:
+    command = [
+        *(str(clients / "schemathesis"), "run", f"{qwen.frontend.url}/openapi.json", "--url", qwen.frontend.url),
+        *("--checks", ",".join(CHECKS), "--max-examples", "100", "--seed", "4", "--no-color"),
+        *("--request-timeout", str(REQUEST_S), "--phases", "examples,coverage,fuzzing", "--warnings", "off"),
+        *("--suppress-health-check", "all"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
+    assert httpx2.get(f"{qwen.frontend.url}/health").json()["pending_requests"] == 0
