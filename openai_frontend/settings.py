@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     default_voice: str = "vivian"
     """Voice of a request that names none."""
     voice_names: dict[str, str] = {}
-    """Public voice names as JSON, each with the voice (speaker, id, name or blend) it means; they win over all others."""
+    """Public voice names as JSON, each with the speaker, voice or blend that it means; they win over all others."""
     voices_folder: str = "voices"
     """Folder of cloned and designed voices and of consents, made when the first is stored."""
     max_voices: Count = 1000
