@@ -11,12 +11,13 @@ from openai_frontend import errors
 from openai_frontend.admission import Admission
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
-from openai_frontend.routes import clone, health, models, speech, voices
+from openai_frontend.routes import clone, consents, health, models, speech, voices
 from openai_frontend.settings import Settings
 from openai_frontend.state import State
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
 from openai_frontend.voices.catalog import Catalog
+from openai_frontend.voices.library import Library
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,9 @@ def create_app(settings: Settings) -> FastAPI:
             lifecycle = Lifecycle(triton, settings.idle_timeout)
             admission = Admission(settings.max_pending_requests)
             synthesis = Synthesis(triton, lifecycle, admission, settings.request_timeout)
-            app.state.speech = State(settings, Catalog(settings), triton, lifecycle, admission, synthesis)
+            library = Library.of(settings)
+            catalog = Catalog(settings, library)
+            app.state.speech = State(settings, library, catalog, triton, lifecycle, admission, synthesis)
             timer = asyncio.create_task(lifecycle.run_idle_timer())
             try:
                 yield
@@ -43,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
                 admission.close()
 
     app = FastAPI(title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
-    for router in (speech.router, clone.router, models.router, voices.router):
+    for router in (speech.router, clone.router, models.router, voices.router, consents.router):
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)

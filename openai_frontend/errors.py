@@ -90,7 +90,7 @@ def from_speech_error(error: SpeechError) -> ApiError:
     param = _PARAMS.get(error.param or "", error.param)
     message = error.message
     if error.code is ErrorCode.UNKNOWN_SPEAKER:
-        message += f" OpenAI's names work too: {', '.join(OPENAI_VOICES)}."
+        message += f" OpenAI's names work too: {', '.join(OPENAI_VOICES)}. GET /v1/audio/voices lists all."
     return ApiError(status, str(error.code), message, param=param, headers=headers)
 
 
@@ -114,7 +114,7 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     if first["type"] == "json_invalid":
         return ApiError(400, "invalid_json", "The body is not valid JSON.")
     # A union's location names its members too: keep the field, drop what is inside the brackets of pydantic.
-    path = [str(part) for part in first["loc"] if part != "body"]
+    path = [str(part) for part in first["loc"] if part not in {"body", "query", "path"}]
     param = path[0] if path else None
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_type"
     if first["type"] in {"literal_error", "greater_than_equal", "less_than_equal", "string_too_long"}:

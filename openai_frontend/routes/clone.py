@@ -1,7 +1,5 @@
 """POST /v1/audio/speech/clone: one utterance in the voice of an uploaded recording."""
 
-import hashlib
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
@@ -10,6 +8,9 @@ from openai_frontend.errors import invalid
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Seed, SpeechForm, Speed
 from openai_frontend.state import CurrentState, RequestId
+from openai_frontend.voices.library import Reference
+from openai_frontend.voices.speaking import with_reference
+from speech_protocol.models import Task
 
 router = APIRouter()
 
@@ -28,12 +29,14 @@ async def create_cloned_speech(
     response_format: Annotated[str | None, Form()] = None,
     speed: Annotated[Speed, Form()] = 1.0,
     seed: Annotated[Seed | None, Form()] = None,
+    consent: Annotated[str | None, Form()] = None,
 ) -> Response:
     """Speak a text in the voice of `ref_audio`; with its transcript in `ref_text` the likeness is better."""
     form = SpeechForm(text, language, response_format, seed)
     audio_format = form.audio_format(state.settings)
     wire = form.to_request(state.settings, request_id)
-    triton_model = state.catalog.clone_model(model)
+    target = state.catalog.resolve(model, None, Task.CLONE)
+    state.library.check_consent(consent)
     upload = ref_audio or file
     if upload is None:
         raise invalid(
@@ -41,12 +44,6 @@ async def create_cloned_speech(
         )
     pcm = await state.admission.decode_upload(await upload.read())
     transcript = form.check_text("ref_text", ref_text, state.settings) or None
-    wire = replace(
-        wire,
-        ref_audio=pcm,
-        ref_text=transcript,
-        ref_key=hashlib.sha256(pcm).hexdigest(),
-        x_vector_only=transcript is None,
-    )
-    opening = state.synthesis.open(triton_model, wire, audio_format, speed)
+    wire = with_reference(wire, Reference.of(pcm, transcript))
+    opening = state.synthesis.open(target.model, wire, audio_format, speed)
     return await respond(request, opening, audio_format, "audio")

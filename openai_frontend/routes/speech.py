@@ -8,6 +8,7 @@ from openai_frontend.errors import invalid
 from openai_frontend.responses import respond
 from openai_frontend.schemas import SpeechBody, SpeechForm
 from openai_frontend.state import CurrentState, RequestId
+from openai_frontend.voices.speaking import with_voice
 
 router = APIRouter()
 
@@ -18,9 +19,11 @@ async def create_speech(body: SpeechBody, request: Request, state: CurrentState,
     form = SpeechForm(body.input, body.language, body.response_format, body.seed)
     audio_format = form.audio_format(state.settings)
     wire = form.to_request(state.settings, request_id)
-    model = state.catalog.speech_model(body.model)
-    if state.catalog.needs_instructions(model) and not (body.instructions or "").strip():
-        raise invalid("instructions", f"'{model}' makes the voice from a description: send it as `instructions`.")
-    wire = replace(wire, speaker=state.catalog.speaker(body.voice_name(), model), instruct=body.instructions or None)
-    opening = state.synthesis.open(model, wire, audio_format, body.speed)
+    target = state.catalog.resolve(body.model, body.voice_name())
+    if target.needs_instructions and not (body.instructions or "").strip():
+        raise invalid(
+            "instructions", f"'{target.model}' makes the voice from a description: send it as `instructions`."
+        )
+    wire = await with_voice(replace(wire, instruct=body.instructions or None), target, state.library)
+    opening = state.synthesis.open(target.model, wire, audio_format, body.speed)
     return await respond(request, opening, audio_format, body.stream_format)

@@ -55,17 +55,19 @@ class Library:
     """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk: what writes
     or reads a recording belongs into a thread; the rest costs a `stat`. All raise ApiError."""
 
-    def __init__(self, folder: Path, max_voices: int, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_voices: int, max_bytes: int, require_consent: bool = False) -> None:
         """Bounds: on the number of voices, on that of consents, and on the bytes of both together."""
         lock = folder / ".lock"
         self._max_voices = max_voices
         self._max_bytes = max_bytes
+        self._require_consent = require_consent
         self._voices = Store(folder / "voices", "voice_", lock, Voice.from_metadata)
         self._consents = Store(folder / "consents", "cons_", lock, Consent.from_metadata)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(Path(settings.voices_folder), settings.max_voices, settings.max_voices_bytes)
+        bounds = settings.max_voices, settings.max_voices_bytes
+        return cls(Path(settings.voices_folder), *bounds, require_consent=settings.require_consent)
 
     # Voices
 
@@ -154,6 +156,17 @@ class Library:
         if consent is None:
             raise consent_not_found(consent_id)
         return consent
+
+    def check_consent(self, consent_id: str | None) -> None:
+        """Raise ApiError 400 for an id of no consent, and for none where the server requires one."""
+        if consent_id and consent_id not in self._consents.entries():
+            raise invalid("consent", f"There is no voice consent '{consent_id}'.", "consent_not_found")
+        if self._require_consent and not consent_id:
+            message = (
+                "This server clones a voice only with its speaker's consent: record it, send it to "
+                "/v1/audio/voice_consents, and send its id as `consent`."
+            )
+            raise invalid("consent", message, "missing_required_parameter")
 
     def add_consent(
         self, name: str, language: str, recording: bytes, content_type: str, owner: str | None = None

@@ -1,0 +1,72 @@
+"""A voice from a description, made once: the sample that is spoken here is what the voice is cloned from ever after."""
+
+from contextlib import aclosing
+from typing import Final
+
+from openai_frontend.admission import Admission
+from openai_frontend.audio.formats import FORMATS
+from openai_frontend.errors import ApiError
+from openai_frontend.synthesis import Synthesis
+from openai_frontend.voices.library import Reference
+from speech_protocol.events import EndEvent, FinishReason
+from speech_protocol.request import SpeechRequest
+
+# Ten seconds or so are enough for a clone; who needs longer for the sample does not stop at all.
+SAMPLE_LIMIT_S: Final = 40.0
+DEFAULT_LANGUAGE: Final = "english"
+# Some ten seconds each, with questions and pauses, so that a clone knows more than one tune.
+SAMPLES: Final = {
+    "chinese": "你好，这就是我的声音。我可以为你读新闻、讲故事，也可以在漫长而安静的夜晚陪伴你。你想先听什么呢？",
+    "english": (
+        "Hello, this is my voice. I can read you the news, tell you a story, or keep you company on a long and quiet "
+        "evening. What would you like to hear first?"
+    ),
+    "german": (
+        "Hallo, das ist meine Stimme. Ich lese dir die Nachrichten vor, erzähle dir eine Geschichte oder leiste dir an "
+        "einem langen, ruhigen Abend Gesellschaft. Was möchtest du zuerst hören?"
+    ),
+    "italian": (
+        "Ciao, questa è la mia voce. Posso leggerti le notizie, raccontarti una storia o farti compagnia in una lunga "
+        "serata tranquilla. Che cosa vuoi ascoltare per prima?"
+    ),
+    "portuguese": (
+        "Olá, esta é a minha voz. Posso ler as notícias, contar uma história ou fazer companhia numa noite longa e "
+        "tranquila. O que gostaria de ouvir primeiro?"
+    ),
+    "spanish": (
+        "Hola, esta es mi voz. Puedo leerte las noticias, contarte un cuento o hacerte compañía en una noche larga y "
+        "tranquila. ¿Qué te gustaría escuchar primero?"
+    ),
+    "japanese": (
+        "こんにちは、これが私の声です。ニュースを読んだり、物語を話したり、長くて静かな夜をご一緒したりできます。まず何を聞きたいですか？"
+    ),
+    "korean": (
+        "안녕하세요, 이것이 제 목소리입니다. 뉴스를 읽어 드리고, 이야기를 들려 드리고, 길고 조용한 저녁을 "
+        "함께 보낼 수 있어요. 무엇부터 들으시겠어요?"
+    ),
+    "french": (
+        "Bonjour, voici ma voix. Je peux vous lire les nouvelles, vous raconter une histoire ou vous tenir compagnie "
+        "par une longue soirée tranquille. Que voulez-vous entendre en premier ?"
+    ),
+    "russian": (
+        "Здравствуйте, это мой голос. Я могу прочитать вам новости, рассказать историю или составить компанию долгим "
+        "тихим вечером. Что вы хотите услышать сначала?"
+    ),
+}
+
+
+async def design_reference(synthesis: Synthesis, admission: Admission, model: str, request: SpeechRequest) -> Reference:
+    """Speak the sample of `request`, whose `instruct` describes the voice, on `model`, and make a reference of it.
+    Raises ApiError or SpeechError."""
+    recording = bytearray()
+    end: EndEvent | None = None
+    body = await synthesis.open(model, request, FORMATS["wav"], speed=1.0)
+    async with aclosing(body):
+        async for piece in body:
+            recording += piece.data
+            end = piece.end or end
+    if end is None or end.finish_reason is not FinishReason.STOP:
+        # What it says is then not the text, and a clone would stumble over it. It is chance: another try may do.
+        message = "The model did not come to an end with this voice. Send the request again, or describe it otherwise."
+        raise ApiError(503, "voice_design_failed", message, param="prompt", headers={"Retry-After": "1"})
+    return Reference.of(await admission.decode_upload(bytes(recording), "prompt"), request.text)
