@@ -81,7 +81,7 @@ _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
     ErrorCode.ENGINE_FAILURE: (500, {}),
 }
 # The wire's field names and those of the API.
-_PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions"}
+_PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions", "ref_blend": "voice"}
 
 
 def from_speech_error(error: SpeechError) -> ApiError:

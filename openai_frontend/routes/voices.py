@@ -106,7 +106,8 @@ async def _designed(body: PromptVoice, state: State, request_id: str, owner: str
     )
     model = state.catalog.resolve(None, None, Task.VOICE_DESIGN).model
     reference = await design_reference(state.synthesis, state.admission, model, request)
-    return reference, Origin(VoiceType.PROMPT, owner, language=request.language, prompt=body.prompt)
+    spoken = None if request.language == AUTO else request.language
+    return reference, Origin(VoiceType.PROMPT, owner, language=spoken, prompt=body.prompt)
 
 
 def _public(voice: Voice) -> dict[str, Any]:

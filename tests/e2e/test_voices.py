@@ -191,6 +191,12 @@ def test_a_taken_name_says_what_to_do(frontend: Frontend) -> None:
     assert "VOICE_NAMES" in check(reply, 400, "name", "voice_name_taken")
 
 
+def test_a_design_whose_model_cannot_be_had_keeps_nothing(frontend: Frontend) -> None:
+    reply = post(frontend, VOICES, json={"type": "prompt", "name": "Grandpa", "prompt": "An old man."})
+    check(reply, 503, None, "model_unavailable")
+    assert "Grandpa" not in listed(frontend)
+
+
 def test_a_full_library_says_what_to_do(folder: Path) -> None:
     with Frontend(triton_url=NO_TRITON, voices_folder=str(folder), max_voices=1) as frontend:
         voice = create(frontend)
