@@ -19,7 +19,7 @@ from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, FinishReason
 from speech_protocol.models import QWEN3_TTS_BASE, QWEN3_TTS_CUSTOM_VOICE
-from speech_protocol.request import SpeechRequest
+from speech_protocol.request import BlendPart, SpeechRequest
 from tests.speech_engines.conftest import EngineOf, spec_of
 from tests.support.sinks import WAIT_S, CollectingSink
 from tests.support.types import CheckpointOf
@@ -34,6 +34,9 @@ def recording(hz: float, seconds: float = 1.0) -> bytes:
     """A voice, for an x-vector: PCM."""
     time_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     return (np.sin(2 * np.pi * hz * time_s) * 9000).astype("<i2").tobytes()
+
+
+BLEND = (BlendPart(recording(99), 1), BlendPart(recording(199), 2))
 
 
 def speak(engine: Engine, text: str = "Hi.", **fields: Any) -> tuple[Samples, EndEvent]:
@@ -274,6 +277,9 @@ def test_an_unknown_speaker_is_refused_with_the_list_of_speakers(reference_engin
         ("voice_design", {}, ErrorCode.INVALID_REQUEST, "instruct", "description"),
         ("voice_design", {"instruct": " "}, ErrorCode.INVALID_REQUEST, "instruct", "description"),
         ("base", {}, ErrorCode.INVALID_REQUEST, "ref_audio", "qwen3_tts_custom_voice"),
+        ("custom_voice", {"ref_blend": BLEND}, ErrorCode.UNSUPPORTED_TASK, "ref_audio", "qwen3_tts_base"),
+        ("base", {"ref_blend": BLEND}, ErrorCode.UNSUPPORTED_TASK, "ref_blend", "ENGINE=batching"),
+        ("base", {"ref_blend": (BlendPart(bytes(9), 1),)}, ErrorCode.INVALID_REFERENCE_AUDIO, "ref_blend", "0.5 s"),
         ("base", {"ref_audio": bytes(100)}, ErrorCode.INVALID_REFERENCE_AUDIO, "ref_audio", "shorter than 0.5 s"),
     ],
 )
