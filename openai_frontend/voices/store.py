@@ -151,14 +151,19 @@ class Store(Generic[T]):
         for name, stat in folders.items():
             signature = (stat.st_ino, stat.st_mtime_ns)
             known = self._states.get(name)
-            states[name] = known if known and known[0] == signature else (signature, *self._open(name))
+            if known is not None and known[0] == signature and known[1] is not None:
+                states[name] = known
+            else:
+                # Again also where it was damaged: it may be a copy that was not complete yet.
+                report = known is None or known[0] != signature
+                states[name] = (signature, *self._open(name, logging.WARNING if report else logging.DEBUG))
         self._states = states
         self._entries = MappingProxyType({name: entry for name, (_, entry, _) in states.items() if entry is not None})
         self._size_bytes = sum(size_bytes for _, _, size_bytes in states.values())
         self._seen_ns = changed_ns if looked_ns - changed_ns > _TICK_NS else None
 
-    def _open(self, name: str) -> tuple[T | None, int]:
-        """The entry and its size; None where it is damaged, which is logged once."""
+    def _open(self, name: str, level: int) -> tuple[T | None, int]:
+        """The entry and its size; None where it is damaged, which is logged at `level`."""
         folder = self._folder / name
         try:
             values = json.loads((folder / METADATA).read_text(encoding="utf-8"))
@@ -168,9 +173,9 @@ class Store(Generic[T]):
             return self._parse(name, values), sum(sizes.values())
         except FileNotFoundError as error:
             if folder.exists():  # else it was removed just now
-                logger.warning("%s is damaged and left out: %s is missing", folder, Path(error.filename).name)
+                logger.log(level, "%s is damaged and left out: %s is missing", folder, Path(error.filename).name)
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            logger.warning("%s is damaged and left out: %s: %s", folder, type(error).__name__, error)
+            logger.log(level, "%s is damaged and left out: %s: %s", folder, type(error).__name__, error)
         return None, 0
 
     def _sweep(self) -> None:

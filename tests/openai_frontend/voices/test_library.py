@@ -190,6 +190,26 @@ def test_a_damaged_voice_is_left_out_with_a_line_in_the_log_and_the_others_are_t
     assert names(open_library(tmp_path)) == {"good", "bad"}
 
 
+def test_a_voice_that_is_copied_into_the_folder_is_there_when_the_copy_is_complete_and_the_folder_touched(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there, here = open_library(tmp_path / "there"), open_library(tmp_path / "here")
+    voice = add(there)
+    add(here, "mine")
+    original, copy = files_of(tmp_path / "there", voice), files_of(tmp_path / "here", voice)
+    copy.mkdir()
+    for name in ("metadata.json", "reference.wav"):
+        (copy / name).write_bytes((original / name).read_bytes()[: 10**6 if name == "metadata.json" else 100])
+    assert names(here) == names(here) == {"mine"}
+    assert len([record for record in caplog.records if "damaged" in record.message]) == 1
+    stamp = copy.stat().st_mtime_ns
+    (copy / "reference.wav").write_bytes((original / "reference.wav").read_bytes())
+    assert copy.stat().st_mtime_ns == stamp
+    copy.parent.touch()
+    assert names(here) == {"mine", "Anna"}
+    assert here.reference(voice).pcm == PCM
+
+
 def test_a_recording_that_was_changed_behind_our_back_is_not_spoken_with(tmp_path: Path) -> None:
     library = open_library(tmp_path)
     voice = add(library)
