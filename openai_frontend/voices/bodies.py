@@ -15,7 +15,7 @@ from openai_frontend.text.language import parse_language
 from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES
 
-MAX_SCRIPT_CHARS: Final = 500
+MAX_SCRIPT_CHARS: Final = 200
 _FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_FIELDS: Final = 20
 

@@ -11,8 +11,8 @@ from openai_frontend.voices.library import Reference
 from speech_protocol.events import EndEvent, FinishReason
 from speech_protocol.request import SpeechRequest
 
-# Ten seconds or so are enough for a clone; who needs longer for the sample does not stop at all.
-SAMPLE_LIMIT_S: Final = 40.0
+# The longest reference there may be; the slowest speaker is done with MAX_SCRIPT_CHARS of Chinese before.
+SAMPLE_LIMIT_S: Final = 60.0
 DEFAULT_LANGUAGE: Final = "english"
 # Some ten seconds each, with questions and pauses, so that a clone knows more than one tune.
 SAMPLES: Final = {

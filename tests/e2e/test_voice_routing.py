@@ -1,6 +1,7 @@
 """The voice chooses the model: built-in, cloned, designed and blended ones, on tiny checkpoints of the real format."""
 
 import json
+import socket
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from tests.e2e.test_qwen import recording
 from tests.support.listening import decode
 from tests.support.stack import SCRIPTED_REPOSITORY, Frontend, Stack
 from tests.support.types import CheckpointOf
+from tests.support.waiting import eventually
 
 FRAMES = 30
 # Long enough that no voice comes to its end before.
@@ -204,6 +206,20 @@ def test_a_designed_voice_may_be_made_by_a_json_body_and_says_what_it_is_told_to
         stored = Path(qwen.frontend.settings.voices_folder) / "voices" / voice["id"]
         assert (stored / "transcript.txt").read_text() == transcript
         qwen.frontend.openai().audio.voices.delete(voice["id"])
+
+
+def test_a_client_that_hangs_up_while_its_voice_is_designed_ends_the_work_and_keeps_nothing(qwen: Stack) -> None:
+    voice = {"type": "prompt", "name": "Left alone", "prompt": "A young woman."}
+    body = json.dumps(voice).encode()
+    head = f"POST {VOICES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", qwen.frontend.settings.port), timeout=30) as connection:
+        connection.sendall(head.encode() + body)
+        eventually(lambda: qwen.frontend.health()["pending_requests"] == 1, "the voice is being designed")
+    eventually(lambda: qwen.frontend.health()["pending_requests"] == 0, "its place is free")
+    # Were the work going on, the name would be taken before this one is done.
+    reply = httpx2.post(qwen.frontend.url + VOICES, json=voice, timeout=120)
+    assert reply.status_code == 200, reply.text
+    qwen.frontend.openai().audio.voices.delete(reply.json()["id"])
 
 
 # Blends

@@ -149,7 +149,7 @@ def test_what_is_kept_is_the_cleaned_recording_its_transcript_and_who_made_it(fr
         ({"name": "x", "type": "prompt"}, {}, "prompt", "missing_required_parameter"),
         ({"name": "x", "type": "prompt", "prompt": "  "}, {}, "prompt", None),
         ({"name": "x", "type": "prompt", "prompt": "y" * 4097}, {}, "prompt", None),
-        ({"name": "x", "type": "prompt", "prompt": "y", "script_hint": "y" * 501}, {}, "script_hint", None),
+        ({"name": "x", "type": "prompt", "prompt": "y", "script_hint": "y" * 201}, {}, "script_hint", None),
         ({"name": "x", "language": "klingon"}, {"audio_sample": SAMPLE}, "language", None),
         ({"name": "x", "ref_text": "y" * 200_000}, {"audio_sample": SAMPLE}, "ref_text", None),
         ({"name": "x", "consent": "cons_0"}, {"audio_sample": SAMPLE}, "consent", "consent_not_found"),

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from speech_engines.base import Engine, Samples
 from speech_engines.qwen3_tts import checkpoint as checkpoint_module
 from speech_engines.qwen3_tts.checkpoint import open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
+from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, FinishReason
@@ -399,6 +401,16 @@ def test_offline_without_a_cached_snapshot_says_what_to_do(tmp_path: Path) -> No
     error = unavailable({"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"})
     assert "Set MODEL_ID or BASE_MODEL_ID to a checkpoint folder" in error.message
     assert "HF_HOME" in error.message
+
+
+@pytest.mark.parametrize("engine", ["batching", "reference"])
+def test_where_qwen_is_not_installed_the_error_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(SpeechError, match=r"qwen3_tts_base .* not installed here\. .*make serve-qwen") as error:
+        create_engine(QWEN3_TTS_BASE, {"HF_HOME": str(tmp_path), "ENGINE": engine})
+    assert error.value.code is ErrorCode.CHECKPOINT_UNAVAILABLE
 
 
 def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:
