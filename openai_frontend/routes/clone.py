@@ -8,7 +8,7 @@ from openai_frontend.errors import invalid
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Seed, SpeechForm, Speed
 from openai_frontend.state import CurrentState, RequestId
-from openai_frontend.voices.library import Reference
+from openai_frontend.voices.reference import Reference
 from openai_frontend.voices.speaking import with_reference
 from speech_protocol.models import Task
 

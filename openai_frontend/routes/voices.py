@@ -8,17 +8,12 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from openai_frontend.errors import invalid
 from openai_frontend.responses import unless_gone
-from openai_frontend.schemas import SpeechForm
 from openai_frontend.state import CurrentState, RequestId, State
-from openai_frontend.text.language import detect_language
-from openai_frontend.voices.bodies import VOICE_BODY_DOCS, PromptVoice, SampleVoice, read_voice
-from openai_frontend.voices.design import DEFAULT_LANGUAGE, SAMPLE_LIMIT_S, SAMPLES, design_reference
-from openai_frontend.voices.library import Origin, Reference
+from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
+from openai_frontend.voices.making import clone, design
 from openai_frontend.voices.names import SPEAKERS
-from openai_frontend.voices.records import Voice, VoiceType, check_voice_name
+from openai_frontend.voices.records import Voice, check_voice_name
 from speech_protocol.languages import AUTO, LANGUAGES
-from speech_protocol.models import Task
-from speech_protocol.request import SpeechRequest
 
 router = APIRouter()
 
@@ -52,10 +47,10 @@ async def create_voice(
     state.catalog.check_new_name(name)
     state.library.check_room(name)
     if isinstance(body, SampleVoice):
-        reference, origin = await _cloned(body, state, owner)
+        reference, origin = await clone(body, state, owner)
     else:
         # A client that hangs up ends the synthesis.
-        designed = await unless_gone(request, _designed(body, state, request_id, owner))
+        designed = await unless_gone(request, design(body, state, request_id, owner))
         if designed is None:
             return Response(status_code=499)
         reference, origin = designed
@@ -83,31 +78,6 @@ async def delete_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
 async def list_languages() -> dict[str, Any]:
     """The languages a request may name."""
     return {"languages": [AUTO, *LANGUAGES]}
-
-
-async def _cloned(body: SampleVoice, state: State, owner: str | None) -> tuple[Reference, Origin]:
-    language = body.language_name()
-    transcript = SpeechForm.check_text("ref_text", body.ref_text, state.settings) or None
-    state.library.check_consent(body.consent)
-    pcm = await state.admission.decode_upload(body.audio_sample.data, "audio_sample")
-    origin = Origin(VoiceType.AUDIO_SAMPLE, owner, body.consent, language)
-    return Reference.of(pcm, transcript), origin
-
-
-async def _designed(body: PromptVoice, state: State, request_id: str, owner: str | None) -> tuple[Reference, Origin]:
-    script = (body.script_hint or "").strip()
-    language = body.language_name() or detect_language(script or body.prompt)
-    request = SpeechRequest(
-        text=script or SAMPLES.get(language, SAMPLES[DEFAULT_LANGUAGE]),
-        language=language if script or language in SAMPLES else DEFAULT_LANGUAGE,
-        instruct=body.prompt,
-        max_audio_seconds=SAMPLE_LIMIT_S,
-        request_id=request_id,
-    )
-    model = state.catalog.resolve(None, None, Task.VOICE_DESIGN).model
-    reference = await design_reference(state.synthesis, state.admission, model, request)
-    spoken = None if request.language == AUTO else request.language
-    return reference, Origin(VoiceType.PROMPT, owner, language=spoken, prompt=body.prompt)
 
 
 def _public(voice: Voice) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The voice library: cloned and designed voices, and the consents of their speakers, kept on disk."""
 
-import hashlib
-import io
 import logging
 import time
 import wave
@@ -15,8 +13,8 @@ from openai_frontend.settings import Settings
 from openai_frontend.voices.failures import consent_not_found, voice_damaged, voice_not_found
 from openai_frontend.voices.names import fold
 from openai_frontend.voices.records import Consent, Voice, VoiceType
+from openai_frontend.voices.reference import Reference, from_wav, to_wav
 from openai_frontend.voices.store import Store
-from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
 logger = logging.getLogger(__name__)
 
@@ -25,19 +23,6 @@ _TRANSCRIPT: Final = "transcript.txt"
 _RECORDING: Final = "recording"
 
 R = TypeVar("R", Voice, Consent)
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What a voice is cloned from: PCM (s16le, mono, 24 kHz), its SHA-256 and its transcript, if it has one."""
-
-    pcm: bytes
-    key: str
-    text: str | None = None
-
-    @classmethod
-    def of(cls, pcm: bytes, text: str | None = None) -> Self:
-        return cls(pcm, hashlib.sha256(pcm).hexdigest(), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +97,7 @@ class Library:
             language=origin.language,
             prompt=origin.prompt,
         )
-        files = {_REFERENCE: _to_wav(reference.pcm)}
+        files = {_REFERENCE: to_wav(reference.pcm)}
         if reference.text is not None:
             files[_TRANSCRIPT] = reference.text.encode()
         size_bytes = sum(map(len, files.values()))
@@ -131,7 +116,7 @@ class Library:
         """What `voice` is cloned from. Raises ApiError where it was removed just now, or its files are damaged."""
         try:
             reference = Reference.of(
-                _from_wav(self._voices.read(voice.id, _REFERENCE)),
+                from_wav(self._voices.read(voice.id, _REFERENCE)),
                 self._voices.read(voice.id, _TRANSCRIPT).decode() if voice.has_transcript else None,
             )
         except (OSError, EOFError, ValueError, wave.Error) as error:
@@ -213,18 +198,3 @@ class Library:
 
 def _newest_first(records: Mapping[str, R]) -> list[R]:
     return sorted(records.values(), key=lambda record: (record.created_ns, record.id), reverse=True)
-
-
-def _to_wav(pcm: bytes) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(SAMPLE_BYTES)
-        out.setframerate(SAMPLE_RATE_HZ)
-        out.writeframes(pcm)
-    return file.getvalue()
-
-
-def _from_wav(data: bytes) -> bytes:
-    with wave.open(io.BytesIO(data), "rb") as file:
-        return file.readframes(file.getnframes())

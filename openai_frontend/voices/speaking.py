@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from openai_frontend.voices.catalog import Target
-from openai_frontend.voices.library import Library, Reference
+from openai_frontend.voices.library import Library
+from openai_frontend.voices.reference import Reference
 from speech_protocol.request import BlendPart, SpeechRequest
 
 

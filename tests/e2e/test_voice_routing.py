@@ -14,8 +14,8 @@ import openai
 import pytest
 import soundfile
 
-from openai_frontend.voices.design import SAMPLES
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
+from openai_frontend.voices.samples import SAMPLES
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
 from speech_protocol.models import HIBARI, QWEN3_TTS
 from tests.e2e.test_errors import check

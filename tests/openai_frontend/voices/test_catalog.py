@@ -7,9 +7,10 @@ import pytest
 
 from openai_frontend.errors import ApiError
 from openai_frontend.voices.catalog import Catalog, Target
-from openai_frontend.voices.library import Library, Origin, Reference
+from openai_frontend.voices.library import Library, Origin
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from openai_frontend.voices.records import Voice, VoiceType
+from openai_frontend.voices.reference import Reference
 from speech_protocol.models import Task
 from tests.support.stack import GivenSettings
 

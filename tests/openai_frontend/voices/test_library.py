@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from openai_frontend.errors import ApiError
-from openai_frontend.voices.library import Library, Origin, Reference
+from openai_frontend.voices.library import Library, Origin
 from openai_frontend.voices.records import Voice, VoiceType, check_voice_name
+from openai_frontend.voices.reference import Reference
 from tests.openai_frontend.audio.signals import to_pcm, tone
 
 SAMPLE = Origin(VoiceType.AUDIO_SAMPLE)
@@ -79,6 +80,17 @@ def test_two_open_libraries_see_each_others_changes_at_once(tmp_path: Path) -> N
     assert other.consent(consent.id).name == "Anna"
     other.rename_consent(consent.id, "Berta")
     assert one.consent(consent.id).name == "Berta"
+
+
+def test_a_change_within_the_same_tick_of_the_clock_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai_frontend.voices.store._TICK_NS", 60 * 10**9)
+    one, other = open_library(tmp_path), open_library(tmp_path)
+    add(other, "first")
+    stamp_ns = (tmp_path / "voices").stat().st_mtime_ns
+    assert names(one) == {"first"}
+    add(other, "second")
+    os.utime(tmp_path / "voices", ns=(stamp_ns, stamp_ns))
+    assert names(one) == {"first", "second"}
 
 
 def test_a_list_reads_no_file_again_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,7 @@
-"""A voice from a description, made once: the sample that is spoken here is what the voice is cloned from ever after."""
+"""What a designed voice says in the sample that it is kept as."""
 
-from contextlib import aclosing
 from typing import Final
 
-from openai_frontend.admission import Admission
-from openai_frontend.audio.formats import FORMATS
-from openai_frontend.errors import ApiError
-from openai_frontend.synthesis import Synthesis
-from openai_frontend.voices.library import Reference
-from speech_protocol.events import EndEvent, FinishReason
-from speech_protocol.request import SpeechRequest
-
-# The longest reference there may be; the slowest speaker is done with MAX_SCRIPT_CHARS of Chinese before.
-SAMPLE_LIMIT_S: Final = 60.0
 DEFAULT_LANGUAGE: Final = "english"
 # Some ten seconds each, with questions and pauses, so that a clone knows more than one tune.
 SAMPLES: Final = {
@@ -53,20 +42,3 @@ SAMPLES: Final = {
         "тихим вечером. Что вы хотите услышать сначала?"
     ),
 }
-
-
-async def design_reference(synthesis: Synthesis, admission: Admission, model: str, request: SpeechRequest) -> Reference:
-    """Speak the sample of `request`, whose `instruct` describes the voice, on `model`, and make a reference of it.
-    Raises ApiError or SpeechError."""
-    recording = bytearray()
-    end: EndEvent | None = None
-    body = await synthesis.open(model, request, FORMATS["wav"], speed=1.0)
-    async with aclosing(body):
-        async for piece in body:
-            recording += piece.data
-            end = piece.end or end
-    if end is None or end.finish_reason is not FinishReason.STOP:
-        # What it says is then not the text, and a clone would stumble over it. It is chance: another try may do.
-        message = "The model did not come to an end with this voice. Send the request again, or describe it otherwise."
-        raise ApiError(503, "voice_design_failed", message, param="prompt", headers={"Retry-After": "1"})
-    return Reference.of(await admission.decode_upload(bytes(recording), "prompt"), request.text)
