@@ -106,17 +106,14 @@ class Catalog:
     def resolve(self, model: str | None, voice: str | None, task: Task | None = None) -> Target:
         """What speaks a request that names these. `task` is what the request itself is for, where it tells: `CLONE`
         without a voice means that it brings a recording. Raises ApiError."""
-        asked = self.model(model)
-        found: str | tuple[WeightedVoice, ...] | None
-        if voice is None and Task.CLONE is task:
-            found = None
-        else:
-            found = self._find(voice or self._default_voice)
-            if voice is None and isinstance(found, tuple) and model in self._models and _task(asked) is not Task.CLONE:
-                found = None  # the default voice is for models that can speak with it
+        asked = _task(self.model(model))
+        own = voice is None and task is Task.CLONE
+        found = None if own else self._find(voice or self._default_voice)
+        if voice is None and isinstance(found, tuple) and model in self._models and asked is not Task.CLONE:
+            found = None  # the default voice is for models that can speak with it
         if isinstance(found, tuple):
             return Target(self._serving(model, task or Task.CLONE, found), voices=found)
-        task = task or (Task.VOICE_DESIGN if _task(asked) is Task.VOICE_DESIGN else Task.CUSTOM_VOICE)
+        task = task or (Task.VOICE_DESIGN if asked is Task.VOICE_DESIGN else Task.CUSTOM_VOICE)
         serving = self._serving(model, task, found)
         return Target(serving, self._speaker(found, serving) if task is Task.CUSTOM_VOICE else None)
 

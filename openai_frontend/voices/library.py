@@ -121,7 +121,7 @@ class Library:
             )
         except (OSError, EOFError, ValueError, wave.Error) as error:
             if voice.id not in self._voices.entries():
-                raise invalid("voice", f"The voice '{voice.name}' was deleted.", "unknown_voice") from None
+                raise invalid("voice", f"The voice '{voice.name}' was deleted.", "unknown_speaker") from None
             logger.error("the voice %s cannot be read: %s: %s", voice.id, type(error).__name__, error)
             raise voice_damaged(voice.id) from None
         if reference.key != voice.ref_key:

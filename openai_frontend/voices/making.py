@@ -33,8 +33,8 @@ async def clone(body: SampleVoice, state: State, owner: str | None) -> tuple[Ref
 
 
 async def design(body: PromptVoice, state: State, request_id: str, owner: str | None) -> tuple[Reference, Origin]:
-    """A voice from a description, made once: the sample spoken here is what it is cloned from ever after. Raises ApiError
-    or SpeechError."""
+    """A voice from a description: the sample that is spoken here, once, is what it is cloned from ever after. Raises
+    ApiError or SpeechError."""
     script = (body.script_hint or "").strip()
     language = body.language_name() or detect_language(script or body.prompt)
     request = SpeechRequest(
@@ -51,6 +51,7 @@ async def design(body: PromptVoice, state: State, request_id: str, owner: str | 
 
 
 async def _speak_sample(state: State, model: str, request: SpeechRequest) -> Reference:
+    """`request`, spoken whole, as a reference: cleaned like every other."""
     recording = bytearray()
     end: EndEvent | None = None
     body = await state.synthesis.open(model, request, FORMATS["wav"], speed=1.0)
@@ -58,7 +59,8 @@ async def _speak_sample(state: State, model: str, request: SpeechRequest) -> Ref
         async for piece in body:
             recording += piece.data
             end = piece.end or end
-    if end is None or end.finish_reason is not FinishReason.STOP:
+    assert end is not None
+    if end.finish_reason is not FinishReason.STOP:
         # What it says is then not the text, and a clone would stumble over it. It is chance: another try may do.
         message = "The model did not come to an end with this voice. Send the request again, or describe it otherwise."
         raise ApiError(503, "voice_design_failed", message, param="prompt", headers={"Retry-After": "1"})
