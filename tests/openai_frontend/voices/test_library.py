@@ -232,6 +232,15 @@ def test_a_recording_that_was_changed_behind_our_back_is_not_spoken_with(tmp_pat
     assert (error.value.status, error.value.code) == (500, "voice_damaged")
 
 
+def test_a_voice_that_was_deleted_since_it_was_found_is_an_unknown_one(tmp_path: Path) -> None:
+    library = open_library(tmp_path)
+    voice = add(library)
+    open_library(tmp_path).remove_voice(voice.id)
+    with pytest.raises(ApiError, match="deleted") as error:
+        library.reference(voice)
+    assert (error.value.status, error.value.param, error.value.code) == (400, "voice", "unknown_speaker")
+
+
 def test_other_things_in_the_folder_are_no_voices(tmp_path: Path) -> None:
     library = open_library(tmp_path)
     add(library)
