@@ -31,7 +31,9 @@ _DRAFT: Final = ".new-"
 _GRAVE: Final = ".gone-"
 # Drafts are written in seconds; an older one is of a process that was killed.
 _DRAFT_LIMIT_S: Final = 3600.0
-_LOCK_TIMEOUT_S: Final = 10.0
+# The lock is held for milliseconds, but who comes next among many is chance.
+_LOCK_TIMEOUT_S: Final = 30.0
+_LOCK_POLL_S: Final = 0.01
 # Two changes of a folder within a tick of the kernel's clock carry the same time.
 _TICK_NS: Final = 100_000_000
 
@@ -89,7 +91,7 @@ class Store(Generic[T]):
                 with self._lock():
                     admit()
                     draft.rename(self._folder / entry_id)
-                    _sync(self._folder)
+                _sync(self._folder)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)  # gone already, unless something failed
         return self._parse(entry_id, values)
@@ -99,12 +101,13 @@ class Store(Generic[T]):
         if entry_id not in self.entries():
             return None
         folder = self._folder / entry_id
-        with storage_failure(self._folder), self._lock():
+        with storage_failure(self._folder):
             try:
-                values = {**json.loads((folder / METADATA).read_text(encoding="utf-8")), **changes}
-                draft = folder / f"{_DRAFT}{secrets.token_hex(4)}"
-                _write(draft, _to_json(values))
-                draft.rename(folder / METADATA)
+                with self._lock():
+                    values = {**json.loads((folder / METADATA).read_text(encoding="utf-8")), **changes}
+                    draft = folder / f"{_DRAFT}{secrets.token_hex(4)}"
+                    _write(draft, _to_json(values))
+                    draft.rename(folder / METADATA)
                 _sync(folder)
                 # Others look at this folder's time only.
                 os.utime(self._folder)
@@ -131,7 +134,7 @@ class Store(Generic[T]):
         return (self._folder / entry_id / file).read_bytes()
 
     def _lock(self) -> FileLock:
-        return FileLock(self._lock_path, timeout=_LOCK_TIMEOUT_S, mode=0o600)
+        return FileLock(self._lock_path, timeout=_LOCK_TIMEOUT_S, poll_interval=_LOCK_POLL_S, mode=0o600)
 
     def _refresh(self) -> None:
         try:
@@ -140,15 +143,18 @@ class Store(Generic[T]):
                 return
             # Asked before the look: what changes during it is then seen by the next one.
             looked_ns = time.time_ns()
-            with os.scandir(self._folder) as found:
-                folders = {entry.name: entry.stat() for entry in found if self._id.fullmatch(entry.name)}
+            found = os.listdir(self._folder)
         except FileNotFoundError:
-            folders, changed_ns, looked_ns = {}, 0, 0
+            found, changed_ns, looked_ns = [], 0, 0
         except OSError as error:
             logger.warning("%s cannot be read: %s", self._folder, error.strerror)
             return
         states = {}
-        for name, stat in folders.items():
+        for name in filter(self._id.fullmatch, found):
+            try:
+                stat = (self._folder / name).stat()
+            except OSError:
+                continue  # removed just now
             signature = (stat.st_ino, stat.st_mtime_ns)
             known = self._states.get(name)
             if known is not None and known[0] == signature and known[1] is not None:

@@ -93,6 +93,25 @@ def test_a_change_within_the_same_tick_of_the_clock_is_seen(tmp_path: Path, monk
     assert names(one) == {"first", "second"}
 
 
+def test_a_voice_that_goes_while_the_folder_is_read_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = open_library(tmp_path), open_library(tmp_path)
+    add(one, "stays")
+    goes = add(one, "goes")
+    listdir = os.listdir
+
+    def listdir_then_removal(path: Path) -> list[str]:
+        found = listdir(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "listdir", listdir)
+            other.remove_voice(goes.id)
+        return found
+
+    monkeypatch.setattr(os, "listdir", listdir_then_removal)
+    assert names(open_library(tmp_path)) == {"stays"}
+
+
 def test_a_list_reads_no_file_again_while_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = open_library(tmp_path)
     add(library)
@@ -103,7 +122,7 @@ def test_a_list_reads_no_file_again_while_nothing_changes(tmp_path: Path, monkey
     def fail(*_: object) -> None:
         raise AssertionError("the folder was read again")
 
-    monkeypatch.setattr(os, "scandir", fail)
+    monkeypatch.setattr(os, "listdir", fail)
     assert names(library) == {"Anna"}
 
 
