@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from openai_frontend.audio.reference import decode_reference
+from openai_frontend.audio.reference import ReferenceAudioError, clean_reference
 from openai_frontend.errors import ApiError
 
 # Decoding a stranger's file takes up to seconds and some memory: one at a time, and never in the encoders' threads.
@@ -32,10 +32,15 @@ class Admission:
         finally:
             self.pending -= 1
 
-    async def decode_upload(self, data: bytes) -> bytes:
-        """An uploaded recording as PCM. Raises ReferenceAudioError, or ApiError 503 where no place is free."""
+    async def decode_upload(self, data: bytes, param: str = "ref_audio") -> bytes:
+        """An uploaded recording as the PCM of a reference; `param` is the field it came in. Raises ReferenceAudioError,
+        or ApiError 503 where no place is free."""
         with self.admit():
-            return await asyncio.get_running_loop().run_in_executor(self._decoder, decode_reference, data)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._decoder, clean_reference, data)
+            except ReferenceAudioError as error:
+                error.param = param
+                raise
 
     def close(self) -> None:
         self._decoder.shutdown(wait=False, cancel_futures=True)

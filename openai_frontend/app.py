@@ -13,12 +13,13 @@ from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.openapi import ERRORS
-from openai_frontend.routes import clone, health, models, page, speech, voices
+from openai_frontend.routes import clone, consents, health, models, page, speech, voices
 from openai_frontend.settings import Settings
 from openai_frontend.state import State
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
 from openai_frontend.voices.catalog import Catalog
+from openai_frontend.voices.library import Library
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,9 @@ def create_app(settings: Settings) -> FastAPI:
                 settings.request_timeout,
                 reads_markdown=settings.text_cleanup == "markdown",
             )
-            app.state.speech = State(settings, Catalog(settings), triton, lifecycle, admission, synthesis)
+            library = Library.of(settings)
+            catalog = Catalog(settings, library)
+            app.state.speech = State(settings, library, catalog, triton, lifecycle, admission, synthesis)
             timer = asyncio.create_task(lifecycle.run_idle_timer())
             try:
                 yield
@@ -53,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS
     )
-    for router in (speech.router, clone.router, models.router, voices.router):
+    for router in (speech.router, clone.router, models.router, voices.router, consents.router):
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)

@@ -1,15 +1,14 @@
 """A request and a recording: what both speech routes do with reference audio."""
 
-import hashlib
-from dataclasses import replace
-
 from openai_frontend.errors import invalid
 from openai_frontend.schemas import SpeechForm
 from openai_frontend.state import State
+from openai_frontend.voices.reference import Reference
+from openai_frontend.voices.speaking import with_reference
 from speech_protocol.request import SpeechRequest
 
 
-async def with_reference(
+async def with_recording(
     state: State, request: SpeechRequest, recording: bytes, ref_text: str | None, x_vector_only: bool | None = None
 ) -> SpeechRequest:
     """`request` in the voice of `recording`, a whole file. Without a transcript, or with `x_vector_only`, it is the
@@ -19,10 +18,4 @@ async def with_reference(
         message = "Without `x_vector_only_mode` the recording needs its transcript: send it as `ref_text`."
         raise invalid("ref_text", message, "missing_required_parameter")
     pcm = await state.admission.decode_upload(recording)
-    return replace(
-        request,
-        ref_audio=pcm,
-        ref_text=None if x_vector_only else transcript,
-        ref_key=hashlib.sha256(pcm).hexdigest(),
-        x_vector_only=bool(x_vector_only) or transcript is None,
-    )
+    return with_reference(request, Reference.of(pcm, None if x_vector_only else transcript))

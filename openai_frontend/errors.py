@@ -82,7 +82,7 @@ _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
     ErrorCode.ENGINE_FAILURE: (500, {}),
 }
 # The wire's field names and those of the API.
-_PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions"}
+_PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions", "ref_blend": "voice"}
 
 
 def from_speech_error(error: SpeechError) -> ApiError:
@@ -91,7 +91,7 @@ def from_speech_error(error: SpeechError) -> ApiError:
     param = _PARAMS.get(error.param or "", error.param)
     message = error.message
     if error.code is ErrorCode.UNKNOWN_SPEAKER:
-        message += f" OpenAI's names work too: {', '.join(OPENAI_VOICES)}."
+        message += f" OpenAI's names work too: {', '.join(OPENAI_VOICES)}. GET /v1/audio/voices lists all."
     return ApiError(status, str(error.code), message, param=param, headers=headers)
 
 
@@ -126,7 +126,7 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     if first["type"] == "json_invalid":
         return ApiError(400, "invalid_json", "The body is not valid JSON.")
     # A union's location names its members too: keep the field, drop what is inside the brackets of pydantic.
-    path = [str(part) for part in first["loc"] if part != "body"]
+    path = [str(part) for part in first["loc"] if part not in {"body", "query", "path"}]
     param = path[0] if path else None
     code = _VALIDATION_CODES.get(first["type"], "invalid_type")
     return ApiError(400, code, f"{param or 'body'}: {first['msg']}.", param=param)

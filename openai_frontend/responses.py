@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
-from typing import Literal
+from typing import Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -23,6 +23,7 @@ from speech_protocol.errors import SpeechError
 from speech_protocol.events import EndEvent
 
 StreamFormat = Literal["audio", "sse"]
+T = TypeVar("T")
 
 
 class SpeechResponse(StreamingResponse):
@@ -47,14 +48,14 @@ async def respond(
     request: Request, opening: Awaitable[Body], audio_format: AudioFormat, stream_format: StreamFormat
 ) -> Response:
     """Wait for the body's first audio, unless the client hangs up first, and answer with it."""
-    body = await _unless_gone(request, opening)
+    body = await unless_gone(request, opening)
     if body is None:
         return Response(status_code=499)  # nobody reads it; the server's log shows why there was no audio
     return SpeechResponse(body, audio_format, stream_format)
 
 
-async def _unless_gone(request: Request, opening: Awaitable[Body]) -> Body | None:
-    """The opened body, or None as soon as the client is gone; nothing is left running either way."""
+async def unless_gone(request: Request, opening: Awaitable[T]) -> T | None:
+    """What is waited for, or None as soon as the client is gone; nothing is left running either way."""
     work = asyncio.ensure_future(opening)
     gone = asyncio.ensure_future(_disconnected(request))
     try:

@@ -72,6 +72,8 @@ class SpeechBody(BaseModel):
     """Extension: the recording of a voice to clone, as base64 or a data URL, or an address that the server allows."""
     ref_text: Text | None = None
     """Extension: the transcript of `ref_audio`; the likeness is better with it."""
+    consent: Text | None = None
+    """Extension: the id of the speaker's consent, where the server asks for one beside `ref_audio`."""
     x_vector_only_mode: bool | None = None
     """Extension: clone from the speaker embedding alone; the default without `ref_text`."""
     max_new_tokens: Annotated[int | None, Field(ge=1)] = None

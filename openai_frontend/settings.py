@@ -48,7 +48,15 @@ class Settings(BaseSettings):
     default_voice: str = "vivian"
     """Voice of a request that names none."""
     voice_names: dict[str, str] = {}
-    """Public voice names as JSON, each with the speaker it means; overrides the built-in table."""
+    """Public voice names as JSON, each with the speaker, voice or blend that it means; they win over all others."""
+    voices_folder: str = "voices"
+    """Folder of cloned and designed voices and of consents, made when the first is stored."""
+    max_voices: Count = 1000
+    """Cloned and designed voices kept at most, and as many consents."""
+    max_voices_bytes: Count = 2**30
+    """Bytes of all these recordings together, at most."""
+    require_consent: bool = False
+    """True: a voice is cloned from a recording only with the id of a stored consent."""
     default_response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm", "ogg"] = "mp3"
     """Format of a request that names none; the single-file server's was wav."""
     idle_timeout: Seconds = 120

@@ -11,11 +11,13 @@ from openai_frontend.settings import Settings
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
 from openai_frontend.voices.catalog import Catalog
+from openai_frontend.voices.library import Library
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     settings: Settings
+    library: Library
     catalog: Catalog
     triton: Triton
     lifecycle: Lifecycle

@@ -3,7 +3,9 @@
 `tritonclient` has no call for `generate_stream`, so streams go through aiohttp, which its asyncio client is built on.
 """
 
+import asyncio
 import base64
+import io
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
@@ -105,10 +107,14 @@ class Triton:
 
     async def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
         """The messages of one request, up to and including its end event. Closing the generator cancels the request."""
-        body = {**request.to_tensors(), "id": request.request_id}
+        # Megabytes where the request holds recordings: then nobody else may wait for their encoding.
+        large = request.ref_audio is not None or request.ref_blend is not None
+        body = await asyncio.to_thread(_body, request) if large else _body(request)
         url = f"{self._url}/v2/models/{model}/generate_stream"
+        headers = {"Content-Type": "application/json"}
         with _translated(model):
-            async with self._streams.post(url, json=body) as response:
+            # As a file, which is sent in pieces; bytes would go in one.
+            async with self._streams.post(url, data=io.BytesIO(body), headers=headers) as response:
                 if response.status != 200:
                     raise _from_text(_error_text(await response.text()), model)
                 async for data in _sse_data(response.content):
@@ -134,6 +140,10 @@ class _translated:  # noqa: N801 - reads as a statement at its uses
         if isinstance(error, aiohttp.ClientError | TimeoutError):
             message = f"Triton does not answer ({type(error).__name__}). Try again in a moment."
             raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message) from error
+
+
+def _body(request: SpeechRequest) -> bytes:
+    return json.dumps({**request.to_tensors(), "id": request.request_id}).encode()
 
 
 def _status(row: dict[str, Any]) -> ModelStatus:

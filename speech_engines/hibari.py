@@ -41,7 +41,7 @@ class HibariSynthesizer:
         if request.language not in (AUTO, *self.capabilities.languages):
             message = f"hibari speaks English only, not '{request.language}'. Use a Qwen3-TTS model for it."
             raise SpeechError(ErrorCode.UNSUPPORTED_LANGUAGE, message, "language")
-        if request.ref_audio is not None:
+        if request.ref_audio is not None or request.ref_blend is not None:
             message = "hibari cannot clone a voice. Use the model qwen3_tts_base."
             raise SpeechError(ErrorCode.UNSUPPORTED_TASK, message, "ref_audio")
 

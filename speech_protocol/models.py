@@ -55,6 +55,15 @@ def task_of_checkpoint(checkpoint: str) -> Task:
     return Task.VOICE_DESIGN if name.endswith("voicedesign") else Task.CUSTOM_VOICE
 
 
+def speakers_of_checkpoint(checkpoint: str) -> tuple[str, ...] | None:
+    """The built-in speakers of a checkpoint that is a folder; None where it can't be told."""
+    try:
+        config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
+        return tuple(config["talker_config"]["spk_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def checkpoint_of(spec: ModelSpec, environment: Mapping[str, str]) -> str:
     """The checkpoint (hub id or folder) that `spec` serves in this environment."""
     if not spec.checkpoint_variable:

@@ -2,15 +2,26 @@
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from speech_protocol.audio import SAMPLE_BYTES
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO
 
 Value = str | int | float | bool
+# Each part of a blend is a whole recording, and all of them are in one message.
+MAX_BLEND_PARTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BlendPart:
+    """One voice of a blend: PCM as in `ref_audio`, and its weight, over 0; weights need not sum up to 1."""
+
+    audio: bytes
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,7 @@ class SpeechRequest:
     """What to say and how. None means "the engine's default"; each field but `request_id` is the tensor of its name.
 
     `ref_audio` is PCM (s16le, mono, 24 kHz), already decoded and checked: an engine never sees a file name or a URL.
+    `ref_blend` stands in its place: several voices whose x-vectors are mixed.
     """
 
     text: str
@@ -28,6 +40,7 @@ class SpeechRequest:
     ref_text: str | None = None
     ref_key: str | None = None
     x_vector_only: bool | None = None
+    ref_blend: tuple[BlendPart, ...] | None = None
     seed: int | None = None
     temperature: float | None = None
     top_k: int | None = None
@@ -41,6 +54,8 @@ class SpeechRequest:
         values = {field.name.upper(): getattr(self, field.name) for field in fields(self) if field.name != "request_id"}
         if self.ref_audio is not None:
             values["REF_AUDIO"] = base64.b64encode(self.ref_audio).decode("ascii")
+        if self.ref_blend is not None:
+            values["REF_BLEND"] = _encode_blend(self.ref_blend)
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
@@ -48,7 +63,8 @@ class SpeechRequest:
         """Build and check a request from tensor values. Raises SpeechError naming the field that is wrong."""
         known = {field.name for field in fields(cls)}
         arguments = {name.lower(): value for name, value in values.items() if name.lower() in known}
-        arguments["ref_audio"] = _decode_pcm(arguments.get("ref_audio"))
+        arguments["ref_audio"] = _decode_pcm("ref_audio", arguments.get("ref_audio"))
+        arguments["ref_blend"] = _decode_blend(arguments.get("ref_blend"))
         request = cls(**{**arguments, "request_id": request_id})
         request._check()
         return request
@@ -56,6 +72,9 @@ class SpeechRequest:
     def _check(self) -> None:
         if not self.text.strip():
             raise SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty. Send at least one word.", "text")
+        if self.ref_blend is not None and (self.ref_audio is not None or self.ref_text):
+            message = "A blend has its voices in ref_blend and no transcript. Send neither ref_audio nor ref_text."
+            raise SpeechError(ErrorCode.INVALID_REQUEST, message, "ref_blend")
         _check_range("temperature", self.temperature, 0.0, 10.0)
         _check_range("top_k", self.top_k, 0, 100_000)
         _check_range("top_p", self.top_p, 0.0, 1.0)
@@ -69,15 +88,38 @@ def _check_range(name: str, value: float | None, low: float, high: float) -> Non
         raise SpeechError(ErrorCode.INVALID_REQUEST, f"{name} is {value}; it must be {low} to {high}.", name)
 
 
-def _decode_pcm(value: str | None) -> bytes | None:
+def _decode_pcm(name: str, value: str | None) -> bytes | None:
     if not value:
         return None
     try:
         pcm = base64.b64decode(value, validate=True)
     except binascii.Error as error:
-        raise SpeechError(
-            ErrorCode.INVALID_REFERENCE_AUDIO, f"REF_AUDIO is not base64: {error}.", "ref_audio"
-        ) from error
+        message = f"{name.upper()} is not base64: {error}."
+        raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, message, name) from error
     if len(pcm) % SAMPLE_BYTES:
-        raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, "REF_AUDIO holds half a sample at its end.", "ref_audio")
+        message = f"{name.upper()} holds half a sample at its end."
+        raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, message, name)
     return pcm
+
+
+def _encode_blend(parts: tuple[BlendPart, ...]) -> str:
+    return json.dumps([{"audio": base64.b64encode(part.audio).decode(), "weight": part.weight} for part in parts])
+
+
+def _decode_blend(value: str | None) -> tuple[BlendPart, ...] | None:
+    if not value:
+        return None
+    try:
+        parts = tuple(
+            BlendPart(_decode_pcm("ref_blend", part["audio"]) or b"", float(part["weight"]))
+            for part in json.loads(value)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        message = 'REF_BLEND is not a list like [{"audio": "base64 of PCM", "weight": 1}].'
+        raise SpeechError(ErrorCode.INVALID_REQUEST, message, "ref_blend") from error
+    if not 1 <= len(parts) <= MAX_BLEND_PARTS:
+        message = f"A blend has 1 to {MAX_BLEND_PARTS} voices, this one has {len(parts)}."
+        raise SpeechError(ErrorCode.INVALID_REQUEST, message, "ref_blend")
+    for part in parts:
+        _check_range("ref_blend", part.weight, 1e-6, 1e6)
+    return parts

@@ -24,6 +24,7 @@ INPUTS: Final = (
     TensorSpec("REF_TEXT", "STRING", optional=True),
     TensorSpec("REF_KEY", "STRING", optional=True),  # content hash of REF_AUDIO
     TensorSpec("X_VECTOR_ONLY", "BOOL", optional=True),
+    TensorSpec("REF_BLEND", "STRING", optional=True),  # JSON: the recordings and weights of a blend
     TensorSpec("SEED", "INT64", optional=True),
     TensorSpec("TEMPERATURE", "FP32", optional=True),
     TensorSpec("TOP_K", "INT32", optional=True),

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its modules load when they are first used: signal takes a second, and only uploads need it
 
+from openai_frontend.audio.cleaning import clean
 from openai_frontend.audio.recording import Recording, ReferenceAudioError, read_recording
 from speech_protocol.audio import SAMPLE_RATE_HZ
 
-__all__ = ["ReferenceAudioError", "decode_reference"]
+__all__ = ["ReferenceAudioError", "clean_reference", "decode_reference"]
 
 # -60 dBFS: nothing a microphone would make of a voice.
 _SILENCE_PEAK: Final = 1e-3
@@ -28,6 +29,15 @@ def decode_reference(data: bytes, *, min_s: float = 1.0, max_s: float = 60.0) ->
     if float(np.abs(recording.samples).max()) < _SILENCE_PEAK:
         raise ReferenceAudioError("The recording is silent. Send one in which a person speaks.")
     return _to_pcm(_resample(recording))
+
+
+def clean_reference(data: bytes) -> bytes:
+    """`decode_reference`, its ends trimmed and its loudness that of every reference: what voices are cloned from.
+
+    Raises ReferenceAudioError if there is no voice in it.
+    """
+    samples = np.frombuffer(decode_reference(data), "<i2").astype(np.float32) / 32_768
+    return _to_pcm(clean(samples))
 
 
 def _check_length(recording: Recording, min_s: float, max_s: float) -> None:

@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
-from openai_frontend.cloning import with_reference
+from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
 from openai_frontend.limits import CurrentAllowance
 from openai_frontend.openapi import AUDIO
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Seed, SpeechForm, Speed
 from openai_frontend.state import CurrentState, RequestId
+from speech_protocol.models import Task
 
 router = APIRouter()
 
@@ -30,18 +31,20 @@ async def create_cloned_speech(
     response_format: Annotated[str | None, Form()] = None,
     speed: Annotated[Speed, Form()] = 1.0,
     seed: Annotated[Seed | None, Form()] = None,
+    consent: Annotated[str | None, Form()] = None,
 ) -> Response:
     """Speak a text in the voice of `ref_audio`; with its transcript in `ref_text` the likeness is better."""
     form = SpeechForm(text, language, response_format, seed)
     audio_format = form.audio_format(state.settings)
     wire = form.to_request(state.settings, request_id)
-    triton_model = state.catalog.clone_model(model)
+    target = state.catalog.resolve(model, None, Task.CLONE)
+    state.library.check_consent(consent)
     upload = ref_audio or file
     if upload is None:
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    wire = await with_reference(state, wire, await upload.read(), ref_text)
+    wire = await with_recording(state, wire, await upload.read(), ref_text)
     allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(triton_model, wire, audio_format, speed)
+    opening = state.synthesis.open(target.model, wire, audio_format, speed)
     return await respond(request, opening, audio_format, "audio")

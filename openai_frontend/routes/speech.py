@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from openai_frontend.cloning import with_reference
+from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
 from openai_frontend.limits import CurrentAllowance
 from openai_frontend.openapi import AUDIO
@@ -13,6 +13,7 @@ from openai_frontend.ref_audio import read_ref_audio
 from openai_frontend.responses import respond
 from openai_frontend.schemas import SpeechBody, SpeechForm
 from openai_frontend.state import CurrentState, RequestId, State
+from openai_frontend.voices.speaking import with_voice
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
@@ -48,17 +49,19 @@ async def create_speech(
 
 async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
     """The Triton model for a request, and the request with its voice. Raises ApiError or SpeechError."""
-    catalog = state.catalog
-    model = catalog.speech_model(body.model) if body.task is None else catalog.task_model(body.model, body.task)
-    if catalog.needs_instructions(model) and not (body.instructions or "").strip():
-        raise invalid("instructions", f"'{model}' makes the voice from a description: send it as `instructions`.")
+    brings_voice = bool(body.ref_audio)
+    target = state.catalog.resolve(body.model, None if brings_voice else body.voice_name(), body.task)
+    if target.needs_instructions and not (body.instructions or "").strip():
+        message = f"'{target.model}' makes the voice from a description: send it as `instructions`."
+        raise invalid("instructions", message)
+    if not brings_voice:
+        if body.task is Task.CLONE and not target.voices:
+            message = "task_type 'Base' clones a voice: send its recording as `ref_audio`, or name a stored voice."
+            raise invalid("ref_audio", message, "missing_required_parameter")
+        return target.model, await with_voice(wire, target, state.library)
     if body.task is not Task.CLONE:
-        if body.ref_audio:
-            raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
-        return model, replace(wire, speaker=catalog.speaker(body.voice_name(), model))
-    if not body.ref_audio:
-        message = "task_type 'Base' clones a voice: send its recording as `ref_audio`."
-        raise invalid("ref_audio", message, "missing_required_parameter")
+        raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
+    state.library.check_consent(body.consent)
     with state.admission.admit():  # a fetch may take seconds, and holds the file
-        recording = await read_ref_audio(body.ref_audio, state.settings)
-    return model, await with_reference(state, wire, recording, body.ref_text, body.x_vector_only_mode)
+        recording = await read_ref_audio(body.ref_audio or "", state.settings)
+    return target.model, await with_recording(state, wire, recording, body.ref_text, body.x_vector_only_mode)

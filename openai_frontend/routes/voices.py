@@ -1,23 +1,77 @@
-"""GET /v1/audio/voices and /v1/audio/languages. Answered from tables: no list ever wakes the GPU."""
+"""/v1/audio/voices and /v1/audio/languages. Lists are answered from memory: none ever wakes the GPU or asks Triton."""
 
-from typing import Any
+import asyncio
+import hashlib
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request, Response
 
-from openai_frontend.state import CurrentState
-from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
+from openai_frontend.errors import invalid
+from openai_frontend.responses import unless_gone
+from openai_frontend.state import CurrentState, RequestId, State
+from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
+from openai_frontend.voices.making import clone, design
+from openai_frontend.voices.names import SPEAKERS
+from openai_frontend.voices.records import Voice, check_voice_name
 from speech_protocol.languages import AUTO, LANGUAGES
 
 router = APIRouter()
 
 
+def _owner(request: Request) -> str | None:
+    """Whose API key made the request, as the start of the key's SHA-256; None without a key."""
+    key = request.headers.get("authorization", "").partition(" ")[2].strip()
+    return hashlib.sha256(key.encode()).hexdigest()[:16] if key else None
+
+
+Owner = Annotated[str | None, Depends(_owner)]
+
+
 @router.get("/audio/voices")
 async def list_voices(state: CurrentState, legacy: bool = False) -> dict[str, Any]:
-    """Every voice name; `?legacy=true` gives plain strings."""
+    """Every voice, built-in ones first; `?legacy=true` gives names as plain strings."""
+    voices = [_built_in(name, state) for name in state.catalog.voices]
+    voices += [_public(voice) for voice in state.library.voices()]
     if legacy:
-        return {"voices": list(state.catalog.voices)}
-    voices = [_voice(name) for name in state.catalog.voices]
+        return {"voices": [voice["name"] for voice in voices]}
     return {"object": "list", "data": voices, "voices": voices}
+
+
+@router.post("/audio/voices", openapi_extra=VOICE_BODY_DOCS, response_model=None)
+async def create_voice(
+    request: Request, state: CurrentState, request_id: RequestId, owner: Owner
+) -> dict[str, Any] | Response:
+    """Keep a voice: cloned from `audio_sample`, or designed from `prompt`, which takes as long as a sentence."""
+    body = await read_voice(request)
+    name = check_voice_name(body.name)
+    state.catalog.check_new_name(name)
+    state.library.check_room(name)
+    if isinstance(body, SampleVoice):
+        reference, origin = await clone(body, state, owner)
+    else:
+        # A client that hangs up ends the synthesis.
+        designed = await unless_gone(request, design(body, state, request_id, owner))
+        if designed is None:
+            return Response(status_code=499)
+        reference, origin = designed
+    return _public(await asyncio.to_thread(state.library.add_voice, name, reference, origin))
+
+
+@router.get("/audio/voices/{voice_id}")
+async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
+    """One voice."""
+    if voice_id in state.catalog.voices:
+        return _built_in(voice_id, state)
+    return _public(state.library.voice(voice_id))
+
+
+@router.delete("/audio/voices/{voice_id}")
+async def delete_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
+    """Forget a voice; requests that speak with it already go on."""
+    if voice_id in state.catalog.voices:
+        raise invalid("voice_id", f"'{voice_id}' is a built-in voice, which stays.", "built_in_voice")
+    await asyncio.to_thread(state.library.remove_voice, voice_id)
+    return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}
 
 
 @router.get("/audio/languages")
@@ -26,9 +80,21 @@ async def list_languages() -> dict[str, Any]:
     return {"languages": [AUTO, *LANGUAGES]}
 
 
-def _voice(name: str) -> dict[str, Any]:
+def _public(voice: Voice) -> dict[str, Any]:
+    extra = {"prompt": voice.prompt, "language": voice.language, "consent": voice.consent}
+    return {
+        "id": voice.id,
+        "object": "audio.voice",
+        "name": voice.name,
+        "type": voice.type,
+        "created_at": voice.created_at,
+        **{name: value for name, value in extra.items() if value is not None},
+    }
+
+
+def _built_in(name: str, state: State) -> dict[str, Any]:
     voice: dict[str, Any] = {"id": name, "name": name, "object": "audio.voice"}
     for speaker in SPEAKERS:
-        if speaker.name == OPENAI_VOICES.get(name, name):
+        if speaker.name == state.catalog.speaker(name):
             voice |= {"gender": speaker.gender, "language": speaker.language, "description": speaker.description}
     return voice

@@ -1,36 +1,77 @@
-"""Public names to what Triton knows: which model serves a request, and which of its speakers."""
+"""Public names to what Triton knows: which model serves a request, and in which voice.
+
+The voice chooses the variant: a built-in speaker is spoken by the CustomVoice model (or the embedded voice's), a voice
+of the library by the Base model. Who names a checkpoint or a Triton model gets that one, or is told which one fits.
+"""
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from openai_frontend.errors import ApiError, invalid
 from openai_frontend.settings import Settings
-from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
-from speech_protocol.models import HIBARI, MODELS, QWEN3_TTS, QWEN3_TTS_BASE, Task
+from openai_frontend.voices.blend import is_blend, parse_blend
+from openai_frontend.voices.library import Library
+from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS, fold
+from openai_frontend.voices.records import Voice
+from speech_protocol.models import HIBARI, MODELS, QWEN3_TTS, QWEN3_TTS_CUSTOM_VOICE, Task, speakers_of_checkpoint
 
 _QWEN_SPEAKERS: Final = frozenset(speaker.name for speaker in SPEAKERS)
 _OPENAI_MODELS: Final = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 _OPENAI_DATED: Final = re.compile(r"(tts-1|tts-1-hd|gpt-4o-mini-tts)-(\d{4}|\d{4}-\d{2}-\d{2})")
 _PLAIN_NAME: Final = "qwen3-tts"
+_VOICE_ID: Final = re.compile(r"voice_[0-9a-f]{32}")
+# How many names of the library an error lists.
+_LISTED: Final = 20
+_WHAT: Final = {
+    Task.CUSTOM_VOICE: "has no built-in voices",
+    Task.CLONE: "cannot clone a voice",
+    Task.VOICE_DESIGN: "makes no voice from a description",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedVoice:
+    """A voice of the library; the weights of all that are spoken with together sum up to 1."""
+
+    voice: Voice
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What speaks a request: a Triton model, and one of its speakers or voices of the library; several are a blend.
+    With neither, the model has a voice of its own, or the request brings one: a recording or a description."""
+
+    model: str
+    speaker: str | None = None
+    voices: tuple[WeightedVoice, ...] = ()
+
+    @property
+    def needs_instructions(self) -> bool:
+        """True where the instructions are the voice."""
+        return _task(self.model) is Task.VOICE_DESIGN
 
 
 class Catalog:
     """The public names of one server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, library: Library) -> None:
         self.main_model = settings.main_model()
+        self._library = library
         self._default_voice = settings.default_voice
-        self._speakers = {**{speaker.name: speaker.name for speaker in SPEAKERS}, **OPENAI_VOICES}
-        self._speakers |= {name.lower(): speaker for name, speaker in settings.voice_names.items()}
-        checkpoints = {checkpoint: model for model, checkpoint in settings.checkpoints().items()}
+        self._built_in = {**{speaker.name: speaker.name for speaker in SPEAKERS}, **OPENAI_VOICES}
+        self._mapped = {fold(name): meant for name, meant in settings.voice_names.items()}
+        checkpoints = settings.checkpoints()
         own = {name: name for name in MODELS}
-        self._models = {**checkpoints, **own, **settings.model_names}
+        self._models = {**{name: model for model, name in checkpoints.items()}, **own, **settings.model_names}
         self._aliases = (*_OPENAI_MODELS, _PLAIN_NAME)
+        self._qwen_speakers = _speakers_of(checkpoints[QWEN3_TTS_CUSTOM_VOICE.name])
 
     @property
     def voices(self) -> tuple[str, ...]:
-        """Every public voice name."""
-        return tuple(self._speakers)
+        """Every public voice name that is not of the library."""
+        return tuple({**self._built_in, **self._mapped})
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -46,49 +87,99 @@ class Catalog:
         message = f"The model '{name}' does not exist. Use one of: {', '.join(self.models)}."
         raise ApiError(404, "model_not_found", message, param="model")
 
-    def speech_model(self, name: str | None) -> str:
-        """The Triton model for a request without reference audio. Raises ApiError."""
-        model = self.model(name)
-        if _task(model) is Task.CLONE:
-            message = f"'{model}' has no built-in voices, it clones: send reference audio to /v1/audio/speech/clone."
-            raise invalid("model", message, "unsupported_task")
-        return model
+    def meant(self, voice: str) -> str:
+        """What `VOICE_NAMES` makes of a name."""
+        return self._mapped.get(fold(voice), voice)
 
-    def task_model(self, name: str | None, task: Task) -> str:
-        """The Triton model that does `task`, of the family that a public model name means. Raises ApiError."""
+    def speaker(self, voice: str) -> str | None:
+        """The built-in speaker that a name means; None where it means none."""
+        return self._built_in.get(fold(self.meant(voice)))
+
+    def check_new_name(self, name: str) -> None:
+        """Raise ApiError 400 where a new voice of this name could not be spoken with."""
+        if fold(name) in self.voices:
+            message = f"'{name}' is a name of the server's own. Choose another one, and map '{name}' to the new voice "
+            raise invalid(
+                "name", message + "with VOICE_NAMES on the server, if that is what you want.", "voice_name_taken"
+            )
+
+    def resolve(self, model: str | None, voice: str | None, task: Task | None = None) -> Target:
+        """What speaks a request that names these. `task` is what the request itself is for, where it tells: `CLONE`
+        without a voice means that it brings a recording. Raises ApiError."""
+        asked = _task(self.model(model))
+        own = voice is None and task is Task.CLONE
+        found = None if own else self._find(voice or self._default_voice)
+        if voice is None and isinstance(found, tuple) and model in self._models and asked is not Task.CLONE:
+            found = None  # the default voice is for models that can speak with it
+        if isinstance(found, tuple):
+            return Target(self._serving(model, task or Task.CLONE, found), voices=found)
+        task = task or (Task.VOICE_DESIGN if asked is Task.VOICE_DESIGN else Task.CUSTOM_VOICE)
+        serving = self._serving(model, task, found)
+        return Target(serving, self._speaker(found, serving) if task is Task.CUSTOM_VOICE else None)
+
+    def _find(self, voice: str) -> str | tuple[WeightedVoice, ...]:
+        """A name as voices of the library, or as a speaker; what is neither may be a speaker that only the model
+        knows. Raises ApiError 400."""
+        meant = self.meant(voice)
+        if speaker := self.speaker(voice):
+            return speaker
+        if found := self._library.find(meant):
+            return (WeightedVoice(found),)
+        if is_blend(meant):
+            return tuple(WeightedVoice(self._blendable(part.name), part.weight) for part in parse_blend(meant))
+        if _VOICE_ID.fullmatch(meant):
+            raise self._unknown(meant)
+        return fold(meant)
+
+    def _blendable(self, name: str) -> Voice:
+        if self.speaker(name):
+            message = f"'{name}' is a built-in voice. Only cloned and designed voices can be blended."
+            raise invalid("voice", message, "unsupported_task")
+        voice = self._library.find(self.meant(name))
+        if voice is None:
+            raise self._unknown(name)
+        return voice
+
+    def _serving(self, name: str | None, task: Task, voice: str | tuple[WeightedVoice, ...] | None) -> str:
+        """The Triton model for `task`: the one that `name` means, or else its sister. Raises ApiError 400."""
         model = self.model(name)
-        if _task(model) in {task, None}:
+        by_name = name in self._models
+        own = _task(model) is None and (by_name or task is Task.CUSTOM_VOICE)
+        if own or _task(model) is task:
             return model
+        if isinstance(voice, str) and voice not in self._built_in.values():
+            raise self._unknown(voice)
+        if isinstance(voice, tuple) and task is not Task.CLONE:
+            message = f"'{voice[0].voice.name}' is a cloned voice, which only a cloning task can speak with."
+            raise invalid("voice", message, "unsupported_task")
         fitting = next(spec.name for spec in QWEN3_TTS if spec.task is task)
-        if name in self._models:
-            message = f"'{name}' cannot do that. Use '{fitting}', or send no model at all."
+        if by_name:
+            message = f"'{name}' {_WHAT[task]}. Use '{fitting}', or 'tts-1', which goes by the voice."
+            if _task(model) is Task.CLONE:
+                message += " It clones: name a voice of your own, or send reference audio to /v1/audio/speech/clone."
             raise invalid("model", message, "unsupported_task")
         return fitting
 
-    def clone_model(self, name: str | None) -> str:
-        """The Triton model for a request with reference audio. Raises ApiError."""
-        model = self.model(name)
-        if model == self.main_model and name not in self._models:
-            return model if _task(model) is Task.CLONE else QWEN3_TTS_BASE.name
-        if _task(model) not in {Task.CLONE, None}:
-            message = f"'{model}' cannot clone a voice. Use '{QWEN3_TTS_BASE.name}', or send no model at all."
-            raise invalid("model", message, "unsupported_task")
-        return model
+    def _speaker(self, speaker: str | None, model: str) -> str | None:
+        """The speaker of `model` that a name means. Raises ApiError 400 where it is known to have no such speaker."""
+        if model == HIBARI.name and speaker in _QWEN_SPEAKERS:
+            return None  # the embedded voice stands in for each of Qwen's
+        known = self._qwen_speakers if model == QWEN3_TTS_CUSTOM_VOICE.name else None
+        if speaker is not None and known is not None and speaker not in known:
+            raise self._unknown(speaker)
+        return speaker
 
-    def speaker(self, voice: str | None, model: str) -> str | None:
-        """The speaker that `voice` means on `model`; an unknown name passes through, for the model to accept or not."""
-        name = (voice or self._default_voice).strip().lower().replace(" ", "_")
-        speaker = self._speakers.get(name, name)
-        if _task(model) is Task.VOICE_DESIGN:
-            return None
-        # The embedded voice stands in for each of Qwen's.
-        return None if model == HIBARI.name and speaker in _QWEN_SPEAKERS else speaker
-
-    def needs_instructions(self, model: str) -> bool:
-        """True where the instructions are the voice."""
-        return _task(model) is Task.VOICE_DESIGN
+    def _unknown(self, voice: str) -> ApiError:
+        names = [*self.voices, *(each.name for each in self._library.voices()[:_LISTED])]
+        message = f"There is no voice '{voice}'. Use one of: {', '.join(names)}. GET /v1/audio/voices lists all."
+        return invalid("voice", message, "unknown_speaker")
 
 
 def _task(model: str) -> Task | None:
     """None for a model of the operator's own (`MODEL_NAMES`): its engine decides."""
     return MODELS[model].task if model in MODELS else None
+
+
+def _speakers_of(checkpoint: str) -> tuple[str, ...] | None:
+    """The speakers of a CustomVoice checkpoint, as far as they can be told without loading it."""
+    return tuple(_QWEN_SPEAKERS) if checkpoint.startswith("Qwen/") else speakers_of_checkpoint(checkpoint)

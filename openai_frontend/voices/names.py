@@ -3,6 +3,7 @@
 The mapping goes by gender and character; the six names that the single-file server had keep its choice.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -44,3 +45,8 @@ OPENAI_VOICES: Final[Mapping[str, str]] = {
     "marin": "sohee",
     "cedar": "aiden",
 }
+
+
+def fold(name: str) -> str:
+    """What makes two voice names the same: neither case, nor the space around or inside, nor how Unicode spells it."""
+    return unicodedata.normalize("NFKC", name).strip().casefold().replace(" ", "_")

@@ -26,11 +26,17 @@ _BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
 def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) -> Engine:
     """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError where its checkpoint can't be had."""
     config = EngineConfig.from_environment(environment)
-    if config.engine == "reference":
-        from speech_engines.qwen3_tts import reference
+    try:
+        if config.engine == "reference":
+            from speech_engines.qwen3_tts import reference
 
-        return reference.create_engine(spec, environment)
-    return _create_batching(spec, open_checkpoint(spec, environment), config)
+            return reference.create_engine(spec, environment)
+        return _create_batching(spec, open_checkpoint(spec, environment), config)
+    except ModuleNotFoundError as error:
+        # `make serve` brings the embedded voice only.
+        logger.warning("%s can't be imported", error.name)
+        message = f"{spec.name} needs Qwen3-TTS, which is not installed here. Start the server with `make serve-qwen`."
+        raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, message) from None
 
 
 def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig) -> Engine:

@@ -58,6 +58,9 @@ class ReferenceSynthesizer:
 
     def check(self, request: SpeechRequest) -> None:
         self._rules.check(request)
+        if request.ref_blend is not None:
+            message = "The reference engine blends no voices. Send one voice, or run the server with ENGINE=batching."
+            raise SpeechError(ErrorCode.UNSUPPORTED_TASK, message, "ref_blend")
 
     def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
         limit_s = min(request.max_audio_seconds or math.inf, self.capabilities.max_audio_seconds)

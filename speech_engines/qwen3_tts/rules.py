@@ -42,7 +42,7 @@ class RequestRules:
             raise SpeechError(ErrorCode.UNSUPPORTED_LANGUAGE, message, "language")
         if self.spec.task is Task.CLONE:
             self._check_reference(request)
-        elif request.ref_audio is not None:
+        elif request.ref_audio is not None or request.ref_blend is not None:
             voices = "built-in speakers" if self.spec.task is Task.CUSTOM_VOICE else "voices from a description"
             message = f"{self.spec.name} has {voices} and cannot clone. Send ref_audio to {QWEN3_TTS_BASE.name}."
             raise SpeechError(ErrorCode.UNSUPPORTED_TASK, message, "ref_audio")
@@ -71,13 +71,21 @@ class RequestRules:
         return tuple(warnings)
 
     def _check_reference(self, request: SpeechRequest) -> None:
+        if request.ref_blend is not None:
+            for part in request.ref_blend:
+                _check_length(part.audio, "ref_blend")
+            return
         if request.ref_audio is None:
             message = (
                 f"{self.spec.name} has no voice of its own. Send ref_audio, the recording of a voice, or use "
                 f"{QWEN3_TTS_CUSTOM_VOICE.name} (built-in speakers) or {QWEN3_TTS_VOICE_DESIGN.name} (a description)."
             )
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "ref_audio")
-        if len(request.ref_audio) < MIN_REFERENCE_SAMPLES * SAMPLE_BYTES:
-            seconds = MIN_REFERENCE_SAMPLES / SAMPLE_RATE_HZ
-            message = f"ref_audio is shorter than {seconds} s. Send some seconds of speech."
-            raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, message, "ref_audio")
+        _check_length(request.ref_audio, "ref_audio")
+
+
+def _check_length(pcm: bytes, name: str) -> None:
+    if len(pcm) < MIN_REFERENCE_SAMPLES * SAMPLE_BYTES:
+        seconds = MIN_REFERENCE_SAMPLES / SAMPLE_RATE_HZ
+        message = f"A recording in {name} is shorter than {seconds} s. Send some seconds of speech."
+        raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, message, name)

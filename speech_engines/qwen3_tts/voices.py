@@ -154,8 +154,14 @@ class VoicePrompts:
         return self._find(_key(*_reference(request))) is not None
 
     def get(self, request: SpeechRequest) -> VoicePrompt:
-        """The voice of the request's recording. Raises SpeechError where there is none to clone."""
-        pcm, ref_text = _reference(request)
+        """The voice of the request's recording, or the blend of its voices. Raises SpeechError where there is none."""
+        if request.ref_blend is None:
+            return self._of(*_reference(request))
+        total = sum(part.weight for part in request.ref_blend)
+        x_vectors = [self._of(part.audio, None).x_vector * (part.weight / total) for part in request.ref_blend]
+        return VoicePrompt(torch.stack(x_vectors).sum(0))
+
+    def _of(self, pcm: bytes, ref_text: str | None) -> VoicePrompt:
         key = _key(pcm, ref_text)
         if (kept := self._find(key)) is not None:
             return kept

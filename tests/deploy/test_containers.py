@@ -158,6 +158,18 @@ def test_a_container_runs_without_privileges_on_a_read_only_file_system(name: st
     assert instruction(f"Dockerfile.{name}", "USER")[-1] == "1000:1000"
 
 
+def test_stored_voices_are_on_a_volume_that_the_containers_user_may_write_and_nobody_else_read() -> None:
+    folder = service("frontend")["environment"]["VOICES_FOLDER"]
+    assert f"voices:{folder}" in service("frontend")["volumes"]
+    assert "voices" in compose()["volumes"]
+    assert any(f"VOICES_FOLDER={folder}" in each for each in instruction("Dockerfile.frontend", "ENV"))
+    # The user of the image owns what an empty volume is made from.
+    made = f"install --directory --owner=1000 --group=1000 --mode=0700 {folder}"
+    assert any(each.endswith(made) for each in instruction("Dockerfile.frontend", "RUN"))
+    assert instruction("Dockerfile.frontend", "USER")[-1] == "1000:1000"
+    assert all(not each.startswith("voices:") for each in service("triton")["volumes"])
+
+
 def test_triton_is_reachable_from_the_frontend_only() -> None:
     triton = service("triton")
     assert "ports" not in triton

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from speech_engines.base import Engine, Samples
 from speech_engines.qwen3_tts import checkpoint as checkpoint_module
 from speech_engines.qwen3_tts.checkpoint import open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
+from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, FinishReason
 from speech_protocol.models import QWEN3_TTS_BASE, QWEN3_TTS_CUSTOM_VOICE
-from speech_protocol.request import SpeechRequest
+from speech_protocol.request import BlendPart, SpeechRequest
 from tests.speech_engines.conftest import EngineOf, spec_of
 from tests.support.sinks import WAIT_S, CollectingSink
 from tests.support.types import CheckpointOf
@@ -34,6 +36,9 @@ def recording(hz: float, seconds: float = 1.0) -> bytes:
     """A voice, for an x-vector: PCM."""
     time_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     return (np.sin(2 * np.pi * hz * time_s) * 9000).astype("<i2").tobytes()
+
+
+BLEND = (BlendPart(recording(99), 1), BlendPart(recording(199), 2))
 
 
 def speak(engine: Engine, text: str = "Hi.", **fields: Any) -> tuple[Samples, EndEvent]:
@@ -274,6 +279,9 @@ def test_an_unknown_speaker_is_refused_with_the_list_of_speakers(reference_engin
         ("voice_design", {}, ErrorCode.INVALID_REQUEST, "instruct", "description"),
         ("voice_design", {"instruct": " "}, ErrorCode.INVALID_REQUEST, "instruct", "description"),
         ("base", {}, ErrorCode.INVALID_REQUEST, "ref_audio", "qwen3_tts_custom_voice"),
+        ("custom_voice", {"ref_blend": BLEND}, ErrorCode.UNSUPPORTED_TASK, "ref_audio", "qwen3_tts_base"),
+        ("base", {"ref_blend": BLEND}, ErrorCode.UNSUPPORTED_TASK, "ref_blend", "ENGINE=batching"),
+        ("base", {"ref_blend": (BlendPart(bytes(9), 1),)}, ErrorCode.INVALID_REFERENCE_AUDIO, "ref_blend", "0.5 s"),
         ("base", {"ref_audio": bytes(100)}, ErrorCode.INVALID_REFERENCE_AUDIO, "ref_audio", "shorter than 0.5 s"),
     ],
 )
@@ -393,6 +401,16 @@ def test_offline_without_a_cached_snapshot_says_what_to_do(tmp_path: Path) -> No
     error = unavailable({"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"})
     assert "Set MODEL_ID or BASE_MODEL_ID to a checkpoint folder" in error.message
     assert "HF_HOME" in error.message
+
+
+@pytest.mark.parametrize("engine", ["batching", "reference"])
+def test_where_qwen_is_not_installed_the_error_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(SpeechError, match=r"qwen3_tts_base .* not installed here\. .*make serve-qwen") as error:
+        create_engine(QWEN3_TTS_BASE, {"HF_HOME": str(tmp_path), "ENGINE": engine})
+    assert error.value.code is ErrorCode.CHECKPOINT_UNAVAILABLE
 
 
 def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ class Stack:
             (REPOSITORY, SCRIPTED_REPOSITORY), environment={**(environment or {}), "SCRIPT_FOLDER": str(folder)}
         )
         names = {"scripted": "scripted", **settings.pop("model_names", {})}
+        settings = {"voices_folder": str(folder / "voices"), **settings}
         self.frontend = Frontend(triton_url=self.triton.url, model_names=names, **settings)
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ import pytest
 from speech_engines.base import Samples
 from speech_protocol.audio import SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.request import SpeechRequest
+from speech_protocol.request import BlendPart, SpeechRequest
 from tests.speech_engines.conftest import EngineOf
 from tests.support.types import CheckpointOf
 
@@ -266,3 +266,31 @@ def test_the_size_of_a_prompt_counts_all_that_it_holds() -> None:
     x_vector, ref_codes = torch.zeros(1024), torch.zeros(12, 16, dtype=torch.int64)
     assert VoicePrompt(x_vector).size_bytes == 4096
     assert VoicePrompt(x_vector, ref_codes, "äb").size_bytes == 4096 + 12 * 16 * 8 + 3
+
+
+# Blends
+
+
+def blend_of(*parts: tuple[float, float]) -> SpeechRequest:
+    return SpeechRequest("Hi.", ref_blend=tuple(BlendPart(recording(hz), weight) for hz, weight in parts))
+
+
+def test_a_blend_is_the_weighted_mean_of_its_voices_x_vectors(tiny_checkpoint: CheckpointOf) -> None:
+    import torch
+
+    prompts = prompts_over(encoder_of(tiny_checkpoint("base")))
+    low, high = (prompts.get(request_of(hz)).x_vector for hz in (110, 330))
+    blend = prompts.get(blend_of((110, 2), (330, 1)))
+    torch.testing.assert_close(blend.x_vector, (2 * low + high) / 3)
+    assert (blend.ref_codes, blend.ref_text) == (None, None)
+    assert not torch.allclose(blend.x_vector, low)
+    torch.testing.assert_close(prompts.get(blend_of((110, 7))).x_vector, low)
+
+
+def test_the_voices_of_a_blend_are_computed_once_and_shared_with_plain_clones() -> None:
+    encoder = CountingEncoder()
+    prompts = prompts_over(encoder)
+    prompts.get(request_of(120))
+    for weight in (1, 2, 3):
+        prompts.get(blend_of((120, weight), (240, 1)))
+    assert [ref_text for _, ref_text in encoder.encoded] == [None, None]

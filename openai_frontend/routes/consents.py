@@ -1,0 +1,90 @@
+"""/v1/audio/voice_consents: recordings in which speakers allow the use of their voices."""
+
+import asyncio
+import re
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+from pydantic import BaseModel, ConfigDict
+
+from openai_frontend.errors import invalid
+from openai_frontend.routes.voices import Owner
+from openai_frontend.schemas import Text
+from openai_frontend.state import CurrentState
+from openai_frontend.voices.records import Consent, check_name
+
+router = APIRouter()
+
+_LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
+_MAX_TYPE_CHARS: Final = 100
+
+
+class NewName(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    name: Text
+
+
+@router.post("/audio/voice_consents")
+async def create_consent(
+    state: CurrentState,
+    owner: Owner,
+    name: Annotated[Text, Form()],
+    language: Annotated[Text, Form(description="A BCP 47 tag, like en-US.")],
+    recording: Annotated[UploadFile, File()],
+) -> dict[str, Any]:
+    """Keep a consent; its recording is stored as it is."""
+    name = check_name(name)
+    if not _LANGUAGE_TAG.fullmatch(language):
+        raise invalid("language", f"'{language}' is not a BCP 47 language tag, like en-US.")
+    data = await recording.read()
+    await state.admission.decode_upload(data, "recording")
+    content_type = (recording.content_type or "application/octet-stream")[:_MAX_TYPE_CHARS]
+    return _public(await asyncio.to_thread(state.library.add_consent, name, language, data, content_type, owner))
+
+
+@router.get("/audio/voice_consents")
+async def list_consents(
+    state: CurrentState, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> dict[str, Any]:
+    """A page of consents, newest first, those behind the id `after`."""
+    consents = state.library.consents()
+    start = 0
+    if after is not None:
+        ids = [consent.id for consent in consents]
+        if after not in ids:
+            raise invalid("after", f"There is no voice consent '{after}'.")
+        start = ids.index(after) + 1
+    page = [_public(consent) for consent in consents[start : start + limit]]
+    first_id, last_id = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+    more = start + limit < len(consents)
+    return {"object": "list", "data": page, "first_id": first_id, "last_id": last_id, "has_more": more}
+
+
+@router.get("/audio/voice_consents/{consent_id}")
+async def get_consent(consent_id: str, state: CurrentState) -> dict[str, Any]:
+    """One consent."""
+    return _public(state.library.consent(consent_id))
+
+
+@router.post("/audio/voice_consents/{consent_id}")
+async def rename_consent(consent_id: str, body: NewName, state: CurrentState) -> dict[str, Any]:
+    """Give a consent another name."""
+    return _public(await asyncio.to_thread(state.library.rename_consent, consent_id, check_name(body.name)))
+
+
+@router.delete("/audio/voice_consents/{consent_id}")
+async def delete_consent(consent_id: str, state: CurrentState) -> dict[str, Any]:
+    """Forget a consent; voices made with it stay."""
+    await asyncio.to_thread(state.library.remove_consent, consent_id)
+    return {"id": consent_id, "deleted": True, "object": "audio.voice_consent"}
+
+
+def _public(consent: Consent) -> dict[str, Any]:
+    return {
+        "id": consent.id,
+        "object": "audio.voice_consent",
+        "name": consent.name,
+        "language": consent.language,
+        "created_at": consent.created_at,
+    }

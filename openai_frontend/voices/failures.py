@@ -1,0 +1,40 @@
+"""What can go wrong with voices and their storage, as the client sees it."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from openai_frontend.errors import ApiError
+
+_NO_RETRY = {"x-should-retry": "false"}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def storage_failure(folder: Path) -> Iterator[None]:
+    """Turns the failures of the disk into ApiError: 507 where it is full, 503 where it is slow or refuses."""
+    try:
+        yield
+    except TimeoutError:
+        message = "Another process is changing the voices for a long time. Try again in a moment."
+        raise ApiError(503, "storage_busy", message, headers={"Retry-After": "2"}) from None
+    except OSError as error:
+        if error.errno in _FULL:
+            message = "The disk of the voices is full, nothing was stored. Delete voices, or make room on the server."
+            raise ApiError(507, "storage_full", message, headers=_NO_RETRY) from error
+        message = f"The server cannot store voices in VOICES_FOLDER ({folder.name}): {error.strerror}."
+        raise ApiError(503, "storage_unavailable", message, headers=_NO_RETRY) from error
+
+
+def voice_not_found(voice_id: str) -> ApiError:
+    return ApiError(404, "voice_not_found", f"There is no voice '{voice_id}'.", param="voice_id")
+
+
+def consent_not_found(consent_id: str) -> ApiError:
+    return ApiError(404, "consent_not_found", f"There is no voice consent '{consent_id}'.", param="consent_id")
+
+
+def voice_damaged(voice_id: str) -> ApiError:
+    message = f"The recording of the voice '{voice_id}' is damaged. Delete the voice and create it again."
+    return ApiError(500, "voice_damaged", message, param="voice", headers=_NO_RETRY)

@@ -1,0 +1,200 @@
+"""The voice library: cloned and designed voices, and the consents of their speakers, kept on disk."""
+
+import logging
+import time
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+from openai_frontend.errors import ApiError, invalid
+from openai_frontend.settings import Settings
+from openai_frontend.voices.failures import consent_not_found, voice_damaged, voice_not_found
+from openai_frontend.voices.names import fold
+from openai_frontend.voices.records import Consent, Voice, VoiceType
+from openai_frontend.voices.reference import Reference, from_wav, to_wav
+from openai_frontend.voices.store import Store
+
+logger = logging.getLogger(__name__)
+
+_REFERENCE: Final = "reference.wav"
+_TRANSCRIPT: Final = "transcript.txt"
+_RECORDING: Final = "recording"
+
+R = TypeVar("R", Voice, Consent)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a new voice comes from: all that its metadata keeps beside its name and recording."""
+
+    type: VoiceType
+    owner: str | None = None
+    consent: str | None = None
+    language: str | None = None
+    prompt: str | None = None
+
+
+class Library:
+    """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk: what writes
+    or reads a recording belongs into a thread; the rest costs a `stat`. All raise ApiError."""
+
+    def __init__(self, folder: Path, max_voices: int, max_bytes: int, require_consent: bool = False) -> None:
+        """Bounds: on the number of voices, on that of consents, and on the bytes of both together."""
+        lock = folder / ".lock"
+        self._max_voices = max_voices
+        self._max_bytes = max_bytes
+        self._require_consent = require_consent
+        self._voices = Store(folder / "voices", "voice_", lock, Voice.from_metadata)
+        self._consents = Store(folder / "consents", "cons_", lock, Consent.from_metadata)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        bounds = settings.max_voices, settings.max_voices_bytes
+        return cls(Path(settings.voices_folder), *bounds, require_consent=settings.require_consent)
+
+    # Voices
+
+    def voices(self) -> list[Voice]:
+        """Every voice, newest first."""
+        return _newest_first(self._voices.entries())
+
+    def find(self, id_or_name: str) -> Voice | None:
+        """A voice by its id, else by its name as `fold` sees it."""
+        voices = self._voices.entries()
+        if id_or_name in voices:
+            return voices[id_or_name]
+        wanted = fold(id_or_name)
+        return next((voice for voice in voices.values() if fold(voice.name) == wanted), None)
+
+    def voice(self, voice_id: str) -> Voice:
+        """A voice by its id. Raises ApiError 404."""
+        voice = self._voices.entries().get(voice_id)
+        if voice is None:
+            raise voice_not_found(voice_id)
+        return voice
+
+    def check_room(self, name: str, size_bytes: int = 0) -> None:
+        """Raise ApiError 400 where a voice of this name and size can't be added."""
+        voices = self._voices.entries()
+        if any(fold(voice.name) == fold(name) for voice in voices.values()):
+            message = f"There is a voice '{name}' already. Choose another name, or delete that voice first."
+            raise invalid("name", message, "voice_name_taken")
+        self._check_bounds(len(voices), "voices", size_bytes)
+
+    def add_voice(self, name: str, reference: Reference, origin: Origin) -> Voice:
+        """Keep a voice. Raises ApiError, and keeps nothing, where its name is taken or there is no room."""
+        voice = Voice(
+            id=self._voices.new_id(),
+            name=name,
+            created_ns=time.time_ns(),
+            type=origin.type,
+            ref_key=reference.key,
+            has_transcript=reference.text is not None,
+            owner=origin.owner,
+            consent=origin.consent,
+            language=origin.language,
+            prompt=origin.prompt,
+        )
+        files = {_REFERENCE: to_wav(reference.pcm)}
+        if reference.text is not None:
+            files[_TRANSCRIPT] = reference.text.encode()
+        size_bytes = sum(map(len, files.values()))
+        self.check_room(name, size_bytes)
+        added = self._voices.add(voice.id, voice.to_metadata(), files, lambda: self.check_room(name, size_bytes))
+        logger.info("kept the voice %s (%s, %d bytes)", added.id, added.type, size_bytes)
+        return added
+
+    def remove_voice(self, voice_id: str) -> None:
+        """Raises ApiError 404 where there is none."""
+        if not self._voices.remove(voice_id):
+            raise voice_not_found(voice_id)
+        logger.info("removed the voice %s", voice_id)
+
+    def reference(self, voice: Voice) -> Reference:
+        """What `voice` is cloned from. Raises ApiError where it was removed just now, or its files are damaged."""
+        try:
+            reference = Reference.of(
+                from_wav(self._voices.read(voice.id, _REFERENCE)),
+                self._voices.read(voice.id, _TRANSCRIPT).decode() if voice.has_transcript else None,
+            )
+        except (OSError, EOFError, ValueError, wave.Error) as error:
+            if voice.id not in self._voices.entries():
+                raise invalid("voice", f"The voice '{voice.name}' was deleted.", "unknown_speaker") from None
+            logger.error("the voice %s cannot be read: %s: %s", voice.id, type(error).__name__, error)
+            raise voice_damaged(voice.id) from None
+        if reference.key != voice.ref_key:
+            logger.error("the recording of the voice %s is not the one that was stored", voice.id)
+            raise voice_damaged(voice.id)
+        return reference
+
+    # Consents
+
+    def consents(self) -> list[Consent]:
+        """Every consent, newest first."""
+        return _newest_first(self._consents.entries())
+
+    def consent(self, consent_id: str) -> Consent:
+        """A consent by its id. Raises ApiError 404."""
+        consent = self._consents.entries().get(consent_id)
+        if consent is None:
+            raise consent_not_found(consent_id)
+        return consent
+
+    def check_consent(self, consent_id: str | None) -> None:
+        """Raise ApiError 400 for an id of no consent, and for none where the server requires one."""
+        if consent_id and consent_id not in self._consents.entries():
+            raise invalid("consent", f"There is no voice consent '{consent_id}'.", "consent_not_found")
+        if self._require_consent and not consent_id:
+            message = (
+                "This server clones a voice only with its speaker's consent: record it, send it to "
+                "/v1/audio/voice_consents, and send its id as `consent`."
+            )
+            raise invalid("consent", message, "missing_required_parameter")
+
+    def add_consent(
+        self, name: str, language: str, recording: bytes, content_type: str, owner: str | None = None
+    ) -> Consent:
+        """Keep a consent, its recording byte for byte: it is evidence."""
+        consent = Consent(
+            id=self._consents.new_id(),
+            name=name,
+            created_ns=time.time_ns(),
+            language=language,
+            content_type=content_type,
+            owner=owner,
+        )
+
+        def check() -> None:
+            self._check_bounds(len(self._consents.entries()), "voice consents", len(recording))
+
+        check()
+        return self._consents.add(consent.id, consent.to_metadata(), {_RECORDING: recording}, check)
+
+    def rename_consent(self, consent_id: str, name: str) -> Consent:
+        """Raises ApiError 404 where there is none."""
+        consent = self._consents.update(consent_id, {"name": name})
+        if consent is None:
+            raise consent_not_found(consent_id)
+        return consent
+
+    def remove_consent(self, consent_id: str) -> None:
+        """Raises ApiError 404 where there is none."""
+        if not self._consents.remove(consent_id):
+            raise consent_not_found(consent_id)
+
+    def _check_bounds(self, count: int, what: str, size_bytes: int) -> None:
+        if count >= self._max_voices:
+            message = f"The server keeps {self._max_voices} {what} already. Delete one, or raise MAX_VOICES on it."
+            raise ApiError(400, "voice_limit_reached", message)
+        if self._voices.size_bytes() + self._consents.size_bytes() + size_bytes > self._max_bytes:
+            message = (
+                f"The server keeps at most {self._max_bytes} bytes of voices and consents, and this would be more. "
+                "Delete some, or raise MAX_VOICES_BYTES on it."
+            )
+            raise ApiError(400, "voice_limit_reached", message)
+
+
+def _newest_first(records: Mapping[str, R]) -> list[R]:
+    return sorted(records.values(), key=lambda record: (record.created_ns, record.id), reverse=True)

@@ -1,0 +1,89 @@
+"""What the voice library holds: voices and consents, as their metadata says."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from openai_frontend.errors import invalid
+from openai_frontend.voices.names import fold
+
+MAX_NAME_CHARS: Final = 64
+# What a blend is written with, and what looks like an id.
+_AMBIGUOUS: Final = re.compile(r"\+|\(\s*[\d.]+\s*\)$|^voice_[0-9a-f]{32}$")
+
+
+class VoiceType(StrEnum):
+    """How a voice was made, in OpenAI's words."""
+
+    AUDIO_SAMPLE = "audio_sample"
+    PROMPT = "prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """Something with an identity; `created_ns` is since the epoch."""
+
+    id: str
+    name: str
+    created_ns: int
+
+    @property
+    def created_at(self) -> int:
+        """Seconds since the epoch, as OpenAI gives them."""
+        return self.created_ns // 10**9
+
+    def to_metadata(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "id"}
+
+    @classmethod
+    def from_metadata(cls, record_id: str, values: Mapping[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for metadata that is not of this kind."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        if not isinstance(known["name"], str) or not isinstance(known["created_ns"], int):
+            raise TypeError("name or time is of a wrong type")
+        return cls(**{**known, "id": record_id})
+
+
+@dataclass(frozen=True, slots=True)
+class Voice(_Record):
+    """A cloned or designed voice. `ref_key` is the SHA-256 of its reference PCM; `prompt` made a designed voice."""
+
+    type: VoiceType
+    ref_key: str
+    has_transcript: bool
+    owner: str | None = None
+    consent: str | None = None
+    language: str | None = None
+    prompt: str | None = None
+
+    @classmethod
+    def from_metadata(cls, record_id: str, values: Mapping[str, Any]) -> Self:
+        return super(Voice, cls).from_metadata(record_id, {**values, "type": VoiceType(values["type"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Consent(_Record):
+    """A recording in which a speaker allows the use of their voice. `language` is a BCP 47 tag."""
+
+    language: str
+    content_type: str
+    owner: str | None = None
+
+
+def check_name(name: str) -> str:
+    """A label without the space around it. Raises ApiError 400."""
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable():
+        raise invalid("name", f"A name has 1 to {MAX_NAME_CHARS} printable characters.")
+    return name
+
+
+def check_voice_name(name: str) -> str:
+    """The same for a voice, which is spoken with by its name, too. Raises ApiError 400."""
+    name = check_name(name)
+    if _AMBIGUOUS.search(fold(name)):
+        message = "A voice's name holds no '+', does not end in a number in brackets, and does not look like an id."
+        raise invalid("name", message)
+    return name

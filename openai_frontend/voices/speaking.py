@@ -1,0 +1,32 @@
+"""A request in the voice that its target names."""
+
+import asyncio
+from dataclasses import replace
+
+from openai_frontend.voices.catalog import Target
+from openai_frontend.voices.library import Library
+from openai_frontend.voices.reference import Reference
+from speech_protocol.request import BlendPart, SpeechRequest
+
+
+async def with_voice(request: SpeechRequest, target: Target, library: Library) -> SpeechRequest:
+    """`request` with the speaker or the references of `target`. Raises ApiError where a voice can't be read."""
+    if not target.voices:
+        return replace(request, speaker=target.speaker)
+    references = await asyncio.to_thread(lambda: [library.reference(each.voice) for each in target.voices])
+    if len(references) == 1:
+        return with_reference(request, references[0])
+    weights = (each.weight for each in target.voices)
+    parts = (BlendPart(each.pcm, weight) for each, weight in zip(references, weights, strict=True))
+    return replace(request, ref_blend=tuple(parts))
+
+
+def with_reference(request: SpeechRequest, reference: Reference) -> SpeechRequest:
+    """`request` in the voice of `reference`; without a transcript it is the speaker embedding alone."""
+    return replace(
+        request,
+        ref_audio=reference.pcm,
+        ref_text=reference.text,
+        ref_key=reference.key,
+        x_vector_only=reference.text is None,
+    )
