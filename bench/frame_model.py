@@ -22,6 +22,7 @@ from bench.report import parser, table, write
 from bench.rounds import in_turns, medians
 from bench.utterances import FRAMES_PER_SECOND
 from speech_engines.qwen3_tts.frame_model import FrameModel, Sampling
+from speech_engines.qwen3_tts.stretches import Stretch
 from speech_engines.qwen3_tts.upstream import import_upstream
 
 PROMPT_POSITIONS = 24
@@ -64,14 +65,17 @@ def random_prompt(folder: Path) -> tuple[Tensor, Tensor]:
 
 def load_ours(options: Namespace) -> FrameModel:
     dtype, positions = getattr(torch, options.dtype), PROMPT_POSITIONS + options.frames
-    return FrameModel.load(options.checkpoint, options.device, dtype, max(options.streams), positions)
+    slots = max(options.streams)
+    return FrameModel.load(options.checkpoint, options.device, dtype, slots, slots * positions)
 
 
 def time_ours(model: FrameModel, rows: int, prompt: tuple[Tensor, Tensor], frames: int) -> float:
     embeds, trailing = (tensor.to(model.device) for tensor in prompt)
     for slot in range(rows):
         sampling = Sampling(0.9, 50, 1.0, 1.05, False, 0.9, 50, 1.0, False, seed=slot, min_frames=frames + 1)
-        model.prefill(slot, embeds, trailing[: frames - 1], sampling)
+        positions = model.places // model.slots
+        model.begin(slot, Stretch(slot * positions, positions), trailing[: frames - 1], sampling)
+        model.extend(slot, embeds)
     synchronize(model.device)
     start_s = time.perf_counter()
     for _ in range(frames):

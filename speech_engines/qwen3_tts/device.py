@@ -7,11 +7,10 @@ from collections.abc import Sequence as Codes
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
 from speech_engines.base import Samples
-from speech_engines.qwen3_tts.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames
+from speech_engines.qwen3_tts.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.codec import Codec
 from speech_engines.qwen3_tts.cuda_graph import CudaRecorder, Graphs, Recorder
 from speech_engines.qwen3_tts.frame_model import FrameModel

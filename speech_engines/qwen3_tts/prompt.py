@@ -87,9 +87,7 @@ class PromptBuilder:
         embeds = self._text([*script.text, *script.trailing])  # [T + N, H]
         length = len(script.text)
         embeds[script.codec_at : length] += self._codec(script, voice)
-        return Prefill(
-            embeds[:length], embeds[length:], script.text_tokens, None if voice is None else voice.ref_codes
-        )
+        return Prefill(embeds[:length], embeds[length:], script.text_tokens, None if voice is None else voice.ref_codes)
 
     def write(self, request: SpeechRequest, whole_text: bool | None = None) -> "Script":
         """The ids of both streams; computes nothing. Raises SpeechError."""

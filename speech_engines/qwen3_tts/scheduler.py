@@ -49,7 +49,7 @@ class Scheduler:
         return next((sequence for sequence in self._running if sequence.stage is Stage.PROMPTING), None)
 
     def submit(self, sequence: Sequence) -> None:
-        """Let it wait, for its voice if its stage says so. Raises SpeechError where it never fits or the queue is full."""
+        """Let it wait, for its voice if its stage says so. Raises SpeechError if it never fits or the queue is full."""
         if sequence.places > self._stretches.places:
             message = (
                 f"The text, its reference and {sequence.most_frames} frames of audio take {sequence.places} positions, "
@@ -83,7 +83,7 @@ class Scheduler:
         return newcomer
 
     def due(self) -> list[tuple[int, list[Sequence]]]:
-        """Those whose next chunk is complete, by its number of frames: the group with the most urgent listener first."""
+        """Those whose next chunk is complete, by its number of frames; the group of the most urgent listener first."""
         groups: dict[int, list[Sequence]] = {}
         for sequence in self.speaking:
             if sequence.undecoded_frames >= self._ramp[min(sequence.chunks, len(self._ramp) - 1)]:

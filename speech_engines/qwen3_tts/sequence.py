@@ -33,8 +33,8 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request from the queue to its last sample. `slot` is its place in the batch, -1 while it has none; `stretch` its
-    part of the caches."""
+    """A request from the queue to its last sample. `slot` is its place in the batch, -1 while it has none; `stretch` is
+    its part of the caches."""
 
     request: SpeechRequest
     sink: OutboxSink

@@ -22,7 +22,11 @@ def reference_engine(tiny_checkpoint: CheckpointOf) -> Iterator[EngineOf]:
     @cache
     def start(variant: str, projection: bool = False) -> Engine:
         spec = spec_of(variant)
-        environment = {spec.checkpoint_variable: str(tiny_checkpoint(variant, projection)), "DEVICE": "cpu", "DTYPE": "float32"}
+        environment = {
+            spec.checkpoint_variable: str(tiny_checkpoint(variant, projection)),
+            "DEVICE": "cpu",
+            "DTYPE": "float32",
+        }
         engines.append(create_engine(spec, environment))
         return engines[-1]
 

@@ -209,7 +209,8 @@ def run(model: FrameModel, plan: Sequence[tuple[int, int, int]], requests: Seque
         for index in active:
             if plan[index][0] == step:
                 model.release(plan[index][1])
-                prefill(model, plan[index][1], requests[index].embeds, requests[index].trailing, requests[index].sampling
+                prefill(
+                    model, plan[index][1], requests[index].embeds, requests[index].trailing, requests[index].sampling
                 )
         codes, _ = model.step([plan[index][1] for index in active])
         for index, row in zip(active, codes, strict=True):
