@@ -1,0 +1,100 @@
+"""The fixed shapes that a GPU runs, recorded on a CPU by a tape, against the same requests without them."""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames
+from speech_engines.qwen3_tts.codec import Codec
+from speech_engines.qwen3_tts.cuda_graph import PATIENCE, bucket, buckets
+from speech_engines.qwen3_tts.frame_model import FrameModel
+from tests.speech_engines.qwen3_tts.test_frame_model import PLANS, POSITIONS, prefill, requests_like, run
+from tests.support.tape import TapeRecorder
+from tests.support.types import CheckpointOf
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("qwen_tts") is None, reason="needs the extra 'qwen'")
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: CheckpointOf) -> FrameModel:
+    return FrameModel.load(tiny_checkpoint("custom_voice"), "cpu", torch.float32, 8, 8 * POSITIONS)
+
+
+class Bucketed:
+    """The model with its step in buckets, as the plans' runner takes it."""
+
+    def __init__(self, model: FrameModel, recorder: TapeRecorder) -> None:
+        self.frames = BucketedFrames(model, recorder)
+        self._model = model
+
+    def step(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return self.frames.step(slots)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def test_buckets_are_powers_of_two_up_to_all() -> None:
+    assert buckets(6) == [1, 2, 4, 6]
+    assert [bucket(count, 6) for count in range(1, 7)] == [1, 2, 4, 4, 6, 6]
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["kernel by kernel", "recorded"])
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+def test_steps_in_buckets_say_what_steps_of_the_very_rows_say(
+    model: FrameModel, plan: list[tuple[int, int, int]], recorded: bool
+) -> None:
+    requests = requests_like(model)
+    expected = run(model, plan, requests)
+    recorder = TapeRecorder(fails=not recorded)
+    bucketed = Bucketed(model, recorder)
+    while bucketed.frames.graphs.record_next():
+        pass
+    assert bool(recorder.recordings) == recorded
+    for codes, others in zip(run(bucketed, plan, requests), expected, strict=True):  # type: ignore[arg-type]
+        assert torch.equal(codes, others)
+
+
+def test_recording_in_the_middle_of_utterances_changes_nothing_of_them(model: FrameModel) -> None:
+    requests = requests_like(model)
+    expected = run(model, PLANS["all at once"], requests)
+    recorder = TapeRecorder()
+    bucketed = Bucketed(model, recorder)  # nothing is recorded ahead: each shape is after PATIENCE uses
+    for codes, others in zip(run(bucketed, PLANS["all at once"], requests), expected, strict=True):  # type: ignore[arg-type]
+        assert torch.equal(codes, others)
+    assert recorder.recordings == 1
+    assert PATIENCE < 16
+
+
+def test_rows_that_stand_still_keep_their_state(model: FrameModel) -> None:
+    request = requests_like(model)[0]
+    alone = run(model, [(0, 3, 12)], [request])[0]
+    bucketed = BucketedFrames(model, TapeRecorder())
+    prefill(model, 3, request.embeds, request.trailing, request.sampling)
+    prefill(model, 1, request.embeds, request.trailing, request.sampling)
+    said = [bucketed.step([3])[0][0] for _ in range(6)]
+    for _ in range(4):
+        bucketed.step([1])
+    said += [bucketed.step([3])[0][0] for _ in range(6)]
+    assert torch.equal(torch.stack(said), alone)
+
+
+def test_chunks_in_buckets_are_the_samples_of_decoding_each_stream(tiny_checkpoint: CheckpointOf) -> None:
+    folder, cpu = tiny_checkpoint("custom_voice"), torch.device("cpu")
+    codec, plain = Codec.load(folder, cpu, 5), Codec.load(folder, cpu, 4)
+    recorder = TapeRecorder()
+    bucketed = BucketedCodec(codec, 4, (1, 2, 4), recorder, cpu)
+    while bucketed.graphs.record_next():
+        pass
+    assert recorder.recordings == 9
+    codes = torch.randint(0, 2048, (4, 40, 16), generator=torch.Generator().manual_seed(1))
+    places = [0] * 4
+    for streams, frames in [([2], 1), ([0, 2], 2), ([3, 1, 0], 4), ([2], 3), ([1, 2, 3], 4), ([0, 1, 2, 3], 1)] * 3:
+        chunk = torch.stack([codes[stream, places[stream] : places[stream] + frames] for stream in streams])
+        for stream in streams:
+            places[stream] += frames
+        torch.testing.assert_close(bucketed.decode(streams, chunk), plain.decode(streams, chunk), rtol=0, atol=1e-5)
