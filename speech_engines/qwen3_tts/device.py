@@ -51,7 +51,7 @@ class TorchDevice:
         self._frames = FrameModel.load(checkpoint.folder, device, dtype, slots, places)
         self._codec = Codec.load(checkpoint.folder, device, slots + 1)
         self._prompts = PromptBuilder(checkpoint.config, self._frames.weights, TextTokenizer(checkpoint.folder))
-        self._voices = VoicePrompts(VoiceEncoder(checkpoint, placement.device, dtype))
+        self._voices = VoicePrompts(VoiceEncoder(checkpoint, placement.device, dtype, self._codec))
         self._unread = [torch.empty(0)] * slots  # [T, H] of each slot's prompt
         self._made = [0] * slots  # frames
         self._step_frames, self._decode_chunks = self._frames.step, self._codec.decode
@@ -85,10 +85,11 @@ class TorchDevice:
         self._frames.begin(slot, stretch, prompt.trailing, self._sampling(request))
         self._unread[slot] = prompt.embeds
         self._made[slot] = 0
-        self._codec.reset(slot)
-        if prompt.ref_codes is not None:
-            # The codec goes on from the reference; what it says of it is dropped, exactly by frames.
-            self._codec.decode([slot], prompt.ref_codes[None])
+        if voice is not None and voice.codec_state is not None:
+            # The codec goes on from the reference, whose own samples are dropped, exactly by frames.
+            self._codec.restore(slot, voice.codec_state)
+        else:
+            self._codec.reset(slot)
 
     @torch.inference_mode()
     def prefill(self, slot: int) -> bool:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from speech_engines.base import Samples
 from speech_engines.qwen3_tts.checkpoint import Checkpoint
+from speech_engines.qwen3_tts.codec import Codec
+from speech_engines.qwen3_tts.codec_layers import StreamState
 from speech_engines.qwen3_tts.rules import MIN_REFERENCE_SAMPLES, REFERENCE_SILENCE_SAMPLES
 from speech_engines.qwen3_tts.upstream import import_upstream
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
@@ -21,8 +23,8 @@ from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import QWEN3_TTS_BASE, Task
 from speech_protocol.request import SpeechRequest
 
-# About a thousand references of half a minute; most are shorter.
-CACHE_BYTES: Final = 64 * 2**20
+# Some thirty voices that are cloned in context, each with its codec state of about 5 MB, or many thousand others.
+CACHE_BYTES: Final = 160 * 2**20
 # How the speaker encoder was trained to hear.
 _MELS: Final = {
     "n_fft": 1024, "num_mels": 128, "sampling_rate": SAMPLE_RATE_HZ, "hop_size": 256, "win_size": 1024, "fmin": 0,
@@ -38,11 +40,13 @@ class VoicePrompt:
     x_vector: Tensor  # [H] talker width
     ref_codes: Tensor | None = None  # [R, 16] int64
     ref_text: str | None = None
+    codec_state: StreamState | None = None  # of a stream that the recording went through
 
     @property
     def size_bytes(self) -> int:
         codes = 0 if self.ref_codes is None else self.ref_codes.nbytes
-        return self.x_vector.nbytes + codes + len((self.ref_text or "").encode())
+        state = 0 if self.codec_state is None else self.codec_state.size_bytes
+        return self.x_vector.nbytes + codes + len((self.ref_text or "").encode()) + state
 
 
 class Encoder(Protocol):
@@ -58,9 +62,17 @@ class VoiceEncoder:
     """The speaker encoder and the codec's encoder, both upstream's modules; of the codec nothing else is read. They are
     imported and loaded by `load` or the first `encode`, and only of a checkpoint that can clone."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
-        """`dtype` is the speaker encoder's, upstream's is the talker's; the codec's encoder is float32 everywhere."""
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        codec: Codec | None = None,
+    ) -> None:
+        """`dtype` is the speaker encoder's, upstream's is the talker's; the codec's encoder is float32 everywhere. With
+        the `codec` that is to speak, prompts hold its state behind the recording."""
         self._checkpoint = checkpoint
+        self._codec = codec
         self._device = device
         self._dtype = dtype
         self._modules: tuple[Any, Any, Any] | None = None
@@ -90,7 +102,9 @@ class VoiceEncoder:
             return VoicePrompt(x_vector)
         quantizers = self._checkpoint.config["talker_config"]["num_code_groups"]
         codes = codec_encoder.encode(wave[None].to(self._device), num_quantizers=quantizers).audio_codes  # [1, 16, R]
-        return VoicePrompt(x_vector, codes[0, :, : _frames_of(len(samples))].T.contiguous(), ref_text)
+        ref_codes = codes[0, :, : _frames_of(len(samples))].T.contiguous()
+        state = None if self._codec is None else self._codec.state_after(ref_codes)
+        return VoicePrompt(x_vector, ref_codes, ref_text, state)
 
     def _load_speaker_encoder(self) -> Any:
         from qwen_tts.core.models.configuration_qwen3_tts import Qwen3TTSSpeakerEncoderConfig
@@ -151,7 +165,9 @@ class VoicePrompts:
 
     def has(self, request: SpeechRequest) -> bool:
         """Whether `get` would return at once."""
-        return self._find(_key(*_reference(request))) is not None
+        if request.ref_blend is None:
+            return self._find(_key(*_reference(request))) is not None
+        return all(self._find(_key(part.audio, None)) is not None for part in request.ref_blend)
 
     def get(self, request: SpeechRequest) -> VoicePrompt:
         """The voice of the request's recording, or the blend of its voices. Raises SpeechError where there is none."""
