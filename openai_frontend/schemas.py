@@ -72,12 +72,12 @@ class SpeechBody(BaseModel):
     """Extension: the recording of a voice to clone, as base64 or a data URL, or an address that the server allows."""
     ref_text: Text | None = None
     """Extension: the transcript of `ref_audio`; the likeness is better with it."""
-    consent: Text | None = None
-    """Extension: the id of the speaker's consent, where the server asks for one beside `ref_audio`."""
     x_vector_only_mode: bool | None = None
     """Extension: clone from the speaker embedding alone; the default without `ref_text`."""
+    consent: Text | None = None
+    """Extension: the id of the speaker's consent to `ref_audio`; servers with `REQUIRE_CONSENT` refuse it without."""
     max_new_tokens: Annotated[int | None, Field(ge=1)] = None
-    """Extension: longest audio of a segment, in frames of 80 ms at speed 1."""
+    """Extension: longest audio, in frames of 80 ms at speed 1; of each segment, where the text is cut."""
     sample_rate: int | None = None
     """Extension: 8000, 16000, 22050, 24000, 44100 or 48000 Hz, for wav, pcm and flac."""
     word_timestamps: bool | None = None

@@ -89,12 +89,15 @@ class Synthesis:
         """Whether instructions have an effect on the model's checkpoint; unknown, so true, before its first request."""
         return model not in self.started or self.started[model].obeys_instruct
 
-    async def open(self, model: str, request: SpeechRequest, audio_format: AudioFormat, speed: float) -> Body:
+    async def open(
+        self, model: str, request: SpeechRequest, audio_format: AudioFormat, speed: float, *, whole: bool = False
+    ) -> Body:
         """Start the request and wait for its first audio: whatever can fail before that, fails here.
 
+        `whole` speaks the text as it stands, in one utterance: no cuts, no pause marks.
         Raises ApiError or SpeechError.
         """
-        body = self._encode(self._speak(model, request), SpeechEncoder(audio_format, speed))
+        body = self._encode(self._speak(model, request, whole=whole), SpeechEncoder(audio_format, speed))
         try:
             first = await anext(body)
             if first.end is not None and not first.end.audio_samples:
@@ -118,10 +121,10 @@ class Synthesis:
         finally:
             encoder.abort()
 
-    async def _speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
+    async def _speak(self, model: str, request: SpeechRequest, *, whole: bool) -> AsyncGenerator[Message, None]:
         """Audio messages and the end event of one request, whose text may be long and have pause marks."""
         with self._admission.admit():
-            script, language = await asyncio.to_thread(self._write, model, request)
+            script, language = await asyncio.to_thread(self._write, model, request, whole)
             seed = secrets.randbits(63) if request.seed is None and len(script) > 1 else request.seed
 
             def speak(number: int, text: str) -> AsyncGenerator[Message, None]:
@@ -133,9 +136,12 @@ class Synthesis:
                 async for message in messages:
                     yield message
 
-    def _write(self, model: str, request: SpeechRequest) -> tuple[Script, str]:
+    def _write(self, model: str, request: SpeechRequest, whole: bool) -> tuple[Script, str]:
         """The script of a request, and its language. Takes up to seconds for the longest text: in a thread."""
-        script = write_script(plain_text(request.text) if self._reads_markdown else request.text)
+        if whole:
+            script: Script = (request.text,)
+        else:
+            script = write_script(plain_text(request.text) if self._reads_markdown else request.text)
         if request.language != AUTO:
             return script, request.language
         text = "\n".join(part for part in script if isinstance(part, str))

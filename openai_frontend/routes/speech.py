@@ -49,19 +49,24 @@ async def create_speech(
 
 async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
     """The Triton model for a request, and the request with its voice. Raises ApiError or SpeechError."""
-    brings_voice = bool(body.ref_audio)
-    target = state.catalog.resolve(body.model, None if brings_voice else body.voice_name(), body.task)
+    if body.ref_audio:
+        return await _clone(body, body.ref_audio, wire, state)
+    target = state.catalog.resolve(body.model, body.voice_name(), body.task)
     if target.needs_instructions and not (body.instructions or "").strip():
         message = f"'{target.model}' makes the voice from a description: send it as `instructions`."
         raise invalid("instructions", message)
-    if not brings_voice:
-        if body.task is Task.CLONE and not target.voices:
-            message = "task_type 'Base' clones a voice: send its recording as `ref_audio`, or name a stored voice."
-            raise invalid("ref_audio", message, "missing_required_parameter")
-        return target.model, await with_voice(wire, target, state.library)
+    if body.task is Task.CLONE and not target.voices:
+        message = "task_type 'Base' clones a voice: send its recording as `ref_audio`, or name a stored voice."
+        raise invalid("ref_audio", message, "missing_required_parameter")
+    return target.model, await with_voice(wire, target, state.library)
+
+
+async def _clone(body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
+    """The same for a request that brings its recording."""
     if body.task is not Task.CLONE:
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
+    model = state.catalog.resolve(body.model, None, Task.CLONE).model
     state.library.check_consent(body.consent)
     with state.admission.admit():  # a fetch may take seconds, and holds the file
-        recording = await read_ref_audio(body.ref_audio or "", state.settings)
-    return target.model, await with_recording(state, wire, recording, body.ref_text, body.x_vector_only_mode)
+        recording = await read_ref_audio(ref_audio, state.settings)
+    return model, await with_recording(state, wire, recording, body.ref_text, body.x_vector_only_mode)

@@ -51,10 +51,10 @@ async def design(body: PromptVoice, state: State, request_id: str, owner: str | 
 
 
 async def _speak_sample(state: State, model: str, request: SpeechRequest) -> Reference:
-    """`request`, spoken whole, as a reference: cleaned like every other."""
+    """`request`, spoken in one utterance, as a reference: cleaned like every other."""
     recording = bytearray()
     end: EndEvent | None = None
-    body = await state.synthesis.open(model, request, FORMATS["wav"], speed=1.0)
+    body = await state.synthesis.open(model, request, FORMATS["wav"], speed=1.0, whole=True)
     async with aclosing(body):
         async for piece in body:
             recording += piece.data

@@ -1,5 +1,6 @@
 """Voices and consents over HTTP, by the calls of the `openai` package where it has them."""
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -277,8 +278,11 @@ def test_where_a_consent_is_required_nothing_is_cloned_without_one(folder: Path)
         reply = post(frontend, VOICES, data={"name": "Anna"}, files={"audio_sample": SAMPLE})
         assert "voice_consents" in check(reply, 400, "consent", "missing_required_parameter")
         form = {"input": "Hello.", "consent": "cons_0"}
+        inline = {"model": "tts-1", "voice": "alloy", "ref_audio": base64.b64encode(SAMPLE[1]).decode()}
         for given in ({"input": "Hello."}, form):
             reply = post(frontend, "/v1/audio/speech/clone", data=given, files={"ref_audio": SAMPLE})
+            check(reply, 400, "consent")
+            reply = post(frontend, "/v1/audio/speech", json={**given, **inline})
             check(reply, 400, "consent")
         consent = frontend.openai().audio.voice_consents.create(name="Anna", language="en", recording=SAMPLE)
         assert create(frontend, consent=consent.id)["consent"] == consent.id
