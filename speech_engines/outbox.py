@@ -4,15 +4,19 @@ To send one chunk through Triton takes half a millisecond, and to ask for one re
 with many streams, that would be much of a step of the engine.
 """
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from speech_engines.base import AudioSink, Samples
 from speech_protocol.errors import SpeechError
 from speech_protocol.events import EndEvent
+
+logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.02
 # Deliveries that may be under way when more are made.
@@ -59,16 +63,20 @@ class Outbox:
     def _run(self) -> None:
         asked_s = 0.0
         while True:
-            try:
+            with suppress(queue.Empty):
                 delivery = self._deliveries.get(timeout=POLL_S if self._watched else None)
                 if delivery is None:
                     return
-                delivery()
-            except queue.Empty:
-                pass
+                self._guarded(delivery)
             if time.monotonic() - asked_s >= POLL_S:
                 asked_s = time.monotonic()
-                self._ask()
+                self._guarded(self._ask)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # sinks raise nothing; were one to, this one thread would end for everybody
+            logger.exception("a delivery failed")
 
     def _ask(self) -> None:
         gone = [sink for sink in self._watched if sink.ask()]

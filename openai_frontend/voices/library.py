@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from openai_frontend.audio.encoders import wav_bytes
 from openai_frontend.errors import ApiError, invalid
 from openai_frontend.settings import Settings
 from openai_frontend.voices.failures import consent_not_found, voice_damaged, voice_not_found
 from openai_frontend.voices.names import fold
 from openai_frontend.voices.records import Consent, Voice, VoiceType
-from openai_frontend.voices.reference import Reference, from_wav, to_wav
+from openai_frontend.voices.reference import Reference, from_wav
 from openai_frontend.voices.store import Store
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Library:
             language=origin.language,
             prompt=origin.prompt,
         )
-        files = {_REFERENCE: to_wav(reference.pcm)}
+        files = {_REFERENCE: wav_bytes(reference.pcm)}
         if reference.text is not None:
             files[_TRANSCRIPT] = reference.text.encode()
         size_bytes = sum(map(len, files.values()))

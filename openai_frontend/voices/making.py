@@ -1,5 +1,6 @@
 """New voices: of a recording, or of a description."""
 
+import asyncio
 from contextlib import aclosing
 from typing import Final
 
@@ -36,7 +37,9 @@ async def design(body: PromptVoice, state: State, request_id: str, owner: str | 
     """A voice from a description: the sample that is spoken here, once, is what it is cloned from ever after. Raises
     ApiError or SpeechError."""
     script = (body.script_hint or "").strip()
-    language = body.language_name() or detect_language(script or body.prompt)
+    language = body.language_name()
+    if language is None:  # the first Latin text loads the detector
+        language = await asyncio.to_thread(detect_language, script or body.prompt)
     request = SpeechRequest(
         text=script or SAMPLES.get(language, SAMPLES[DEFAULT_LANGUAGE]),
         language=language if script or language in SAMPLES else DEFAULT_LANGUAGE,

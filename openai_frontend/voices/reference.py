@@ -6,8 +6,6 @@ import wave
 from dataclasses import dataclass
 from typing import Self
 
-from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -22,18 +20,7 @@ class Reference:
         return cls(pcm, hashlib.sha256(pcm).hexdigest(), text)
 
 
-def to_wav(pcm: bytes) -> bytes:
-    """PCM (s16le, mono, 24 kHz) as a whole WAV file."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(SAMPLE_BYTES)
-        out.setframerate(SAMPLE_RATE_HZ)
-        out.writeframes(pcm)
-    return file.getvalue()
-
-
 def from_wav(data: bytes) -> bytes:
-    """What `to_wav` wrapped. Raises EOFError or wave.Error for anything else."""
+    """The PCM in a WAV file of `wav_bytes`. Raises EOFError or wave.Error for anything else."""
     with wave.open(io.BytesIO(data), "rb") as file:
         return file.readframes(file.getnframes())

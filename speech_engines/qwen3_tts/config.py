@@ -16,10 +16,10 @@ ENGINES: Final = ("batching", "reference")
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """`auto` means: CUDA where there is a GPU, else the CPU; bfloat16 on a GPU and on a CPU with a matrix unit for it
-    (AMX), else float32; flash attention where it is
-    installed and can be used, else PyTorch's own (`attention` is about the reference engine only). The codec is float32
-    everywhere, whatever `dtype` says. `max_batch` requests run at once, as far as their positions fit into the
-    caches, which take at most `cache_share` of the memory that is free when the model is loaded."""
+    (AMX), else float32; flash attention where it is installed and can be used, else PyTorch's own (`attention` is about
+    the reference engine only). The codec is float32 everywhere, whatever `dtype` says. `max_batch` requests run at
+    once, as far as their positions fit into the caches, which take at most `cache_share` of the memory that is free
+    when the model is loaded."""
 
     device: str = AUTO
     dtype: str = AUTO

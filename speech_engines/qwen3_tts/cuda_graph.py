@@ -2,7 +2,7 @@
 microseconds, and launched one by one a GPU would wait for the CPU most of the time."""
 
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -54,13 +54,13 @@ class CudaRecorder:
 
 class Graphs(Generic[K]):
     """Work by shape. `make(shape)` is what to run for it; `rest` brings the work's inputs to where a run of it changes
-    nothing that counts, as recording may run it; `likely` shapes are those that `record_next` is for."""
+    nothing that counts, as recording may run it; `likely` shapes are those that a warm-up records."""
 
     def __init__(
         self, recorder: Recorder, make: Callable[[K], Work], rest: Callable[[], None], likely: Iterable[K]
     ) -> None:
         self._recorder, self._make, self._rest = recorder, make, rest
-        self._likely = deque(likely)
+        self._likely = tuple(likely)
         self._recorded: dict[K, Work] = {}
         self._uses: Counter[K] = Counter()
 
@@ -71,14 +71,11 @@ class Graphs(Generic[K]):
         self._uses[shape] += 1
         return self._record(shape) if self._uses[shape] > PATIENCE else self._make(shape)
 
-    def record_next(self) -> bool:
-        """Record one of the likely shapes; False where all are."""
-        while self._likely:
-            shape = self._likely.popleft()
+    def record_likely(self) -> None:
+        """For the warm-up."""
+        for shape in self._likely:
             if shape not in self._recorded:
                 self._record(shape)
-                return True
-        return False
 
     def _record(self, shape: K) -> Work:
         work = self._make(shape)

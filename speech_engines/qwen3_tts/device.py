@@ -69,8 +69,7 @@ class TorchDevice:
     def plan(self, request: SpeechRequest) -> Plan:
         self._rules.check(request)
         script = self._prompts.write(request)
-        positions = len(script.text)
-        return Plan(script.text_tokens, positions, self._rules.warnings(request))
+        return Plan(script.text_tokens, len(script.text), self._rules.warnings(request))
 
     def is_prepared(self, request: SpeechRequest) -> bool:
         return self._task is not Task.CLONE or self._voices.has(request)
@@ -116,9 +115,6 @@ class TorchDevice:
         self._frames.release(slot)
         self._unread[slot] = self._unread[slot][:0]
 
-    def idle(self) -> bool:
-        return any(graphs.record_next() for graphs in self._graphs)
-
     def gpu_memory_bytes(self) -> int | None:
         return None if self._placement.device == "cpu" else int(torch.cuda.memory_reserved(self._placement.device))
 
@@ -144,8 +140,7 @@ class TorchDevice:
         self.decode([0], 1)
         self.release(0)
         for graphs in self._graphs:
-            while graphs.record_next():
-                pass
+            graphs.record_likely()
 
 
 def resolve_sampling(request: SpeechRequest, defaults: Mapping[str, Any]) -> Sampling:

@@ -61,10 +61,6 @@ class Device(Protocol):
 
     def release(self, slot: int) -> None: ...
 
-    def idle(self) -> bool:
-        """Do a bit of what can wait until nobody does; False when there is nothing left of it."""
-        ...
-
     def gpu_memory_bytes(self) -> int | None:
         """Any thread."""
         ...
@@ -133,8 +129,6 @@ class BatchEngine:
 
     def _wait_for_work(self) -> bool:
         """False once the engine is closed."""
-        while not (self._closed or self._scheduler.has_work) and self._device.idle():
-            pass
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._hung_up or self._scheduler.has_work)
             return not self._closed

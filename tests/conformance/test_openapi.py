@@ -7,8 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from speech_protocol.models import QWEN3_TTS
-from tests.support.stack import Stack
+from tests.support.stack import Stack, qwen_stack
 from tests.support.types import CheckpointOf
 
 CHECKS = (
@@ -25,11 +24,7 @@ RUN_S = 240
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
     """Every task has its tiny model, so that nothing a client asks for is out of order; utterances are short."""
-    folder = tmp_path_factory.mktemp("qwen")
-    checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
-    settings = {variable.lower(): path for variable, path in checkpoints.items()}
-    environment = {**checkpoints, "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    with Stack(folder, environment, idle_timeout=0, max_audio_seconds=0.4, **settings) as running:
+    with qwen_stack(tmp_path_factory.mktemp("qwen"), tiny_checkpoint, max_audio_seconds=0.4) as running:
         yield running
 
 

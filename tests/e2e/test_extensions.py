@@ -14,10 +14,9 @@ import httpx2
 import pytest
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
-from speech_protocol.models import QWEN3_TTS
 from tests.e2e.test_errors import check, wav
 from tests.support.listening import decode, transcribe, word_error_rate, words
-from tests.support.stack import Frontend, Stack
+from tests.support.stack import Frontend, Stack, qwen_stack
 from tests.support.types import CheckpointOf
 
 SPEECH = "/v1/audio/speech"
@@ -29,11 +28,7 @@ RECORDING = wav(2)
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
     """Tiny Qwen3-TTS checkpoints; the built-in speakers are a 0.6B's, which take no instructions."""
-    folder = tmp_path_factory.mktemp("qwen")
-    checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
-    settings = {variable.lower(): path for variable, path in checkpoints.items()}
-    environment = {**checkpoints, "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    with Stack(folder, environment, idle_timeout=0, **settings) as running:
+    with qwen_stack(tmp_path_factory.mktemp("qwen"), tiny_checkpoint) as running:
         yield running
 
 

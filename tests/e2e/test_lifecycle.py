@@ -3,7 +3,6 @@
 import contextlib
 import json
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,11 +31,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("lifecycle")
     with Stack(folder, default_model="hibari", idle_timeout=IDLE_TIMEOUT_S) as running:
         yield running
-
-
-@pytest.fixture
-def name() -> str:
-    return f"t{uuid.uuid4().hex[:8]}"
 
 
 def stubs(stack: Stack) -> list[psutil.Process]:

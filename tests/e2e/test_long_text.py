@@ -3,7 +3,6 @@
 import contextlib
 import json
 import random
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -23,17 +22,6 @@ from tests.support.waiting import eventually
 
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm", "ogg")
 FRAME_BYTES = FRAME_SAMPLES * SAMPLE_BYTES
-
-
-@pytest.fixture
-def name() -> str:
-    return f"t{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 def scripted(name: str, *scripts: dict[str, object], mark: str = "[pause:0s]", **fields: object) -> dict[str, object]:

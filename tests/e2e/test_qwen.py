@@ -15,10 +15,10 @@ import soundfile
 
 from client.triton_inputs import to_infer_inputs
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
-from speech_protocol.models import QWEN3_TTS, SPEECH_BATCH
+from speech_protocol.models import SPEECH_BATCH
 from speech_protocol.request import SpeechRequest
 from tests.support.listening import decode
-from tests.support.stack import Stack
+from tests.support.stack import Stack, qwen_stack
 from tests.support.types import CheckpointOf
 
 MAX_AUDIO_S = 0.8  # ten frames
@@ -31,10 +31,7 @@ CLONE = "/v1/audio/speech/clone"
 def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
     """A stack whose Qwen3-TTS models serve tiny checkpoints, with no hub in reach."""
     folder = tmp_path_factory.mktemp("qwen")
-    checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
-    settings = {variable.lower(): path for variable, path in checkpoints.items()}
-    environment = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    with Stack(folder, environment, idle_timeout=0, max_audio_seconds=MAX_AUDIO_S, **settings) as running:
+    with qwen_stack(folder, tiny_checkpoint, max_audio_seconds=MAX_AUDIO_S) as running:
         yield running
 
 

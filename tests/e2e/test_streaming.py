@@ -5,11 +5,9 @@ import contextlib
 import io
 import json
 import socket
-import uuid
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -30,18 +28,6 @@ def body(name: str, **script: object) -> dict[str, object]:
 def http(stack: Stack) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=stack.frontend.url, timeout=60) as client:
         yield client
-
-
-@pytest.fixture
-def name() -> str:
-    """A name of its own in the engine's log for each test."""
-    return f"t{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 def ended(stack: Stack, name: str) -> list[str]:

@@ -17,11 +17,11 @@ import soundfile
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from openai_frontend.voices.samples import SAMPLES
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
-from speech_protocol.models import HIBARI, QWEN3_TTS
+from speech_protocol.models import HIBARI
 from tests.e2e.test_errors import check
 from tests.e2e.test_qwen import recording
 from tests.support.listening import decode
-from tests.support.stack import SCRIPTED_REPOSITORY, Frontend, Stack
+from tests.support.stack import SCRIPTED_REPOSITORY, Frontend, Stack, qwen_stack
 from tests.support.types import CheckpointOf
 from tests.support.waiting import eventually
 
@@ -37,12 +37,9 @@ BASE, DESIGN = "qwen3_tts_base", "qwen3_tts_voice_design"
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
     """Tiny checkpoints of every variant, two cloned voices, and `cedar` re-mapped to one of them."""
-    folder = tmp_path_factory.mktemp("voices")
-    checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
-    settings: dict[str, Any] = {variable.lower(): path for variable, path in checkpoints.items()}
-    settings |= {"voice_names": {"cedar": "Anna", "duet": "anna+bob"}, "max_audio_seconds": FRAMES * 0.08}
-    environment = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    with Stack(folder, environment, idle_timeout=0, **settings) as running:
+    names = {"cedar": "Anna", "duet": "anna+bob"}
+    settings = {"voice_names": names, "max_audio_seconds": FRAMES * 0.08}
+    with qwen_stack(tmp_path_factory.mktemp("voices"), tiny_checkpoint, **settings) as running:
         create(running.frontend, "Anna", LOW)
         create(running.frontend, "Bob", HIGH, ref_text="La la la.")
         yield running

@@ -18,6 +18,8 @@ from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
 from openai_frontend.app import create_app
 from openai_frontend.settings import Settings
 from speech_engines.qwen3_tts.config import EngineConfig
+from speech_protocol.models import QWEN3_TTS
+from tests.support.types import CheckpointOf
 from tests.support.waiting import eventually
 
 SCRIPTED_REPOSITORY = Path(__file__).parent / "model_repository"
@@ -145,3 +147,11 @@ class Stack:
         """What the scripted engine has written so far."""
         log = self.script / "log"
         return log.read_text().splitlines() if log.exists() else []
+
+
+def qwen_stack(folder: Path, tiny_checkpoint: CheckpointOf, **settings: Any) -> Stack:
+    """A stack whose Qwen3-TTS models serve tiny checkpoints and are never unloaded, with no hub in reach."""
+    checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
+    environment = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    named = {variable.lower(): path for variable, path in checkpoints.items()}
+    return Stack(folder, environment, idle_timeout=0, **{**named, **settings})

@@ -47,7 +47,7 @@ def test_greedy_audio_of_the_gpu_is_that_of_the_cpu(engine: Engine, tiny_checkpo
 def test_every_likely_shape_was_recorded_before_the_model_was_ready(engine: Engine) -> None:
     graphs = engine._device._graphs  # type: ignore[attr-defined]
     assert graphs
-    assert all(graph._recorded and not graph._likely for graph in graphs)
+    assert all(set(graph._likely) <= set(graph._recorded) for graph in graphs)
 
 
 def test_memory_does_not_grow_with_frames(engine: Engine) -> None:
