@@ -84,14 +84,17 @@ class Frontend:
         config = uvicorn.Config(create_app(self.settings), port=self.settings.port, log_level="warning", lifespan="on")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="frontend", daemon=True)
+        self._clients: list[openai.OpenAI] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
 
     def openai(self, **options: Any) -> openai.OpenAI:
-        """The real client, without its retries, so that a test sees each reply."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60.0, **options)
+        """The real client, without its retries, so that a test sees each reply; closed with the frontend at last."""
+        options = {"api_key": "unused", "max_retries": 0, "timeout": 60.0, **options}
+        self._clients.append(openai.OpenAI(base_url=f"{self.url}/v1", **options))
+        return self._clients[-1]
 
     def health(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.url}/health", timeout=10) as reply:
@@ -107,6 +110,8 @@ class Frontend:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
         self._server.should_exit = True
         self._thread.join(timeout=30)
         assert not self._thread.is_alive(), "the frontend did not stop"
