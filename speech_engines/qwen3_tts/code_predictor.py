@@ -30,11 +30,14 @@ class CodePredictor:
         self._project = _take_projection(weights)
         self.embedding = _stack_embeddings(weights, config.codebooks - 1)
         # The layers' inputs for every code there is: no projection is left to do for codes while a frame is made.
-        self._inputs = self.embedding
+        inputs = self.embedding
         if self._project is not None:
-            self._inputs = self._project(self.embedding.to(dtype)).to(self.embedding.dtype)
+            inputs = self._project(self.embedding.to(dtype)).to(self.embedding.dtype)
+        self._inputs = inputs.chunk(config.codebooks - 1)  # by codebook
         device = self.embedding.device
-        self._rope = Rope(config.predictor, config.codebooks, device, dtype)
+        rope = Rope(config.predictor, config.codebooks, device, dtype)
+        self._rope_of_two = rope.at(slice(0, 2), rows)  # of every row's first two positions
+        self._ropes = [rope.at(slice(position, position + 1)) for position in range(config.codebooks)]
         self._cache = FrameCache(config.predictor, rows, config.codebooks, device, dtype)
 
     def embed(self, codes: Tensor) -> Tensor:
@@ -47,18 +50,14 @@ class CodePredictor:
         rows = hidden.shape[0]
         x = torch.stack((hidden, first), 1).flatten(0, 1)  # [B * 2, H]
         x = x if self._project is None else self._project(x)
-        out = self._forward(x, rows, 0, 2).unflatten(0, (rows, 2))[:, 1]
+        cos, sin = self._rope_of_two
+        out = self._stack(x, (cos[: len(x)], sin[: len(x)]), self._cache.next(rows, 0, 2))[1::2]
         codes = [choose(1, self._heads[0](out).float())]
         for book in range(1, self._codebooks - 1):
-            x = F.embedding(codes[-1] + (book - 1) * self._vocab, self._inputs).to(self._dtype)
-            out = self._forward(x, rows, book + 1, 1)
+            x = F.embedding(codes[-1], self._inputs[book - 1]).to(self._dtype)
+            out = self._stack(x, self._ropes[book + 1], self._cache.next(rows, book + 1, 1))
             codes.append(choose(book + 1, self._heads[book](out).float()))
         return torch.stack(codes, 1)
-
-    def _forward(self, x: Tensor, rows: int, start: int, count: int) -> Tensor:
-        """`count` positions of each row from `start` on: x [rows * count, H]"""
-        rope = self._rope.at(slice(start, start + count), rows)
-        return self._stack(x, rope, self._cache.next(rows, start, count))
 
 
 def _take_projection(weights: dict[str, Tensor]) -> Linear | None:

@@ -71,27 +71,29 @@ class UtteranceCache:
 
 
 class FrameCache:
-    """By row and position, for what begins anew with each frame."""
+    """By position and row, for what begins anew with each frame."""
 
     def __init__(
         self, config: StackConfig, rows: int, positions: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        shape = (config.layers, rows, config.kv_heads, positions, config.head_dim)
+        shape = (config.layers, positions, rows, config.kv_heads, config.head_dim)
         self._keys = torch.zeros(shape, device=device, dtype=dtype)
         self._values = torch.zeros(shape, device=device, dtype=dtype)
 
     def next(self, rows: int, start: int, count: int) -> Attend:
         """`count` new positions from `start` on in each of the first `rows` rows; M is rows x count."""
-        new = slice(start, start + count)
+        end = start + count
+        new = start if count == 1 else slice(start, end)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._keys[layer, :rows], self._values[layer, :rows]  # [B, kv_heads, positions, head_dim]
-            keys[:, :, new] = k.view(-1, count, *k.shape[1:]).transpose(1, 2)
-            values[:, :, new] = v.view(-1, count, *v.shape[1:]).transpose(1, 2)
-            keys, values = keys[:, :, : new.stop], values[:, :, : new.stop]
+            keys, values = self._keys[layer, :end, :rows], self._values[layer, :end, :rows]
+            if count > 1:  # [M, ...] -> [count, B, ...]
+                k, v = (x.unflatten(0, (rows, count)).transpose(0, 1) for x in (k, v))
+            keys[new], values[new] = k, v
+            keys, values = keys.permute(1, 2, 0, 3), values.permute(1, 2, 0, 3)  # [B, kv_heads, end, head_dim]
             if count == 1:
                 return _attend_one(q, keys, values)
-            return _attend_all(q.view(-1, count, *q.shape[1:]), keys, values)
+            return _attend_all(q.unflatten(0, (rows, count)), keys, values)
 
         return attend
 
@@ -106,7 +108,7 @@ def untouched(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) 
 def _attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """One query position for each row. The query heads that share a key head stand where query positions would: no
     key is repeated for them. q [B, heads, head_dim]; keys, values [B, kv_heads, positions, head_dim]"""
-    grouped = q.view(len(q), keys.shape[1], -1, q.shape[2])  # [B, kv_heads, heads / kv_heads, head_dim]
+    grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[2])  # [B, kv_heads, heads / kv_heads, head_dim]
     return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).flatten(1)
 
 

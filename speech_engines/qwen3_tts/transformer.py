@@ -27,31 +27,50 @@ class Rope:
         return cos.repeat(repeats, 1)[:, None], sin.repeat(repeats, 1)[:, None]
 
 
+class Norm:
+    """The root-mean-square norm of the last dimension, times `weight` [..., width]."""
+
+    def __init__(self, weight: Tensor, epsilon: float) -> None:
+        width = weight.shape[-1]
+        self._shape, self._weight, self._epsilon = (width,), weight, epsilon
+        self._is_cpu = weight.device.type == "cpu"
+        if self._is_cpu:
+            # The same in half as many operations: x / sqrt(|x|^2 + width * epsilon) * (weight * sqrt(width))
+            self._floor = torch.tensor((width * epsilon) ** 0.5, dtype=weight.dtype)
+            self._weight = weight * width**0.5
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._is_cpu:
+            return (x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._floor)).mul_(self._weight)
+        if self._weight.dim() == 1:
+            return F.rms_norm(x, self._shape, self._weight, self._epsilon)
+        return F.rms_norm(x, self._shape, None, self._epsilon) * self._weight
+
+
 class Layer:
     """Attention and feed-forward, each with its norm before and its residual around."""
 
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
-        self._heads, self._kv_heads, self._eps = config.heads, config.kv_heads, config.rms_norm_eps
-        self._head_dim, self._width = config.head_dim, config.hidden_size
+        self._heads, self._kv_heads, self._head_dim = config.heads, config.kv_heads, config.head_dim
         self._qkv = make_linear(take(weights, *(f"{attention}.{name}_proj.weight" for name in "qkv")))
         self._out = make_linear(take(weights, f"{attention}.o_proj.weight"))
         self._gate_up = make_linear(take(weights, f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight"))
         self._down = make_linear(take(weights, f"{mlp}.down_proj.weight"))
-        self._norm = take(weights, f"{prefix}.input_layernorm.weight").to(dtype)
-        self._mlp_norm = take(weights, f"{prefix}.post_attention_layernorm.weight").to(dtype)
+        epsilon = config.rms_norm_eps
+        self._norm = Norm(take(weights, f"{prefix}.input_layernorm.weight").to(dtype), epsilon)
+        self._mlp_norm = Norm(take(weights, f"{prefix}.post_attention_layernorm.weight").to(dtype), epsilon)
         q_norm = take(weights, f"{attention}.q_norm.weight").expand(config.heads, -1)
         k_norm = take(weights, f"{attention}.k_norm.weight").expand(config.kv_heads, -1)
-        self._qk_norm = torch.cat((q_norm, k_norm)).to(dtype)  # [heads + kv_heads, head_dim]
+        self._qk_norm = Norm(torch.cat((q_norm, k_norm)).to(dtype), epsilon)  # [heads + kv_heads, head_dim]
 
     def __call__(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        normed = F.rms_norm(x, (self._width,), self._norm, self._eps)
-        qkv = self._qkv(normed).view(len(x), -1, self._head_dim)  # [M, heads + 2 * kv_heads, head_dim]
+        qkv = self._qkv(self._norm(x)).view(x.shape[0], -1, self._head_dim)  # [M, heads + 2 * kv_heads, head_dim]
         qk, v = qkv.split_with_sizes((self._heads + self._kv_heads, self._kv_heads), 1)
-        qk = turn(F.rms_norm(qk, (self._head_dim,), None, self._eps) * self._qk_norm, rope)
+        qk = turn(self._qk_norm(qk), rope)
         q, k = qk.split_with_sizes((self._heads, self._kv_heads), 1)
         x = x + self._out(attend(index, q, k, v))
-        gate, up = self._gate_up(F.rms_norm(x, (self._width,), self._mlp_norm, self._eps)).chunk(2, -1)
+        gate, up = self._gate_up(self._mlp_norm(x)).chunk(2, -1)
         return x + self._down(F.silu(gate) * up)
 
 
@@ -59,16 +78,16 @@ class Stack:
     """All layers and the last norm, over flat rows: x [M, hidden] -> [M, hidden]."""
 
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
-        self._norm = take(weights, f"{prefix}.norm.weight").to(dtype)
+        norm = take(weights, f"{prefix}.norm.weight").to(dtype)
+        self._norm = Norm(norm, config.rms_norm_eps)
         self._layers = build_layers(
-            lambda index: Layer(config, weights, f"{prefix}.layers.{index}", dtype), config.layers, self._norm.device
+            lambda index: Layer(config, weights, f"{prefix}.layers.{index}", dtype), config.layers, norm.device
         )
-        self._eps = config.rms_norm_eps
 
     def __call__(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         for index, layer in enumerate(self._layers):
             x = layer(index, x, rope, attend)
-        return F.rms_norm(x, self._norm.shape, self._norm, self._eps)
+        return self._norm(x)
 
 
 def turn(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:

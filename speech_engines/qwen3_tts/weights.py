@@ -18,6 +18,9 @@ _KERNEL_ROWS: Final = 6
 # The rows of a tile of AMX; up to so many rows at once come from a batch, more from a prompt.
 _TILE_ROWS: Final = 16
 _BATCH_ROWS: Final = 64
+# Smaller weights stay in a core's own cache: what a call costs counts, and not the memory's speed.
+_SMALL_NUMBERS: Final = 2**18
+_SMALL_TILE_ROWS: Final = 4
 # fp16 holds every bf16 value but the smallest: this much may be lost (half its smallest step).
 _FP16_LOSS: Final = 2.0**-25
 
@@ -49,11 +52,13 @@ def build_layers(build: Callable[[int], T], count: int, device: torch.device) ->
 def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     """`x @ weight.T + bias`, by what is fastest for a few rows. On a CPU activations are float32, and weights packed at
     half the memory traffic of that: bfloat16 ones for its matrix unit (AMX) where it has one, which rounds what it
-    multiplies to bfloat16; else as fp16, by FBGEMM, which is exact for bfloat16 weights."""
+    multiplies to bfloat16; else as fp16, by FBGEMM, which is exact for bfloat16 weights. Small ones stay float32."""
     if weight.device.type != "cpu":
         return partial(F.linear, weight=weight, bias=bias)
+    if weight.numel() <= _SMALL_NUMBERS:
+        return _small_linear(weight, bias)
     if weight.dtype is torch.bfloat16 and has_matrix_unit():
-        return _TiledLinear(weight, bias)
+        return _matrix_unit_linear(weight, bias)
     weight, bias = weight.float(), None if bias is None else bias.float()
     if not _fits_fp16(weight):
         return partial(F.linear, weight=weight, bias=bias)
@@ -66,30 +71,49 @@ def has_matrix_unit() -> bool:
 
 
 class _TiledLinear:
-    """A product for AMX. One tile of rows costs as much as one row, and how a product adds depends on its number of
-    rows: tile by tile, a row's result does not depend on who shares its batch. For one thread at a time."""
+    """Products of a fixed number of rows, a tile. How a product adds depends on its number of rows: tile by tile, a
+    row's result does not depend on who shares its batch. For one thread at a time.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _TILE_ROWS)
-        self._bias = bias
-        self._room = weight.new_zeros(_TILE_ROWS, weight.shape[1])  # for what does not fill a tile
+    `multiply` takes [rows, K] of `dtype`; `room` [tile_rows, K] is for what does not fill a tile.
+    """
+
+    def __init__(self, multiply: Linear, room: Tensor) -> None:
+        self._multiply, self._room, self._tile_rows = multiply, room, len(room)
 
     def __call__(self, x: Tensor) -> Tensor:
-        rows = len(x)
+        rows = x.shape[0]  # `len` takes its time
         if rows > _BATCH_ROWS:  # a prompt, and alone
-            return self._multiply(x.bfloat16()).float()
-        if rows <= _TILE_ROWS:
-            return self._multiply(self._tile(x))[:rows].float()
-        return torch.cat([self._multiply(self._tile(tile)) for tile in x.split(_TILE_ROWS)])[:rows].float()
+            return self._multiply(x.to(self._room.dtype)).float()
+        if rows <= self._tile_rows:
+            return self._multiply(self._tile(x, rows))[:rows].float()
+        tiles = [self._multiply(self._tile(tile, tile.shape[0])) for tile in x.split(self._tile_rows)]
+        return torch.cat(tiles)[:rows].float()
 
-    def _tile(self, x: Tensor) -> Tensor:
-        if len(x) == _TILE_ROWS:
-            return x.bfloat16()
-        self._room[: len(x)] = x
+    def _tile(self, x: Tensor, rows: int) -> Tensor:
+        if rows == self._tile_rows:
+            return x.to(self._room.dtype)
+        self._room[:rows] = x
         return self._room
 
-    def _multiply(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
+
+def _matrix_unit_linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    """For AMX, where a tile of rows costs as much as one row."""
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, _TILE_ROWS)
+
+    def multiply(x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+    return _TiledLinear(multiply, weight.new_zeros(_TILE_ROWS, weight.shape[1]))
+
+
+def _small_linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    columns = weight.float().t().contiguous()
+    bias = None if bias is None else bias.float()
+
+    def multiply(x: Tensor) -> Tensor:
+        return torch.mm(x, columns) if bias is None else torch.addmm(bias, x, columns)
+
+    return _TiledLinear(multiply, columns.new_zeros(_SMALL_TILE_ROWS, len(columns)))
 
 
 def _fits_fp16(weight: Tensor) -> bool:
