@@ -15,11 +15,12 @@ from torch.nn import functional as F  # noqa: N812
 _TILE: Final = 4
 _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
 
-# On a CPU, what a product costs is reading its weights. MKL's ways for few rows are slow at that: these are not.
-_FEW_ROWS: Final = 12  # so many go by blocks of outputs, each on one core
-_SOME_ROWS: Final = 48  # so many go as columns
-_BLOCK: Final = 32
-_LARGE: Final = 2**21  # weights of this size and up are beyond the caches of a core
+# On a CPU, what a product costs is reading its weights. MKL's ways for few rows are slow at that; by small blocks of
+# outputs, each on one core, it keeps pace with the memory.
+_FEW_ROWS: Final = 4  # as rows
+_SOME_ROWS: Final = 64  # as columns, where weights are large
+_BLOCK: Final = 16
+_LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
 
 
 class Convolution(Protocol):
@@ -44,7 +45,7 @@ class StreamState:
     """What one stream left behind, as far as later frames can see it."""
 
     histories: Tensor  # [inputs of all convolutions]
-    ring: Tensor  # [layers, at most window - 1, 2, heads, head_dim] of its last frames
+    ring: Tensor  # [layers, 2, heads, at most window - 1, head_dim] of its last frames
     frames: int
 
     @property
@@ -67,7 +68,7 @@ class State:
         # Keys and values of the frames that a call's first can see and of its own: frame n lies in slot n % capacity.
         self._seen_frames = window.size - 1
         capacity = self._seen_frames + window.call_frames
-        self.rings = like.new_zeros(layers, streams, capacity, 2, window.heads, window.head_dim)
+        self.rings = like.new_zeros(layers, streams, 2, window.heads, capacity, window.head_dim)
         self.positions = torch.zeros(streams, dtype=torch.int64, device=like.device)  # frames decoded so far
 
     def reset(self, stream: int) -> None:
@@ -76,17 +77,17 @@ class State:
 
     def save(self, stream: int, frames: int) -> StreamState:
         """A copy of what the stream left, which is at `frames`."""
-        return StreamState(self._flat[stream].clone(), self.rings[:, stream, self._slots(frames)], frames)
+        return StreamState(self._flat[stream].clone(), self.rings[:, stream, :, :, self._slots(frames)], frames)
 
     def restore(self, stream: int, saved: StreamState) -> None:
         self._flat[stream] = saved.histories
-        self.rings[:, stream, self._slots(saved.frames)] = saved.ring
+        self.rings[:, stream, :, :, self._slots(saved.frames)] = saved.ring
         self.positions[stream].fill_(saved.frames)
 
     def _slots(self, frames: int) -> Tensor:
         """Where those frames lie that the next one can see, after so many."""
         seen = torch.arange(max(0, frames - self._seen_frames), frames, device=self.rings.device)
-        return seen % self.rings.shape[2]
+        return seen % self.rings.shape[4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,14 @@ class Turn:
 
     def __init__(self, state: State, rows: Rows, frames: int, window: Window) -> None:
         self._state, self._rows, self._frames = state, rows, frames
-        device, streams, capacity = state.positions.device, len(state.positions), state.rings.shape[2]
+        device, streams, capacity = state.positions.device, len(state.positions), state.rings.shape[4]
         start = state.positions[rows][:, None]  # [B, 1]
         queries = start + torch.arange(frames, device=device)  # [B, T] the frames' positions
         last, slots = start + frames - 1, torch.arange(capacity, device=device)
         keys = last - (last - slots) % capacity  # [B, capacity] position in each slot, negative where empty
         age = queries[:, :, None] - keys[:, None]
-        self.mask = ((age >= 0) & (age < window.size) & (keys >= 0)[:, None])[:, None]  # [B, 1, T, capacity]
+        is_seen = ((age >= 0) & (age < window.size) & (keys >= 0)[:, None])[:, None]  # [B, 1, T, capacity]
+        self.mask = torch.zeros_like(is_seen, dtype=state.rings.dtype).masked_fill_(~is_seen, float("-inf"))
         angles = queries[:, :, None, None, None] * window.frequencies
         self.rotation = torch.polar(torch.ones_like(angles), angles)  # [B, T, 1, 1, head_dim / 2]
         self._places = (torch.arange(streams, device=device)[rows][:, None], queries % capacity)
@@ -132,9 +134,10 @@ class Turn:
         return convolution(room, steps)
 
     def extend(self, layer: int, fresh: Tensor) -> Tensor:
-        """`fresh`, [B, T, 2, heads, head_dim], into the ring -> the keys and values in it."""
+        """`fresh`, [B, T, 2, heads, head_dim], into the ring -> what is in it, [B, 2, heads, capacity, head_dim]."""
         ring = self._state.rings[layer]
-        ring.index_put_(self._places, fresh)
+        rows, slots = self._places
+        ring[rows, :, :, slots] = fresh
         return ring[self._rows]
 
     def end(self) -> None:
@@ -148,15 +151,16 @@ class Product:
         self._weight, self._bias = weight.contiguous(), bias
 
     def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
-        outputs, count = len(self._weight), x[..., 0].numel()
-        if not x.is_cpu or not 1 < count <= _SOME_ROWS or outputs % _BLOCK:
+        outputs, count = self._weight.shape[0], x[..., 0].numel()
+        is_large = self._weight.numel() >= _LARGE
+        if not x.is_cpu or not 1 < count <= (_SOME_ROWS if is_large else _FEW_ROWS) or outputs % _BLOCK:
             return F.linear(x, self._weight, self._bias)
         rows = x.contiguous().view(count, -1)
+        blocks = self._weight.view(-1, _BLOCK, rows.shape[1])  # [blocks, _BLOCK, in]
         if count <= _FEW_ROWS:
-            blocks = self._weight.view(-1, _BLOCK, rows.shape[1]).transpose(1, 2)  # [blocks, in, _BLOCK]
-            product = torch.bmm(rows.expand(len(blocks), -1, -1), blocks).transpose(0, 1)
+            product = torch.bmm(rows.expand(len(blocks), -1, -1), blocks.transpose(1, 2)).transpose(0, 1)
         else:
-            product = (self._weight @ rows.t()).t()
+            product = torch.bmm(blocks, rows.t().contiguous().expand(len(blocks), -1, -1)).view(outputs, count).t()
         result = product.contiguous().view(*x.shape[:-1], outputs)
         return result if self._bias is None else result.add_(self._bias)
 
@@ -164,18 +168,19 @@ class Product:
 class CausalConv:
     """A convolution as one matrix product over copies of its windows: for few steps, or few taps."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [out, in, taps]
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int = 1) -> None:  # [out, in, taps]
         self._product = Product(weight.transpose(1, 2).flatten(1), bias)
-        self._window = weight[0].numel()
-        self.channels, taps = weight.shape[1:]
-        self.past = taps - 1
+        self.channels, self._taps = weight.shape[1:]
+        self._dilation = dilation
+        self.past = (self._taps - 1) * dilation
 
     def slack(self, steps: int) -> int:
         return 0
 
     def __call__(self, room: Tensor, steps: int) -> Tensor:
-        windows = room.as_strided((len(room), steps, self._window), (room.stride(0), self.channels, 1))
-        return self._product(windows)
+        sizes = (len(room), steps, self._taps, self.channels)
+        windows = room.as_strided(sizes, (room.stride(0), self.channels, self._dilation * self.channels, 1))
+        return self._product(windows.flatten(2))
 
 
 class Upsampling(CausalConv):
@@ -212,30 +217,29 @@ class FastConv:
         self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
         points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
         # [points, in, out]. Many rows want one row of outputs after the other in memory; large weights meet few rows.
-        self._is_large = points.is_cpu and points.numel() >= _LARGE
+        is_large = points.is_cpu and points.numel() >= 2 * _LARGE
         self._weight = points.contiguous().transpose(1, 2)
-        if not self._is_large:
+        if not is_large:
             self._weight = self._weight.contiguous()
+        # Its points are more to read than the taps, which is what counts for few steps.
+        self._few_steps = CausalConv(weight, bias, dilation) if is_large else None
 
     def slack(self, steps: int) -> int:
         return -steps % (_TILE * self._dilation)
 
     def __call__(self, room: Tensor, steps: int) -> Tensor:
+        if self._few_steps is not None and len(room) * steps <= _SOME_ROWS:
+            return self._few_steps(room, steps)
         batch, points, row = len(room), len(self._gather), self._dilation * self.channels
         tiles = (room.shape[1] - self.past) // (_TILE * self._dilation)
         # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.
         windows = room.as_strided((points, batch, tiles, row), (row, room.stride(0), _TILE * row, 1))
         inputs = (self._gather @ windows.reshape(points, -1)).view(points, -1, self.channels)
-        products = self._products(inputs)  # [points, B * tiles * dilation, out]
+        products = torch.bmm(inputs, self._weight)  # [points, B * tiles * dilation, out]
         outputs = (self._spread @ products.view(points, -1)).view(_TILE, batch, tiles, self._dilation, -1)
         result = room.new_empty(batch, tiles, *outputs.shape[:1], *outputs.shape[3:])
         torch.add(outputs.permute(1, 2, 0, 3, 4), self._bias, out=result)
         return result.view(batch, -1, len(self._bias))[:, :steps]
-
-    def _products(self, inputs: Tensor) -> Tensor:
-        if not self._is_large or inputs.shape[1] > _FEW_ROWS:
-            return torch.bmm(inputs, self._weight)
-        return torch.cat([torch.bmm(inputs, block) for block in self._weight.split(4 * _BLOCK, 2)], 2)
 
 
 def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -370,7 +374,7 @@ class TransformerLayer:
     def _attend(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
         torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2))).mul_(turn.rotation)
-        keys, values = turn.extend(self.index, qkv[:, :, 1:]).permute(2, 0, 3, 1, 4)  # [B, heads, capacity, head_dim]
+        keys, values = turn.extend(self.index, qkv[:, :, 1:]).unbind(1)  # [B, heads, capacity, head_dim]
         seen = F.scaled_dot_product_attention(qkv[:, :, 0].transpose(1, 2), keys, values, turn.mask)
         return seen.transpose(1, 2).flatten(2)
 
