@@ -10,18 +10,14 @@ last sample. For the overhead alone, give it a tiny checkpoint (size tiny-endles
 """
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from bench.report import parser, table, write
 from bench.rounds import in_turns, medians
+from bench.side import Side
 from bench.utterances import FRAMES_PER_SECOND, speak_s
-from speech_engines.base import Engine
-from speech_engines.qwen3_tts.factory import create_engine
-from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 
 QWEN_TTS = "qwen-tts"
-# A slot's room: the longest `--frames` are 750. Its buffers are filled with zeros, so it is memory, and time to load.
-MAX_AUDIO_SECONDS = 60
 
 
 def main() -> None:
@@ -29,9 +25,11 @@ def main() -> None:
     options.add_argument("--streams", type=int, nargs="+", default=[1, 8, 16])
     options.add_argument("--dtype", default="bfloat16")
     options = options.parse_args()
-    ours, theirs = engines(options.checkpoint, options.dtype, options.threads, max(options.streams))
-    sides: dict[str, Callable[[], float]] = {QWEN_TTS: lambda: speak_s(theirs, 1, options.frames)}
-    sides |= {str(n): lambda n=n: speak_s(ours, n, options.frames) for n in options.streams}  # type: ignore[misc]
+    ours = Side("batching", options.checkpoint, options.dtype, options.threads, max(options.streams))
+    theirs = Side("reference", options.checkpoint, options.dtype, options.threads, 1)
+    sides: dict[str, Callable[[], float]] = {QWEN_TTS: lambda: theirs.measure_s(speak_s, 1, options.frames)}
+    for streams in options.streams:
+        sides[str(streams)] = partial(ours.measure_s, speak_s, streams, options.frames)
     seconds = in_turns(sides, options.rounds)
     ours.close()
     theirs.close()
@@ -47,24 +45,6 @@ def main() -> None:
 
 def rows(rates: dict[str, float], ratios: dict[str, float]) -> list[tuple[object, ...]]:
     return [(name, rate, rate / FRAMES_PER_SECOND, ratios[name]) for name, rate in rates.items()]
-
-
-def engines(checkpoint: Path, dtype: str, threads: int, streams: int) -> tuple[Engine, Engine]:
-    """Ours with room for so many streams, and qwen-tts, both on the CPU."""
-    import torch
-
-    torch.set_num_threads(threads)
-    environment = {
-        "MODEL_ID": str(checkpoint),
-        "DEVICE": "cpu",
-        "DTYPE": dtype,
-        "MAX_BATCH": str(streams),
-        "MAX_AUDIO_SECONDS": str(MAX_AUDIO_SECONDS),
-    }
-    ours, theirs = (
-        create_engine(QWEN3_TTS_CUSTOM_VOICE, {**environment, "ENGINE": name}) for name in ("batching", "reference")
-    )
-    return ours, theirs
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ most of a minute for such an utterance on two cores, so a round lets it speak tw
 to 125 frames is the line through both. `--full-rounds` real ones at the end say how far that line is off.
 """
 
+from functools import partial
 from typing import Any
 
-from bench.engine import engines
 from bench.report import parser, table, write
 from bench.rounds import in_turns, medians, timed_s
+from bench.side import Side
 from bench.utterances import begin, finish, hang_up
 from speech_engines.base import Engine
 
@@ -24,11 +25,12 @@ def main() -> None:
     options.add_argument("--full-rounds", type=int, default=1)
     options.add_argument("--dtype", default="bfloat16")
     options = options.parse_args()
-    ours, theirs = engines(options.checkpoint, options.dtype, options.threads, streams=1)
-    sides = {FIRST_AUDIO: lambda: first_audio_s(ours, options.frames)}
-    sides |= {f"qwen-tts {n}": lambda n=n: whole_s(theirs, n) for n in options.lengths}  # type: ignore[misc]
+    ours = Side("batching", options.checkpoint, options.dtype, options.threads, streams=1)
+    theirs = Side("reference", options.checkpoint, options.dtype, options.threads, streams=1)
+    sides = {FIRST_AUDIO: partial(ours.measure_s, first_audio_s, options.frames)}
+    sides |= {f"qwen-tts {n}": partial(theirs.measure_s, whole_s, n) for n in options.lengths}
     seconds = in_turns(sides, options.rounds)
-    full_s = [whole_s(theirs, options.frames) for _ in range(options.full_rounds)]
+    full_s = [theirs.measure_s(whole_s, options.frames) for _ in range(options.full_rounds)]
     ours.close()
     theirs.close()
     middle = medians(seconds)

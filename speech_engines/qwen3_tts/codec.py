@@ -39,7 +39,7 @@ from speech_engines.qwen3_tts.codec_layers import (
 from speech_protocol.audio import FRAME_SAMPLES
 
 # Longer chunks go through the layers in pieces: the activations of so many frames fit the caches of a CPU.
-_CALL_FRAMES: Final = {"cpu": 8, "cuda": 32}
+_CALL_FRAMES: Final = {"cpu": 12, "cuda": 32}
 _DILATIONS: Final = (1, 3, 9)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from speech_engines.base import Samples
+from speech_engines.passing_thread import in_passing_thread
 from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames
 from speech_engines.qwen3_tts.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.codec import Codec
@@ -27,7 +28,7 @@ from speech_protocol.models import ModelSpec, Task
 from speech_protocol.request import SpeechRequest
 
 # Of a prompt at once: about as long as a step takes. On a CPU a step takes long, and each position adds to it.
-PIECE_POSITIONS: Final = {"cpu": 64, "cuda": 512}
+PIECE_POSITIONS: Final = {"cpu": 128, "cuda": 512}
 
 
 class TorchDevice:
@@ -75,7 +76,7 @@ class TorchDevice:
         return self._task is not Task.CLONE or self._voices.has(request)
 
     def prepare(self, request: SpeechRequest) -> None:
-        self._voices.get(request)
+        in_passing_thread(lambda: self._voices.get(request))
 
     @torch.inference_mode()
     def begin(self, slot: int, stretch: Stretch, request: SpeechRequest) -> None:

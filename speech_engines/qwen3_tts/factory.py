@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from speech_engines.base import Capabilities, Engine
+from speech_engines.passing_thread import in_passing_thread
 from speech_engines.qwen3_tts.checkpoint import Checkpoint, open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_engines.qwen3_tts.placement import Placement
@@ -30,8 +31,9 @@ def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) 
         if config.engine == "reference":
             from speech_engines.qwen3_tts import reference
 
-            return reference.create_engine(spec, environment)
-        return _create_batching(spec, open_checkpoint(spec, environment), config)
+            return in_passing_thread(lambda: reference.create_engine(spec, environment))
+        checkpoint = open_checkpoint(spec, environment)
+        return in_passing_thread(lambda: _create_batching(spec, checkpoint, config))
     except ModuleNotFoundError as error:
         # `make serve` brings the embedded voice only.
         logger.warning("%s can't be imported", error.name)

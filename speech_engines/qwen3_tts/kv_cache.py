@@ -77,8 +77,8 @@ class FrameCache:
         self, config: StackConfig, rows: int, positions: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         shape = (config.layers, positions, rows, config.kv_heads, config.head_dim)
-        self._keys = torch.zeros(shape, device=device, dtype=dtype)
-        self._values = torch.zeros(shape, device=device, dtype=dtype)
+        self._keys = torch.zeros(shape, device=device, dtype=dtype).unbind()
+        self._values = torch.zeros(shape, device=device, dtype=dtype).unbind()
 
     def next(self, rows: int, start: int, count: int) -> Attend:
         """`count` new positions from `start` on in each of the first `rows` rows; M is rows x count."""
@@ -86,7 +86,7 @@ class FrameCache:
         new = start if count == 1 else slice(start, end)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._keys[layer, :end, :rows], self._values[layer, :end, :rows]
+            keys, values = self._keys[layer][:end, :rows], self._values[layer][:end, :rows]
             if count > 1:  # [M, ...] -> [count, B, ...]
                 k, v = (x.unflatten(0, (rows, count)).transpose(0, 1) for x in (k, v))
             keys[new], values[new] = k, v

@@ -53,6 +53,7 @@ class Layer:
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
         self._heads, self._kv_heads, self._head_dim = config.heads, config.kv_heads, config.head_dim
+        self._width = config.heads + 2 * config.kv_heads
         self._qkv = make_linear(take(weights, *(f"{attention}.{name}_proj.weight" for name in "qkv")))
         self._out = make_linear(take(weights, f"{attention}.o_proj.weight"))
         self._gate_up = make_linear(take(weights, f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight"))
@@ -65,17 +66,17 @@ class Layer:
         self._qk_norm = Norm(torch.cat((q_norm, k_norm)).to(dtype), epsilon)  # [heads + kv_heads, head_dim]
 
     def __call__(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        qkv = self._qkv(self._norm(x)).view(x.shape[0], -1, self._head_dim)  # [M, heads + 2 * kv_heads, head_dim]
+        qkv = self._qkv(self._norm(x)).view(-1, self._width, self._head_dim)  # [M, heads + 2 * kv_heads, head_dim]
         qk, v = qkv.split_with_sizes((self._heads + self._kv_heads, self._kv_heads), 1)
         qk = turn(self._qk_norm(qk), rope)
         q, k = qk.split_with_sizes((self._heads, self._kv_heads), 1)
-        x = x + self._out(attend(index, q, k, v))
+        x = x + self._out(attend(index, q, k, v).view(*x.shape[:-1], -1))
         gate, up = self._gate_up(self._mlp_norm(x)).chunk(2, -1)
         return x + self._down(F.silu(gate) * up)
 
 
 class Stack:
-    """All layers and the last norm, over flat rows: x [M, hidden] -> [M, hidden]."""
+    """All layers and the last norm: x [M, hidden], or [1, M, hidden] of a prompt (see Linear) -> the same shape."""
 
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
         norm = take(weights, f"{prefix}.norm.weight").to(dtype)

@@ -15,15 +15,14 @@ PREFIX: Final = "talker."  # the rest is the speaker encoder
 # Products of more rows than this are split by FBGEMM into its kernels of 6 rows first.
 _FEW_ROWS: Final = 30
 _KERNEL_ROWS: Final = 6
-# The rows of a tile of AMX; up to so many rows at once come from a batch, more from a prompt.
-_TILE_ROWS: Final = 16
-_BATCH_ROWS: Final = 64
+_TILE_ROWS: Final = 16  # of AMX
 # Smaller weights stay in a core's own cache: what a call costs counts, and not the memory's speed.
 _SMALL_NUMBERS: Final = 2**18
-_SMALL_TILE_ROWS: Final = 4
+_SMALL_TILE_ROWS: Final = 1
 # fp16 holds every bf16 value but the smallest: this much may be lost (half its smallest step).
 _FP16_LOSS: Final = 2.0**-25
 
+# [B, in] of a batch, or [1, T, in] of a prompt, which is alone: only a batch's rows must not depend on their number
 Linear = Callable[[Tensor], Tensor]
 T = TypeVar("T")
 
@@ -81,9 +80,9 @@ class _TiledLinear:
         self._multiply, self._room, self._tile_rows = multiply, room, len(room)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.dim() == 3:
+            return self._multiply(x[0].to(self._room.dtype)).float()[None]
         rows = x.shape[0]  # `len` takes its time
-        if rows > _BATCH_ROWS:  # a prompt, and alone
-            return self._multiply(x.to(self._room.dtype)).float()
         if rows <= self._tile_rows:
             return self._multiply(self._tile(x, rows))[:rows].float()
         tiles = [self._multiply(self._tile(tile, tile.shape[0])) for tile in x.split(self._tile_rows)]
@@ -123,6 +122,8 @@ def _fits_fp16(weight: Tensor) -> bool:
 
 
 def _packed_linear(packed: object, x: Tensor) -> Tensor:
+    if x.dim() == 3:
+        return torch.ops.quantized.linear_dynamic_fp16(x, packed)
     rows = x.shape[0]
     if padding := _padded_rows(rows) - rows:
         x = torch.cat((x, x[:1].expand(padding, -1)))

@@ -1,0 +1,61 @@
+"""An engine in a process of its own.
+
+Two engines in one process would slow each other down even in turns: with the OpenMP threads of both, neither's wait
+for work without sleeping (see speech_engines/passing_thread.py).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+from speech_engines.base import Engine
+from speech_engines.qwen3_tts.factory import create_engine
+from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
+
+P = ParamSpec("P")
+# Room for the longest `--frames`, 750.
+MAX_AUDIO_SECONDS = 60
+_engine: Engine | None = None
+
+
+class Side:
+    """`name` is an engine's, batching or reference, with room for so many streams, on the CPU."""
+
+    def __init__(self, name: str, checkpoint: Path, dtype: str, threads: int, streams: int) -> None:
+        environment = {
+            "ENGINE": name,
+            "MODEL_ID": str(checkpoint),
+            "DEVICE": "cpu",
+            "DTYPE": dtype,
+            "MAX_BATCH": str(streams),
+            "MAX_AUDIO_SECONDS": str(MAX_AUDIO_SECONDS),
+        }
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), _load, (environment, threads))
+
+    def measure_s(self, measure: Callable[Concatenate[Engine, P], float], *args: P.args, **kwargs: P.kwargs) -> float:
+        """What `measure`, a function of a module, returns over there."""
+        return self._process.submit(_measure, measure, args, kwargs).result()
+
+    def close(self) -> None:
+        self._process.submit(_close).result()
+        self._process.shutdown()
+
+
+def _load(environment: dict[str, str], threads: int) -> None:
+    import torch
+
+    global _engine
+    torch.set_num_threads(threads)
+    _engine = create_engine(QWEN3_TTS_CUSTOM_VOICE, environment)
+
+
+def _measure(measure: Callable[..., float], args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    assert _engine is not None
+    return measure(_engine, *args, **kwargs)
+
+
+def _close() -> None:
+    assert _engine is not None
+    _engine.close()
