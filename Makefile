@@ -1,5 +1,5 @@
 # Two commands matter: `make serve` and `make test`. Everything installs itself into .venv.
-# PYTHON: an interpreter to build .venv with. HOST, PORT, MODEL_ID, ...: see the settings in README.md.
+# PYTHON: an interpreter to build .venv with. HOST, PORT, MODEL_ID, ...: see docs/settings.md.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from openai_frontend.audio.reference import ReferenceAudioError, clean_reference
-from openai_frontend.errors import ApiError
+from openai_frontend.errors import ApiError, upload_too_large
 
 # Decoding a stranger's file takes up to seconds and some memory: one at a time, and never in the encoders' threads.
 _DECODERS = 1
@@ -15,8 +15,9 @@ _DECODERS = 1
 class Admission:
     """Lets at most `limit` requests in at once; one more is told at once instead of waiting unseen."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, max_upload_bytes: int) -> None:
         self._limit = limit
+        self._max_upload_bytes = max_upload_bytes
         self.pending = 0
         self._decoder = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
 
@@ -34,7 +35,9 @@ class Admission:
 
     async def decode_upload(self, data: bytes, param: str = "ref_audio") -> bytes:
         """An uploaded recording as the PCM of a reference; `param` is the field it came in. Raises ReferenceAudioError,
-        or ApiError 503 where no place is free."""
+        or ApiError 413 where it is too large, 503 where no place is free."""
+        if len(data) > self._max_upload_bytes:
+            raise upload_too_large(param, self._max_upload_bytes)
         with self.admit():
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._decoder, clean_reference, data)

@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> FastAPI:
         logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
         async with Triton(settings.triton_url, settings.load_timeout) as triton:
             lifecycle = Lifecycle(triton, settings.idle_timeout)
-            admission = Admission(settings.max_pending_requests)
+            admission = Admission(settings.max_pending_requests, settings.max_upload_bytes)
             synthesis = Synthesis(
                 triton,
                 lifecycle,
@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(page.router)
     app.mount("/static", page.static)
     errors.install(app)
-    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     app.add_middleware(RequestIdMiddleware)

@@ -57,7 +57,12 @@ def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
 
 
 def too_large(limit_bytes: int) -> ApiError:
-    return ApiError(413, "request_too_large", f"The request body is over {limit_bytes} bytes. Send a smaller file.")
+    return ApiError(413, "request_too_large", f"The request body is over {limit_bytes} bytes. Send a smaller one.")
+
+
+def upload_too_large(param: str, limit_bytes: int) -> ApiError:
+    message = f"The recording is over {limit_bytes} bytes. Send a shorter one, or a compressed one."
+    return ApiError(413, "request_too_large", message, param=param)
 
 
 def timed_out(seconds: float) -> ApiError:
@@ -68,6 +73,7 @@ def timed_out(seconds: float) -> ApiError:
 # Engine failures. A failure that the same request will meet again says that a retry is useless.
 _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
     ErrorCode.INVALID_REQUEST: (400, {}),
+    ErrorCode.UNSPEAKABLE_TEXT: (400, {}),
     ErrorCode.UNKNOWN_SPEAKER: (400, {}),
     ErrorCode.UNSUPPORTED_LANGUAGE: (400, {}),
     ErrorCode.UNSUPPORTED_TASK: (400, {}),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
-from openai_frontend.audio.formats import FORMATS, AudioFormat, at_rate
+from openai_frontend.audio.formats import FORMATS, AudioFormat, at_rate, whole
 from openai_frontend.errors import invalid
 from openai_frontend.settings import Settings
 from openai_frontend.text.language import parse_language
@@ -117,10 +117,11 @@ class SpeechForm:
         name = (self.response_format or settings.default_response_format).lower()
         if name not in FORMATS:
             raise invalid("response_format", f"'{name}' is not a format. Use one of: {', '.join(FORMATS)}.")
+        audio_format = whole(FORMATS[name], settings.whole_wav_seconds)
         if self.sample_rate_hz is None:
-            return FORMATS[name]
+            return audio_format
         try:
-            return at_rate(FORMATS[name], self.sample_rate_hz)
+            return at_rate(audio_format, self.sample_rate_hz)
         except ValueError as error:
             raise invalid("sample_rate", f"sample_rate: {error}.") from None
 

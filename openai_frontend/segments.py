@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import islice
 from typing import Final
@@ -12,10 +13,14 @@ from openai_frontend.audio.seam import SeamTrimmer
 from openai_frontend.text.script import Script, Silence
 from openai_frontend.triton import Message
 from speech_protocol.audio import MAX_CHUNK_SAMPLES, SAMPLE_BYTES
+from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, FinishReason
+
+logger = logging.getLogger(__name__)
 
 # Messages of a segment that wait for their turn; more stay in Triton, as those of a slow reader do.
 _BUFFERED_MESSAGES: Final = 32
+_LEFT_OUT: Final = "some of the text has nothing that the model can pronounce, and was left out"
 
 # Starts the segment of a number, counted from 0, and a text.
 Speak = Callable[[int, str], AsyncGenerator[Message, None]]
@@ -26,28 +31,44 @@ async def recite(script: Script, speak: Speak, ahead: Callable[[], int]) -> Asyn
 
     While one segment is read, at most `ahead()` later ones are under way, so a slow reader holds back the start of what
     follows. The second one waits for the first one's first message: nothing delays that, and what is wrong with the
-    request is found out once. What a segment raises is raised when its turn comes.
+    request is found out once. What a segment raises is raised when its turn comes; but one that the model has no way to
+    pronounce is left out, unless it is all there is.
     """
     waiting = (speak(number, text) for number, text in enumerate(part for part in script if isinstance(part, str)))
     running = deque([_Segment(next(waiting))])
     ends: list[EndEvent] = []
+    unspeakable: SpeechError | None = None
+    held: list[Silence] = []  # until something was spoken, it is not sure that there is a reply
     try:
         await running[0].begun()
         for place, part in enumerate(script):
             if isinstance(part, Silence):
-                for message in _silent(part):
+                held.append(part)
+                if not ends:
+                    continue
+            else:
+                running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
+                if unspeakable_now := await running[0].begun():
+                    logger.info("segment at %d of %d: %s", place, len(script), unspeakable_now.message)
+                    unspeakable = unspeakable_now
+                    running.popleft()
+                    continue
+            for silence in held:
+                for message in _silent(silence):
                     yield message
+            held.clear()
+            if isinstance(part, Silence):
                 continue
-            running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
             trimmer = SeamTrimmer(start=place > 0, end=place < len(script) - 1)
-            while not isinstance((message := await running[0].next()).event, EndEvent):
-                if pcm := trimmer.trim(message.pcm):
-                    yield _audible(pcm)
-            if pcm := trimmer.finish():
-                yield _audible(pcm)
-            ends.append(message.event)
+            async for message in _spoken(running[0], trimmer):
+                if isinstance(message.event, EndEvent):
+                    ends.append(message.event)
+                else:
+                    yield message
             running.popleft()
-        yield Message(_total(ends))
+        if unspeakable is not None and not ends:
+            raise unspeakable
+        yield Message(_total(ends, left_out=unspeakable is not None))
     finally:
         # All are told before anything is waited for: whoever was cancelled may not get to wait.
         for segment in running:
@@ -69,19 +90,23 @@ class _Segment:
 
     def __init__(self, messages: AsyncGenerator[Message, None]) -> None:
         self._queue: asyncio.Queue[Message | Exception] = asyncio.Queue(_BUFFERED_MESSAGES)
-        self._first: Message | None = None
+        self._first: Message | Exception | None = None
         self._task = asyncio.create_task(self._run(messages))
 
-    async def begun(self) -> None:
-        """Wait for the first message. Raises what the segment raised in its place."""
-        self._first = await self.next()
+    async def begun(self) -> SpeechError | None:
+        """Wait for the first message, and return the error that came instead where there is nothing to pronounce.
+        Raises what else the segment raised in its place."""
+        if self._first is None:
+            self._first = await self._queue.get()
+        if isinstance(self._first, SpeechError) and self._first.code is ErrorCode.UNSPEAKABLE_TEXT:
+            return self._first
+        if isinstance(self._first, Exception):
+            raise self._first
+        return None
 
     async def next(self) -> Message:
         """The next message; the last one is the end event."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        item = await self._queue.get()
+        item, self._first = self._first or await self._queue.get(), None
         if isinstance(item, Exception):
             raise item
         return item
@@ -103,6 +128,16 @@ class _Segment:
             await self._queue.put(error)
 
 
+async def _spoken(segment: _Segment, trimmer: SeamTrimmer) -> AsyncIterator[Message]:
+    """A segment's audio without the silence at its seams, and its end."""
+    while not isinstance((message := await segment.next()).event, EndEvent):
+        if pcm := trimmer.trim(message.pcm):
+            yield _audible(pcm)
+    if pcm := trimmer.finish():
+        yield _audible(pcm)
+    yield message
+
+
 def _audible(pcm: bytes) -> Message:
     return Message(AudioEvent(len(pcm) // SAMPLE_BYTES), pcm)
 
@@ -112,8 +147,9 @@ def _silent(silence: Silence) -> Iterator[Message]:
         yield _audible(bytes(min(MAX_CHUNK_SAMPLES, silence.samples - begin) * SAMPLE_BYTES))
 
 
-def _total(ends: Sequence[EndEvent]) -> EndEvent:
+def _total(ends: Sequence[EndEvent], *, left_out: bool) -> EndEvent:
     """The figures of a request: sums over its segments, the waits those of the first, the reason the first bad one."""
+    warnings = [*(_LEFT_OUT,) * left_out, *(warning for end in ends for warning in end.warnings)]
     reasons = (end.finish_reason for end in ends if end.finish_reason is not FinishReason.STOP)
     return EndEvent(
         finish_reason=next(reasons, FinishReason.STOP),
@@ -122,5 +158,5 @@ def _total(ends: Sequence[EndEvent]) -> EndEvent:
         queue_s=ends[0].queue_s,
         first_chunk_s=ends[0].first_chunk_s,
         synthesis_s=sum(end.synthesis_s for end in ends),
-        warnings=tuple(dict.fromkeys(warning for end in ends for warning in end.warnings)),
+        warnings=tuple(dict.fromkeys(warnings)),
     )

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """True: a voice is cloned from a recording only with the id of a stored consent."""
     default_response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm", "ogg"] = "mp3"
     """Format of a request that names none; the single-file server's was wav."""
+    whole_wav_seconds: Annotated[float, Field(ge=0, le=600)] = 0
+    """A wav of up to so many seconds is sent when it is complete, with its true sizes; 0 streams each, without them."""
     idle_timeout: Seconds = 120
     """Seconds without a request after which a model is unloaded; 0 keeps it for ever."""
     request_timeout: Seconds = 300
@@ -72,7 +74,7 @@ class Settings(BaseSettings):
     max_audio_seconds: Annotated[float, Field(gt=0, le=3600)] = 600
     """Longest audio of one segment, in seconds at speed 1; it ends there. A long input has many segments."""
     max_upload_bytes: Count = 10 * 1024 * 1024
-    """Largest request body, in bytes."""
+    """Largest recording that may be uploaded, in bytes; its request may be a third larger, for base64, plus 1 MiB."""
     max_pending_requests: Count = 256
     """Speech requests in the house at once, waiting ones included; one more gets 503."""
     api_keys: SecretStr | None = None
@@ -101,6 +103,11 @@ class Settings(BaseSettings):
         if (self.api_keys or self.api_keys_file) and not keys:
             raise ValueError("API_KEYS or API_KEYS_FILE is set, but holds no key.")
         return self
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The bound on every request body."""
+        return self.max_upload_bytes * 4 // 3 + 2**20
 
     def keys(self) -> tuple[str, ...]:
         """Every API key; none means that no key is asked for."""

@@ -1,12 +1,13 @@
 """The embedded English voice: the hibari-tts package on one CPU core, its weights inside the wheel."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from hibari import Hibari
 from hibari.voices import VOICES, voice_path
 
 from speech_engines.base import Capabilities
-from speech_engines.worker import CancelledError, Chunks, Summary, WorkerEngine
+from speech_engines.worker import CancelledError, Chunks, CutError, Summary, WorkerEngine
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO
 from speech_protocol.models import HIBARI, Task
@@ -49,15 +50,16 @@ class HibariSynthesizer:
         voice = self._voice(request.speaker or DEFAULT_SPEAKER)
         phonemes = 0
         # The sentences one by one, not `phonemize` on the whole: the first is heard before the last is analysed.
-        for number, sentence in enumerate(voice.split_sentences(request.text)):
-            for part in voice.phonemize(sentence):
-                if is_cancelled():
-                    raise CancelledError
-                phonemes += len(part)
-                seed = None if request.seed is None else (request.seed + number) % 2**63  # numpy takes no other
-                yield voice.from_phonemes(part, seed=seed)
+        with suppress(CutError):
+            for number, sentence in enumerate(voice.split_sentences(request.text)):
+                for part in voice.phonemize(sentence):
+                    if is_cancelled():
+                        raise CancelledError
+                    phonemes += len(part)
+                    seed = None if request.seed is None else (request.seed + number) % 2**63  # numpy takes no other
+                    yield voice.from_phonemes(part, seed=seed)
         if not phonemes:
-            raise SpeechError(ErrorCode.INVALID_REQUEST, "The text has nothing to pronounce in English.", "text")
+            raise SpeechError(ErrorCode.UNSPEAKABLE_TEXT, "The text has nothing to pronounce in English.", "text")
         warnings = ("instruct is ignored: hibari takes no instructions",) if request.instruct else ()
         return Summary(text_tokens=phonemes, warnings=warnings)
 

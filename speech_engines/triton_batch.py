@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _INVALID = {
     ErrorCode.INVALID_REQUEST,
+    ErrorCode.UNSPEAKABLE_TEXT,
     ErrorCode.UNKNOWN_SPEAKER,
     ErrorCode.UNSUPPORTED_LANGUAGE,
     ErrorCode.UNSUPPORTED_TASK,

@@ -9,8 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, cast
 
 from speech_engines.base import AudioSink, Capabilities, Samples
 from speech_protocol.audio import SAMPLE_RATE_HZ
@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 class CancelledError(Exception):
     """Raised inside a synthesizer that found its request cancelled in the middle of a chunk."""
+
+
+class CutError(Exception):
+    """Raised inside a synthesizer, where it yields, when its utterance is at its limit: it returns its summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ class WorkerEngine:
             row.sent_samples += min(len(samples), room)
         # An utterance that fills its room exactly may end by itself, with a summary of its own.
         if len(samples) > room:
-            self._finish(row, Summary(0, FinishReason.LENGTH))
+            self._finish(row, replace(_cut(row.chunks), finish_reason=FinishReason.LENGTH))
 
     def _finish(self, row: _Row, summary: Summary) -> None:
         if row.chunks is not None:
@@ -201,3 +205,15 @@ class WorkerEngine:
                 warnings=summary.warnings,
             )
         )
+
+
+def _cut(chunks: Chunks | None) -> Summary:
+    """The summary of an utterance so far."""
+    assert chunks is not None
+    try:
+        chunks.throw(CutError)
+    except StopIteration as stop:
+        return cast(Summary, stop.value)
+    except CutError:
+        pass  # it keeps no count
+    return Summary(0)

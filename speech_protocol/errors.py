@@ -13,6 +13,7 @@ class ErrorCode(StrEnum):
     """What went wrong, independent of wording. The frontend maps each to one HTTP status."""
 
     INVALID_REQUEST = "invalid_request"
+    UNSPEAKABLE_TEXT = "unspeakable_text"
     UNKNOWN_SPEAKER = "unknown_speaker"
     UNSUPPORTED_LANGUAGE = "unsupported_language"
     UNSUPPORTED_TASK = "unsupported_task"

@@ -44,22 +44,31 @@ class PcmEncoder:
 
 
 class WavEncoder:
-    """WAV of unknown length: the header, in the first bytes returned, says 0xFFFFFFFF for both of its sizes."""
+    """WAV whose length nobody knows yet: the header, in the first bytes returned, says 0xFFFFFFFF for both sizes.
 
-    def __init__(self, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
+    Up to `whole_seconds` of audio are held back, so that a file that ends by then has its true sizes.
+    """
+
+    def __init__(self, sample_rate_hz: int = SAMPLE_RATE_HZ, whole_seconds: float = 0.0) -> None:
         self._pcm = PcmEncoder()
-        self._header = _wav_header(None, sample_rate_hz)
+        self._sample_rate_hz = sample_rate_hz
+        self._held: bytearray | None = bytearray()  # None once the header is out
+        self._held_limit = int(whole_seconds * sample_rate_hz) * SAMPLE_BYTES
 
     def encode(self, pcm: bytes) -> bytes:
-        if not (samples := self._pcm.encode(pcm)):
+        samples = self._pcm.encode(pcm)
+        if self._held is None:
+            return samples
+        self._held += samples
+        if len(self._held) <= self._held_limit:
             return b""
-        header, self._header = self._header, b""
-        return header + samples
+        held, self._held = self._held, None
+        return _wav_header(None, self._sample_rate_hz) + held
 
     def close(self) -> bytes:
         # Without any audio the header alone is still a file that opens.
-        header, self._header = self._header, b""
-        return header + self._pcm.close()
+        held, self._held = self._held, None
+        return self._pcm.close() if held is None else _wav_header(len(held), self._sample_rate_hz) + held
 
 
 def wav_bytes(pcm: bytes) -> bytes:

@@ -20,7 +20,7 @@ class AudioFormat:
     content_type: str
     extension: str
     needs_cpu: bool
-    new_encoder: Callable[[], Encoder]
+    new_encoder: Callable[..., Encoder]
 
 
 def _opus(name: str, extension: str) -> AudioFormat:
@@ -47,6 +47,13 @@ FORMATS: Final[Mapping[str, AudioFormat]] = MappingProxyType(
 SAMPLE_RATES_HZ: Final = (8_000, 16_000, 22_050, SAMPLE_RATE_HZ, 44_100, 48_000)
 
 
+def whole(audio_format: AudioFormat, seconds: float) -> AudioFormat:
+    """The same format, a wav of up to so many seconds complete before it is sent."""
+    if audio_format.name != _WAV.name or not seconds:
+        return audio_format
+    return replace(audio_format, new_encoder=partial(WavEncoder, whole_seconds=seconds))
+
+
 def at_rate(audio_format: AudioFormat, sample_rate_hz: int) -> AudioFormat:
     """The same format at another sample rate, one of SAMPLE_RATES_HZ; a codec that is made for one rate keeps its.
 
@@ -56,8 +63,9 @@ def at_rate(audio_format: AudioFormat, sample_rate_hz: int) -> AudioFormat:
         raise ValueError(f"{sample_rate_hz} is not one of {', '.join(map(str, SAMPLE_RATES_HZ))}")
     if sample_rate_hz == SAMPLE_RATE_HZ:
         return audio_format
+    new_wav = partial(audio_format.new_encoder, sample_rate_hz)
     encoders: dict[str, Callable[[], Encoder]] = {
-        "wav": lambda: ResampledEncoder(WavEncoder(sample_rate_hz), sample_rate_hz),
+        "wav": lambda: ResampledEncoder(new_wav(), sample_rate_hz),
         "pcm": lambda: ResampledEncoder(PcmEncoder(), sample_rate_hz),
         "flac": partial(AvEncoder, replace(FLAC, sample_rate_hz=sample_rate_hz)),
     }

@@ -58,7 +58,7 @@ async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple
     if body.task is Task.CLONE and not target.voices:
         message = "task_type 'Base' clones a voice: send its recording as `ref_audio`, or name a stored voice."
         raise invalid("ref_audio", message, "missing_required_parameter")
-    return target.model, await with_voice(wire, target, state.library)
+    return target.model, await with_voice(wire, target, state.library, body.x_vector_only_mode)
 
 
 async def _clone(body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:

@@ -1,9 +1,11 @@
 """OpenAI's speech API row by row (docs/openai-api.md), over real sockets; what is heard is judged elsewhere."""
 
 import base64
+import io
 import json
 import socket
 import uuid
+import wave
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -170,6 +172,25 @@ def test_the_usage_counts_the_tokens_of_the_text_and_the_frames_of_the_audio(sta
     longer = events(speak(stack, stream_format="sse", input=2 * GOOD["input"]))[-1]["usage"]
     assert 0 < usage["input_tokens"] < longer["input_tokens"]
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+
+
+def test_a_wav_can_be_sent_whole_with_its_true_sizes(stack: Stack) -> None:
+    settings = {"default_model": "hibari", "idle_timeout": 0, "whole_wav_seconds": 60}
+    pcm = speak(stack, response_format="pcm", seed=7).content
+    with Frontend(triton_url=stack.triton.url, **settings) as frontend:
+        for rate_hz in (24_000, 48_000):
+            body = {**GOOD, "response_format": "wav", "seed": 7, "sample_rate": rate_hz}
+            data = httpx2.post(f"{frontend.url}/v1/audio/speech", json=body, timeout=60).content
+            with wave.open(io.BytesIO(data)) as file:
+                assert file.getframerate() == rate_hz
+                assert len(file.readframes(file.getnframes())) == len(data) - 44
+                assert file.getnframes() == pytest.approx(len(pcm) / SAMPLE_BYTES * rate_hz / 24_000, abs=100)
+
+
+def test_an_utterance_that_is_cut_still_counts_its_tokens(stack: Stack) -> None:
+    usage = events(speak(stack, stream_format="sse", max_new_tokens=3))[-1]["usage"]
+    assert usage["output_tokens"] == 3
+    assert usage["input_tokens"] > 0
 
 
 # Errors and headers

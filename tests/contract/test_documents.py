@@ -16,9 +16,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 
 
-def table_after(heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading of the README, header and rule left out."""
-    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+def table_after(heading: str, document: str = README) -> list[list[str]]:
+    """The cells of the first table below a heading, header and rule left out."""
+    section = document.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
@@ -31,7 +31,7 @@ def settings_rows() -> list[list[str]]:
 
 
 def test_the_settings_table_is_the_settings() -> None:
-    assert table_after("Settings") == settings_rows()
+    assert table_after("The frontend", (ROOT / "docs/settings.md").read_text()) == settings_rows()
 
 
 def test_the_endpoints_table_is_the_routes() -> None:

@@ -118,7 +118,7 @@ def test_unknown_routes_and_methods_keep_the_shape(stack: Stack) -> None:
 
 
 def test_a_json_body_over_the_limit_is_a_413(stack: Stack) -> None:
-    body = json.dumps({**GOOD, "input": "x" * (stack.frontend.settings.max_upload_bytes + 1)})
+    body = json.dumps({**GOOD, "input": "x" * (stack.frontend.settings.max_body_bytes + 1)})
     headers = {"Content-Type": "application/json"}
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=body, headers=headers, timeout=30)
     check(reply, 413, None, "request_too_large")
@@ -126,7 +126,7 @@ def test_a_json_body_over_the_limit_is_a_413(stack: Stack) -> None:
 
 def test_a_body_over_the_limit_without_a_declared_length_is_a_413(stack: Stack) -> None:
     def pieces() -> Any:
-        for _ in range(stack.frontend.settings.max_upload_bytes // 65_536 + 2):
+        for _ in range(stack.frontend.settings.max_body_bytes // 65_536 + 2):
             yield b" " * 65_536
 
     headers = {"Content-Type": "application/json"}
@@ -158,8 +158,17 @@ def test_a_clone_without_a_recording_is_a_400(stack: Stack) -> None:
     check(reply, 400, "ref_audio", "missing_required_parameter")
 
 
-def test_an_upload_over_the_limit_is_a_413(stack: Stack) -> None:
-    upload = b"\0" * (stack.frontend.settings.max_upload_bytes + 1)
+def test_an_upload_over_the_limit_is_a_413_and_one_at_the_limit_is_read(stack: Stack) -> None:
+    limit = stack.frontend.settings.max_upload_bytes
+    fields = {"input": "Hello. " * 10_000}
+    for size, status, code in ((limit + 1, 413, "request_too_large"), (limit, 400, "invalid_reference_audio")):
+        files = {"ref_audio": ("voice.wav", b"\0" * size)}
+        reply = httpx2.post(stack.frontend.url + CLONE, data=fields, files=files, timeout=60)
+        check(reply, status, "ref_audio", code)
+
+
+def test_a_request_far_over_the_limit_is_not_even_read(stack: Stack) -> None:
+    upload = b"\0" * (stack.frontend.settings.max_body_bytes + 1)
     reply = httpx2.post(
         stack.frontend.url + CLONE, data={"input": "Hello."}, files={"ref_audio": ("voice.wav", upload)}, timeout=60
     )

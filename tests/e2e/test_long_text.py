@@ -289,6 +289,24 @@ def test_the_first_segment_sounds_as_it_does_alone(stack: Stack) -> None:
     assert alone[voiced_bytes // 2 : voiced_bytes] not in followed[voiced_bytes:]
 
 
+THAI = "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35\u0e04\u0e23\u0e31\u0e1a"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{0} [pause:1s] {2} [pause:1s] {1}", "{2} [pause:1s] {0} {1}", "{0} {1} [pause:1s] {2}"]
+)
+def test_a_passage_that_the_model_cannot_pronounce_is_left_out_and_the_rest_is_spoken(
+    stack: Stack, pattern: str
+) -> None:
+    heard = transcribe(decode(pcm(stack, pattern.format(*SENTENCES[:2], THAI)), "pcm"))
+    assert word_error_rate(heard, words(f"{SENTENCES[0]} {SENTENCES[1]}")) <= MAX_WORD_ERRORS, heard
+
+
+def test_a_text_of_such_passages_only_is_a_400(stack: Stack) -> None:
+    error = post(stack, speech(f"{THAI} [pause:1s] {THAI}")).json()["error"]
+    assert (error["code"], error["param"]) == ("unspeakable_text", "input")
+
+
 def test_a_pause_mark_is_that_much_silence_and_no_word(stack: Stack) -> None:
     text = f"{SENTENCES[0]} [pause:{{}}] {SENTENCES[1]}"
     short, long = (decode(pcm(stack, text.format(pause)), "pcm") for pause in ("500ms", "2.5s"))

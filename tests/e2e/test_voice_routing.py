@@ -89,6 +89,18 @@ def test_a_stored_voice_speaks_as_its_recording_does_on_the_clone_route(qwen: St
     assert spoken(qwen, voice="Bob") == cloned(qwen, HIGH, ref_text="La la la.") != cloned(qwen, HIGH)
 
 
+def test_a_stored_voice_may_be_its_speaker_embedding_alone(qwen: Stack) -> None:
+    alone = cloned(qwen, HIGH)
+    assert spoken(qwen, voice="Bob", x_vector_only_mode=True) == alone != spoken(qwen, voice="Bob")
+    assert spoken(qwen, voice="Bob", x_vector_only_mode=False) == spoken(qwen, voice="Bob")
+
+
+@pytest.mark.parametrize("voice", ["Anna", "anna+bob"])
+def test_what_has_no_transcript_cannot_be_more_than_its_speaker_embedding(qwen: Stack, voice: str) -> None:
+    reply = speak(qwen.frontend, voice=voice, x_vector_only_mode=False)
+    check(reply, 400, "x_vector_only_mode", "invalid_value")
+
+
 def test_a_stored_voice_goes_by_id_by_object_and_by_name_however_written(qwen: Stack) -> None:
     anna = spoken(qwen, voice="Anna")
     for name in (voice_id(qwen, "Anna"), {"id": voice_id(qwen, "Anna")}, " anna ", {"id": "ANNA"}):

@@ -177,6 +177,17 @@ def test_a_wav_without_audio_is_its_header() -> None:
     assert len(encoder.close()) == 44
 
 
+def test_a_wav_that_is_held_back_is_complete_up_to_its_limit_and_streams_beyond() -> None:
+    pcm = to_pcm(tone(440, 1.0))
+    encoder = WavEncoder(whole_seconds=1.0)
+    assert b"".join(encoder.encode(pcm[start : start + 999]) for start in range(0, len(pcm), 999)) == b""
+    assert encoder.close() == wav_bytes(pcm)
+    encoder = WavEncoder(whole_seconds=1.0)
+    first = encoder.encode(pcm + b"\x01\x02")
+    assert first == WavEncoder().encode(pcm + b"\x01\x02")
+    assert encoder.encode(b"\x03\x04") + encoder.close() == b"\x03\x04"
+
+
 def test_wav_bytes_says_its_true_sizes() -> None:
     pcm = to_pcm(tone(440, 0.5))
     body = wav_bytes(pcm)
