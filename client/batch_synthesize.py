@@ -17,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from client.triton_inputs import to_infer_inputs
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
+from speech_protocol.control import headers, read_key
 from speech_protocol.events import FinishReason
 from speech_protocol.models import HIBARI, SPEECH_BATCH
 from speech_protocol.request import SpeechRequest
@@ -84,7 +85,7 @@ def _run(options: argparse.Namespace) -> None:
         for model in (options.model, SPEECH_BATCH):
             if not client.is_model_ready(model):
                 print(f"loading {model}", flush=True)
-                client.load_model(model)
+                client.load_model(model, headers=headers(read_key()))
         recordings = synthesize(client, options.model, requests, options.concurrency)
         for number, (segment, reason) in enumerate(recordings, 1):
             print(f"{number}/{len(requests)}  {segment.duration_seconds:.1f} s", flush=True)

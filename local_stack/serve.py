@@ -15,14 +15,14 @@ import time
 from types import FrameType
 from typing import NoReturn
 
-import uvicorn
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from local_stack.embedded import SetupError
 from local_stack.triton_process import TritonProcess
-from openai_frontend.app import create_app
+from openai_frontend.server import Server
 from openai_frontend.settings import Settings
+from speech_protocol.control import make_key
 from speech_protocol.models import HIBARI
 
 TRITON_HTTP_PORT = 8000
@@ -54,7 +54,10 @@ def _run(qwen: bool, begin_s: float) -> None:
     http_port = _port("TRITON_HTTP_PORT", TRITON_HTTP_PORT)
     metrics_port = _port("TRITON_METRICS_PORT", TRITON_METRICS_PORT)
     default_model = os.environ.get("DEFAULT_MODEL") or ("" if qwen else HIBARI.name)
-    settings = Settings(default_model=default_model, triton_url=f"http://127.0.0.1:{http_port}")
+    key = make_key()
+    settings = Settings(
+        default_model=default_model, triton_url=f"http://127.0.0.1:{http_port}", triton_control_key=SecretStr(key)
+    )
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its progress is told in our own words
     for name, host, port in (
@@ -64,18 +67,10 @@ def _run(qwen: bool, begin_s: float) -> None:
     ):
         _check_free(name, host, port)
     _say(begin_s, "starting Triton")
-    with TritonProcess(http_port=http_port, metrics_port=metrics_port, on_log=_log_triton):
+    with TritonProcess(http_port=http_port, metrics_port=metrics_port, on_log=_log_triton, control_key=key):
         _say(begin_s, f"Triton is up (HTTP {http_port}, metrics {metrics_port})")
-        config = uvicorn.Config(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACEFUL_STOP_S,
-        )
         try:
-            asyncio.run(_serve(config, settings, begin_s))
+            asyncio.run(_serve(settings, begin_s))
         finally:
             _say(begin_s, "stopping")
             # Another Ctrl-C must not leave Triton behind; its stop has a bound.
@@ -83,9 +78,9 @@ def _run(qwen: bool, begin_s: float) -> None:
                 signal.signal(number, signal.SIG_IGN)
 
 
-async def _serve(config: uvicorn.Config, settings: Settings, begin_s: float) -> None:
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
+async def _serve(settings: Settings, begin_s: float) -> None:
+    server = Server(settings, GRACEFUL_STOP_S)
+    serving = asyncio.create_task(server.run_until_stopped())
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     if server.started:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from local_stack.embedded import SetupError, find_embedded_triton
+from speech_protocol.control import HEADER, RESTRICTED
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 START_TIMEOUT_S = 30.0
@@ -33,7 +34,8 @@ class TritonProcess:
     """A running tritonserver over copies of model repositories, on loopback, in explicit model-control mode.
 
     Use it as a context manager. `environment` is added to the server's own (its models read their settings there).
-    `on_log` gets each line that the server and its models write, on a thread of its own.
+    `on_log` gets each line that the server and its models write, on a thread of its own. With a `control_key`, only who
+    sends it can load and unload models.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class TritonProcess:
         environment: Mapping[str, str] | None = None,
         on_log: Callable[[str], None] | None = None,
         exit_timeout_s: int = EXIT_TIMEOUT_S,
+        control_key: str = "",
     ) -> None:
         self.http_port = http_port or free_port()
         self.metrics_port = metrics_port or free_port()
@@ -53,6 +56,7 @@ class TritonProcess:
         self._environment = dict(environment or {})
         self._on_log = on_log
         self._exit_timeout_s = exit_timeout_s
+        self._control_key = control_key
         self._folder = Path(tempfile.mkdtemp(prefix="speech-triton-"))
         # Its own prefix, so that what a killed stub leaves in /dev/shm can be told from anybody else's.
         self._shm_prefix = f"{self._folder.name}-"
@@ -127,6 +131,11 @@ class TritonProcess:
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={self._exit_timeout_s}",
             "--log-info=false",
+            *(
+                [f"--http-restricted-api={','.join(RESTRICTED)}:{HEADER}={self._control_key}"]
+                if self._control_key
+                else []
+            ),
             *([] if gpu else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
         ]
 

@@ -1,13 +1,13 @@
 """`python -m openai_frontend`: the frontend alone, beside a Triton that runs elsewhere."""
 
+import asyncio
 import logging
 import sys
 
-import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from openai_frontend.app import create_app
+from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 
 # Streams may finish for so long; a little less than what containers are given to stop.
@@ -20,14 +20,10 @@ def main() -> None:
     except (SettingsError, ValidationError) as error:
         sys.exit(f"A setting is wrong.\n{error}")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACEFUL_STOP_S,
-    )
+    try:
+        asyncio.run(Server(settings, GRACEFUL_STOP_S).run_until_stopped())
+    except OSError as error:
+        sys.exit(f"{settings.host}:{settings.port} cannot be used ({error.strerror}). Set HOST or PORT.")
 
 
 if __name__ == "__main__":

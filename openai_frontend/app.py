@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -13,13 +14,15 @@ from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.openapi import ERRORS
-from openai_frontend.routes import clone, consents, health, models, page, speech, voices
+from openai_frontend.room import Room, usual_bytes
+from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
 from openai_frontend.settings import Settings
 from openai_frontend.state import State
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
 from openai_frontend.voices.catalog import Catalog
 from openai_frontend.voices.library import Library
+from speech_protocol.events import StartEvent
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +33,27 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
-        async with Triton(settings.triton_url, settings.load_timeout) as triton:
-            lifecycle = Lifecycle(triton, settings.idle_timeout)
+        async with Triton(settings.triton_url, settings.load_timeout, settings.control_key()) as triton:
+            started: dict[str, StartEvent] = {}
+            room = Room(
+                settings.max_loaded_models,
+                int(settings.gpu_memory_budget_gb * 2**30),
+                partial(_size_bytes, started, settings.checkpoints()),
+            )
+            lifecycle = Lifecycle(triton, settings.idle_timeout, room=room, keep=settings.kept())
             admission = Admission(settings.max_pending_requests, settings.max_upload_bytes)
             synthesis = Synthesis(
                 triton,
                 lifecycle,
                 admission,
                 settings.request_timeout,
+                started,
                 reads_markdown=settings.text_cleanup == "markdown",
             )
             library = Library.of(settings)
             catalog = Catalog(settings, library)
             app.state.speech = State(settings, library, catalog, triton, lifecycle, admission, synthesis)
-            timer = asyncio.create_task(lifecycle.run_idle_timer())
+            timer = asyncio.create_task(lifecycle.run_timer())
             try:
                 yield
             finally:
@@ -61,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)
     app.include_router(health.router)
+    app.include_router(admin.router)
     app.include_router(page.router)
     app.mount("/static", page.static)
     errors.install(app)
@@ -69,3 +80,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     app.add_middleware(RequestIdMiddleware)
     return app
+
+
+def _size_bytes(started: Mapping[str, StartEvent], checkpoints: Mapping[str, str], name: str) -> int:
+    """GPU memory of a model: what it said last, else what is usual."""
+    if event := started.get(name):
+        return event.gpu_memory_bytes or 0
+    return usual_bytes(checkpoints.get(name, ""))

@@ -79,6 +79,7 @@ _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
     ErrorCode.UNSUPPORTED_TASK: (400, {}),
     ErrorCode.INVALID_REFERENCE_AUDIO: (400, {}),
     ErrorCode.QUEUE_FULL: (503, _RETRY_SOON),
+    ErrorCode.BUSY: (503, _RETRY_SOON),
     ErrorCode.CHECKPOINT_UNAVAILABLE: (503, _NO_RETRY),
     ErrorCode.WRONG_CHECKPOINT: (503, _NO_RETRY),
     ErrorCode.OUT_OF_MEMORY: (503, _RETRY_SOON),

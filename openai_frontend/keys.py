@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from openai_frontend.errors import ApiError
 from openai_frontend.limits import Allowance
 
-_OPEN: Final = re.compile(r"/|/health|/static/.*")
+_OPEN: Final = re.compile(r"/|/health|/live|/ready|/static/.*")
+_ADMIN: Final = "/admin/"  # its routes have a key of their own
 _LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/audio/(models|voices|languages))")
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
@@ -79,9 +80,11 @@ class KeyMiddleware:
         await self._app(scope, receive, send_with_limits)
 
     def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if path.startswith(_ADMIN):
+            return True
         if scope["method"] not in {"GET", "HEAD"}:
             return False
-        path = scope["path"]
         return bool(_OPEN.fullmatch(path) or (self._open_lists and _LISTS.fullmatch(path)))
 
 

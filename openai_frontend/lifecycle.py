@@ -7,10 +7,11 @@ change of a model goes through its lock, and an unload is over only when the ind
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from openai_frontend.room import Room
 from openai_frontend.triton import ModelState, Triton
 from speech_protocol.errors import ErrorCode, SpeechError
 
@@ -22,6 +23,11 @@ _UNLOAD_BEGINS_S = 2.0
 # Streams in flight finish before an unload is over; a model whose process died has none.
 _UNLOAD_LIMIT_S = 900.0
 _DEAD_UNLOAD_S = 3.0
+_KEEP_INTERVAL_S = 20.0
+_KEEP_AGAIN_S = 30.0  # after a load that failed
+# In these states a model holds memory.
+_PRESENT = {ModelState.LOADING, ModelState.READY, ModelState.UNLOADING}
+_ABSENT = {ModelState.UNLOADED, ModelState.FAILED}
 
 
 @dataclass(slots=True)
@@ -29,22 +35,37 @@ class _Model:
     name: str
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     bring_up: asyncio.Task[None] | None = None
+    question: asyncio.Task[bool] | None = None
+    incarnation: int = 0  # loads so far
     # What we believe; a request that finds it wrong calls `mistrust`. Saves asking Triton before every request.
     ready: bool = False
     dead: bool = False
     leases: int = 0
     last_used_s: float = 0.0
+    keep_again_s: float = 0.0
 
 
 class Lifecycle:
-    """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one."""
+    """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one; `room`
+    bounds what is loaded at once; the models of `keep` are loaded at the start and stay."""
 
-    def __init__(self, triton: Triton, idle_timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        triton: Triton,
+        idle_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        room: Room | None = None,
+        keep: Iterable[str] = (),
+    ) -> None:
         self._triton = triton
         self._idle_timeout_s = idle_timeout_s
         self._clock = clock
+        self._room = room or Room()
+        self._keep = frozenset(keep)
+        self._loading = asyncio.Lock()  # where there is a bound, one looks for room at a time
         self._models: dict[str, _Model] = {}
-        self._unloads: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[None, None]:
@@ -68,12 +89,26 @@ class Lifecycle:
         # Shielded: the load goes on for the others when one who waits hangs up.
         await asyncio.shield(model.bring_up)
 
-    def mistrust(self, name: str, *, dead: bool = False) -> None:
+    def incarnation(self, name: str) -> int:
+        """Changes with each load: what an earlier process was asked, nobody will answer."""
+        return self._model(name).incarnation
+
+    def mistrust(self, name: str, incarnation: int, *, dead: bool = False) -> None:
         """A request found the model unavailable: ask Triton again before the next one. `dead`: its process died, which
-        Triton's index does not tell, so it is unloaded before it is loaded again."""
+        Triton's index does not tell, so it is unloaded before it is loaded again; unless that was done since."""
         model = self._model(name)
-        model.ready = False
-        model.dead |= dead
+        if incarnation == model.incarnation:
+            model.ready = False
+            model.dead |= dead
+
+    async def check_alive(self, name: str, incarnation: int) -> None:
+        """Raises SpeechError where the process that was asked is gone. All who wait for a model share one question."""
+        model = self._model(name)
+        if model.question is None or model.question.done():
+            model.question = asyncio.create_task(self._triton.is_healthy(name))
+        if not await asyncio.shield(model.question) or incarnation != model.incarnation:
+            message = f"The model '{name}' stopped working and is being started again."
+            raise SpeechError(ErrorCode.MODEL_DIED, message)
 
     def idle_s(self, name: str) -> float | None:
         """Seconds since the last request through this frontend; None while one runs."""
@@ -83,27 +118,35 @@ class Lifecycle:
     def unload_in_s(self, name: str) -> float | None:
         """Seconds until the idle timer unloads the model; None if it will not."""
         idle_s = self.idle_s(name)
-        return None if idle_s is None or not self._idle_timeout_s else max(0.0, self._idle_timeout_s - idle_s)
+        if idle_s is None or not self._idle_timeout_s or name in self._keep:
+            return None
+        return max(0.0, self._idle_timeout_s - idle_s)
 
-    async def run_idle_timer(self) -> None:
-        """Unload idle models until cancelled."""
-        if not self._idle_timeout_s:
-            return
-        interval_s = min(max(self._idle_timeout_s / 10, _POLL_S), 5.0)
-        while True:
-            await asyncio.sleep(interval_s)
+    async def unload(self, name: str) -> None:
+        """Unload now and wait until it is over. Raises SpeechError, BUSY where requests hold the model."""
+        model = self._model(name)
+        if model.leases:
+            raise SpeechError(ErrorCode.BUSY, f"{model.leases} requests are using '{name}'. Try again after them.")
+        if (await self._state(name)) is ModelState.READY:
+            await self._unload(model, "on demand")
+
+    async def run_timer(self) -> None:
+        """Unload idle models, and load those that are to be kept, until cancelled."""
+        interval_s = min(max((self._idle_timeout_s or _KEEP_INTERVAL_S) / 10, _POLL_S), 5.0)
+        while self._idle_timeout_s or self._keep:
             try:
-                await self._unload_idle()
+                await self._look()
             except SpeechError as error:
                 logger.debug("the idle timer could not ask Triton: %s", error.message)
             except Exception:
                 # Were the timer to end here, no model would ever be unloaded again.
-                logger.exception("a round of the idle timer failed")
+                logger.exception("a round of the timer failed")
+            await asyncio.sleep(interval_s)
 
     async def aclose(self) -> None:
         """End the loads that nobody waits for any more; Triton itself goes on with them."""
-        loads = [model.bring_up for model in self._models.values() if model.bring_up is not None]
-        tasks = [*loads, *self._unloads]
+        own = (task for model in self._models.values() for task in (model.bring_up, model.question))
+        tasks = [*(task for task in own if task is not None), *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,23 +168,76 @@ class Lifecycle:
             elif state is ModelState.UNLOADING:
                 state = await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
             if state is not ModelState.READY:
-                begin_s = self._clock()
-                logger.info("loading %s", model.name)
-                await self._triton.load(model.name)
-                logger.info("loaded %s in %.1f s", model.name, self._clock() - begin_s)
+                if self._room.is_bounded:
+                    async with self._loading:
+                        await self._make_room(model.name)
+                        await self._load(model)
+                else:
+                    await self._load(model)
             model.ready, model.dead = True, False
             model.last_used_s = self._clock()
 
-    async def _unload_idle(self) -> None:
-        """Look at every model; each is unloaded in its own time, so that one slow unload holds up no other."""
+    async def _load(self, model: _Model) -> None:
+        begin_s = self._clock()
+        logger.info("loading %s", model.name)
+        try:
+            await self._triton.load(model.name)
+        except SpeechError as error:
+            if error.code is not ErrorCode.MODEL_DIED:
+                raise
+            logger.warning("the process of %s died while it loaded, once more", model.name)
+            await self._triton.load(model.name)
+        logger.info("loaded %s in %.1f s", model.name, self._clock() - begin_s)
+        model.incarnation += 1
+
+    async def _make_room(self, name: str) -> None:
+        """Unload the models that were not used for longest until `name` fits. Raises SpeechError where those that are
+        left are all in use."""
+        while True:
+            present = {
+                other: status.state
+                for other, status in (await self._triton.index()).items()
+                if other != name and self._room.counts(other) and status.state in _PRESENT
+            }
+            if self._room.fits(name, present):
+                return
+            idle = [self._model(other) for other, state in present.items() if state is ModelState.READY]
+            idle = [model for model in idle if self._may_go(model)]
+            if idle:
+                await self._unload(min(idle, key=lambda model: model.last_used_s), f"for {name}")
+            elif ModelState.UNLOADING in present.values():
+                await asyncio.sleep(_POLL_S)
+            else:
+                message = f"'{name}' cannot be loaded while {', '.join(sorted(present))} are in use. Try again later."
+                raise SpeechError(ErrorCode.BUSY, message)
+
+    def _may_go(self, model: _Model) -> bool:
+        return not model.leases and not model.changing.locked() and model.name not in self._keep
+
+    async def _look(self) -> None:
+        """Look at every model; what is to be done with each takes its own time and holds up no other."""
         for name, status in (await self._triton.index()).items():
             model = self._model(name)
-            if status.state is not ModelState.READY:
+            if name in self._keep:
+                if status.state in _ABSENT and self._clock() >= model.keep_again_s:
+                    model.ready = False
+                    model.keep_again_s = self._clock() + _KEEP_AGAIN_S
+                    self._start(self._load_kept(name))
+            elif status.state is not ModelState.READY:
                 model.last_used_s = self._clock()
-            elif not model.changing.locked() and await self._is_idle(model):
-                self._unloads.add(task := asyncio.create_task(self._unload(model)))
-                task.add_done_callback(self._unloads.discard)
+            elif self._idle_timeout_s and self._may_go(model) and await self._is_idle(model):
+                self._start(self._unload(model, f"after {self._idle_timeout_s:g} s without a request"))
                 await asyncio.sleep(0)  # let it take the lock
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load_kept(self, name: str) -> None:
+        try:
+            await self.ensure_ready(name)
+        except SpeechError as error:
+            logger.warning("%s is to be kept loaded, and cannot be: %s", name, error.message)
 
     async def _is_idle(self, model: _Model) -> bool:
         if model.leases or self._clock() - model.last_used_s < self._idle_timeout_s:
@@ -150,13 +246,13 @@ class Lifecycle:
         since_s = time.time() - await self._triton.last_inference_ms(model.name) / 1000
         return since_s >= self._idle_timeout_s
 
-    async def _unload(self, model: _Model) -> None:
+    async def _unload(self, model: _Model, why: str) -> None:
         # From here on a new request waits for the lock and then loads again; no await between check and flag.
         if model.leases or model.changing.locked():
             return
         model.ready = False
         async with model.changing:
-            logger.info("unloading %s after %g s without a request", model.name, self._idle_timeout_s)
+            logger.info("unloading %s %s", model.name, why)
             try:
                 await self._triton.unload(model.name)
                 await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)

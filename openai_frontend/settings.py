@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     """Port of the OpenAI API."""
     triton_url: str = "http://127.0.0.1:8000"
     """Where tritonserver answers HTTP."""
+    triton_control_key: SecretStr | None = None
+    """What opens Triton's model control, where that is restricted; `make serve` makes one."""
+    triton_control_key_file: str = ""
+    """A file with that key; the containers share one that Triton's makes."""
     model_id: str = QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
     """Qwen3-TTS checkpoint, a hub id or a folder; it goes to the Triton model of its variant."""
     custom_voice_model_id: str = ""
@@ -65,6 +69,14 @@ class Settings(BaseSettings):
     """Seconds without a request after which a model is unloaded; 0 keeps it for ever."""
     request_timeout: Seconds = 300
     """Seconds a request waits for its first audio, and then for each next chunk, before it fails with 504."""
+    keep_loaded: str = ""
+    """Triton models that are loaded at the start and never unloaded, separated by commas."""
+    max_loaded_models: Limit = 0
+    """Models loaded at once; for one more, the one that was not used for longest is unloaded; 0: any number."""
+    gpu_memory_budget_gb: Annotated[float, Field(ge=0)] = 0
+    """GPU memory of all loaded models together, in GiB, kept in the same way; 0: no bound."""
+    send_timeout: Seconds = 300
+    """Seconds after which a client that takes nothing of what is sent to it is hung up on (Linux); 0: never."""
     load_timeout: Seconds = 900
     """Seconds a load may take; the first one of a hub id includes its download."""
     max_input_chars: Count = 100_000
@@ -77,6 +89,8 @@ class Settings(BaseSettings):
     """Largest recording that may be uploaded, in bytes; its request may be a third larger, for base64, plus 1 MiB."""
     max_pending_requests: Count = 256
     """Speech requests in the house at once, waiting ones included; one more gets 503."""
+    admin_key: SecretStr | None = None
+    """The bearer token of the `/admin` routes, which load and unload models; none: there are no such routes."""
     api_keys: SecretStr | None = None
     """Keys that clients send as `Authorization: Bearer`, separated by commas; without any, no key is asked for."""
     api_keys_file: str = ""
@@ -103,6 +117,16 @@ class Settings(BaseSettings):
         if (self.api_keys or self.api_keys_file) and not keys:
             raise ValueError("API_KEYS or API_KEYS_FILE is set, but holds no key.")
         return self
+
+    def control_key(self) -> str:
+        """What opens Triton's model control; empty where nothing has to."""
+        if self.triton_control_key is not None:
+            return self.triton_control_key.get_secret_value()
+        return Path(self.triton_control_key_file).read_text("ascii").strip() if self.triton_control_key_file else ""
+
+    def kept(self) -> tuple[str, ...]:
+        """The Triton models of `keep_loaded`."""
+        return tuple(name.strip() for name in self.keep_loaded.split(",") if name.strip())
 
     @property
     def max_body_bytes(self) -> int:

@@ -39,6 +39,8 @@ _GONE: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHU
 _SEGMENTS_AHEAD: Final = 2
 _FEW_REQUESTS: Final = 4
 _QUEUE_POLL_S: Final = 0.2
+# So long a model may send nothing before its process is asked for.
+_SILENCE_S: Final = 2.0
 # A language that a model of one language does not speak is an error, so only for these is one guessed.
 _MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
@@ -76,14 +78,21 @@ class Synthesis:
     """Turns requests into bodies. `started` keeps, for each model, what its last start event said of it."""
 
     def __init__(
-        self, triton: Triton, lifecycle: Lifecycle, admission: Admission, timeout_s: float, *, reads_markdown: bool
+        self,
+        triton: Triton,
+        lifecycle: Lifecycle,
+        admission: Admission,
+        timeout_s: float,
+        started: dict[str, StartEvent],
+        *,
+        reads_markdown: bool,
     ) -> None:
         self._triton = triton
         self._lifecycle = lifecycle
         self._admission = admission
         self._timeout_s = timeout_s
         self._reads_markdown = reads_markdown
-        self.started: dict[str, StartEvent] = {}
+        self.started = started
 
     def obeys_instruct(self, model: str) -> bool:
         """Whether instructions have an effect on the model's checkpoint; unknown, so true, before its first request."""
@@ -168,7 +177,8 @@ class Synthesis:
         begin_s = time.monotonic()
         gone = False
         while True:
-            messages = self._in_time(model, request)
+            incarnation = self._lifecycle.incarnation(model)
+            messages = self._in_time(model, request, incarnation)
             try:
                 return await anext(messages), messages
             except SpeechError as error:
@@ -176,25 +186,47 @@ class Synthesis:
                 if error.code in _GONE and not gone:
                     gone = True
                     logger.warning("%s, asking again", error.message)
-                    self._lifecycle.mistrust(model, dead=error.code is ErrorCode.MODEL_DIED)
+                    self._lifecycle.mistrust(model, incarnation, dead=error.code is ErrorCode.MODEL_DIED)
                     await self._lifecycle.ensure_ready(model)
                 elif error.code is ErrorCode.QUEUE_FULL and may_wait and waited_s < (self._timeout_s or float("inf")):
                     await asyncio.sleep(_QUEUE_POLL_S)
                 else:
                     raise
 
-    async def _in_time(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
-        """Audio and end as Triton sends them, each message within the time-out. Raises ApiError 504."""
+    async def _in_time(self, model: str, request: SpeechRequest, incarnation: int) -> AsyncGenerator[Message, None]:
+        """Audio and end as Triton sends them, each message within the time-out. Raises ApiError 504, and SpeechError
+        within seconds where the model's process dies."""
         async with aclosing(self._triton.speak(model, request)) as messages:
             while True:
                 try:
                     async with asyncio.timeout(self._timeout_s or None):
-                        message = await anext(messages)
-                except StopAsyncIteration:
-                    return
+                        message = await self._next(model, messages, incarnation)
                 except TimeoutError:
                     raise timed_out(self._timeout_s) from None
+                if message is None:
+                    return
                 if isinstance(message.event, StartEvent):
                     self.started[model] = message.event
                 else:
                     yield message
+
+    async def _next(self, model: str, messages: AsyncGenerator[Message, None], incarnation: int) -> Message | None:
+        """The next message, None after the last one. Streams of a process that dies end in nothing, not even in an
+        error, so while no message comes, the process is asked for."""
+        coming = asyncio.create_task(_read(messages))
+        try:
+            while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
+                await self._lifecycle.check_alive(model, incarnation)
+            return coming.result()
+        except SpeechError as error:
+            if error.code is ErrorCode.MODEL_DIED:
+                self._lifecycle.mistrust(model, incarnation, dead=True)
+            raise
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.wait((coming,))
+
+
+async def _read(messages: AsyncGenerator[Message, None]) -> Message | None:
+    return await anext(messages, None)

@@ -8,7 +8,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -17,12 +17,14 @@ import aiohttp
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from speech_protocol.control import headers
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, ErrorEvent, Event, parse_event
 from speech_protocol.request import SpeechRequest
 
 CONNECT_TIMEOUT_S = 5.0
 QUERY_TIMEOUT_S = 5.0
+_PROBE = SpeechRequest("", request_id="probe")
 
 
 class ModelState(StrEnum):
@@ -52,9 +54,10 @@ class Message:
 class Triton:
     """An async client of one tritonserver; use it as a context manager. Every method raises SpeechError."""
 
-    def __init__(self, url: str, load_timeout_s: float) -> None:
+    def __init__(self, url: str, load_timeout_s: float, control_key: str = "") -> None:
         self._url = url.rstrip("/")
         self._load_timeout_s = load_timeout_s
+        self._control = headers(control_key)
         self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -64,7 +67,7 @@ class Triton:
         self._queries = await self._resources.enter_async_context(
             InferenceServerClient(host, ssl=ssl, conn_timeout=QUERY_TIMEOUT_S)
         )
-        self._control = await self._resources.enter_async_context(
+        self._loads = await self._resources.enter_async_context(
             InferenceServerClient(host, ssl=ssl, conn_timeout=self._load_timeout_s)
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
@@ -86,24 +89,37 @@ class Triton:
     async def index(self) -> dict[str, ModelStatus]:
         """Every model in the repository and its state."""
         with _translated():
-            rows = await self._queries.get_model_repository_index()
+            rows = await self._queries.get_model_repository_index(headers=self._control)
         return {row["name"]: _status(row) for row in rows}
 
     async def load(self, model: str) -> None:
         """Load and wait until ready. Parallel loads of one model join; never call it while the model is UNLOADING."""
         with _translated(model):
-            await self._control.load_model(model)
+            await self._loads.load_model(model, headers=self._control)
 
     async def unload(self, model: str) -> None:
         """Begin an unload; streams in flight finish, and the index says when it is over."""
         with _translated(model):
-            await self._queries.unload_model(model)
+            await self._queries.unload_model(model, headers=self._control)
 
     async def last_inference_ms(self, model: str) -> int:
         """When the last request of any client ended, in ms since the epoch; 0 for never."""
         with _translated(model):
             statistics = await self._queries.get_inference_statistics(model)
         return max((int(row.get("last_inference", 0)) for row in statistics["model_stats"]), default=0)
+
+    async def is_healthy(self, model: str) -> bool:
+        """False where the model's process died, which Triton's index never tells; a request that no model accepts does.
+        True where there is no answer in time: who is busy may be late."""
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT_S), aclosing(self.speak(model, _PROBE)) as messages:
+                async for _ in messages:
+                    pass
+        except TimeoutError:
+            pass
+        except SpeechError as error:
+            return error.code is not ErrorCode.MODEL_DIED
+        return True
 
     async def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
         """The messages of one request, up to and including its end event. Closing the generator cancels the request."""
@@ -192,6 +208,9 @@ def _from_text(text: str, model: str) -> SpeechError:
     """An error text of Triton: ours where it holds a code of ours, else the model can't take requests."""
     if error := SpeechError.from_text(text):
         return error
+    if "restricted" in text and "API" in text:
+        message = "Triton does not let the frontend load models: TRITON_CONTROL_KEY is not the same on both sides."
+        return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message)
     if "parse" in text and "JSON" in text:
         return SpeechError(ErrorCode.INVALID_REQUEST, "Triton could not read the request.")
     if "is not healthy" in text:

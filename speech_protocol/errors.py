@@ -19,6 +19,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_TASK = "unsupported_task"
     INVALID_REFERENCE_AUDIO = "invalid_reference_audio"
     QUEUE_FULL = "queue_full"
+    BUSY = "busy"
     CHECKPOINT_UNAVAILABLE = "checkpoint_unavailable"
     WRONG_CHECKPOINT = "wrong_checkpoint"
     OUT_OF_MEMORY = "out_of_memory"

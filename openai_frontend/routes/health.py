@@ -1,4 +1,7 @@
-"""GET /health: what is loaded, on what, and for how long. Never wakes or delays anything, never resets a timer."""
+"""GET /health: what is loaded, on what, and for how long; /live and /ready for orchestrators.
+
+None of them wakes or delays anything, or resets a timer.
+"""
 
 from typing import Any
 
@@ -26,6 +29,20 @@ async def health(state: CurrentState) -> JSONResponse:
     pending = state.admission.pending
     fields = {"status": "ok", **_single_file_fields(state, models), "pending_requests": pending, "models": models}
     return JSONResponse(fields)
+
+
+@router.get("/live")
+async def live() -> dict[str, str]:
+    """The frontend itself runs."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(state: CurrentState) -> JSONResponse:
+    """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach."""
+    if await state.triton.is_live():
+        return JSONResponse({"status": "ok"})
+    return JSONResponse({"status": "unavailable", "message": "Triton does not answer."}, 503)
 
 
 def _is_speech(state: State, name: str) -> bool:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Self
 
 import httpx2
-import psutil
 import pytest
 import tritonclient.http
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.request import SpeechRequest
+from tests.support.processes import has_ended, stubs
 from tests.support.slow_reader import SlowReader
 from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
@@ -28,17 +28,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("lifecycle")
     with Stack(folder, default_model="hibari", idle_timeout=IDLE_TIMEOUT_S) as running:
         yield running
-
-
-def stubs(stack: Stack) -> list[psutil.Process]:
-    """The processes in which Triton runs its Python models."""
-    return [child for child in psutil.Process(stack.triton.pid).children(recursive=True) if is_stub(child)]
-
-
-def is_stub(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return "triton_python_backend_stub" in " ".join(process.cmdline()[:1])
-    return False
 
 
 def is_cold(stack: Stack) -> bool:
@@ -227,7 +216,7 @@ def test_a_book_goes_on_where_its_model_was_unloaded_between_two_segments(steady
     pause_s = 100
     scripts = [json.dumps({"name": f"{name}-{number}", "chunks": 2}) for number in range(4)]
     body = {"model": "scripted", "input": ("[pause:10s]" * (pause_s // 10)).join(scripts), "response_format": "pcm"}
-    with SlowReader(steady, body) as reader:
+    with SlowReader(steady.frontend, body) as reader:
         eventually(lambda: f"{name}-2 ends 2" in steady.script_log(), "two segments run ahead")
         before = loads(steady)
         with triton_client(steady) as client:
@@ -256,14 +245,6 @@ def test_a_model_whose_process_was_killed_is_started_again_by_the_next_requests(
     assert steady.frontend.model_state("scripted") == "ready"
     assert loads(steady) == before + 1
     assert stub.pid not in [process.pid for process in stubs(steady)]
-
-
-def has_ended(process: psutil.Process) -> bool:
-    """Gone, or dead and not yet waited for by its parent."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_model_that_cannot_load_is_a_clear_503_and_others_work(stack: Stack) -> None:

@@ -109,7 +109,7 @@ LONG_PAUSE_BYTES = 100 * SAMPLE_RATE_HZ * SAMPLE_BYTES
 
 def test_a_slow_reader_holds_back_the_start_of_further_segments(stack: Stack, name: str) -> None:
     request = scripted(name, *[{"chunks": 2}] * 7, mark=LONG_PAUSE)
-    with SlowReader(stack, request) as reader:
+    with SlowReader(stack.frontend, request) as reader:
         assert reader.read(1)
         eventually(lambda: f"{name}-2 ends 2" in stack.script_log(), "two segments run ahead")
         # The engine is idle and serves others, and still nobody begins the fourth segment.
@@ -127,8 +127,10 @@ def test_in_a_full_house_a_book_has_one_place_like_everybody(stack: Stack, name:
     with contextlib.ExitStack() as readers:
         for number in range(4):
             request = scripted(f"{name}-guest{number}", {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)
-            assert readers.enter_context(SlowReader(stack, request)).read(1)
-        with SlowReader(stack, scripted(f"{name}-book", {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)) as reader:
+            assert readers.enter_context(SlowReader(stack.frontend, request)).read(1)
+        with SlowReader(
+            stack.frontend, scripted(f"{name}-book", {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)
+        ) as reader:
             assert reader.read(1)
             assert post(stack, scripted(f"{name}-other", {"chunks": 20})).status_code == 200
             assert begun(stack, f"{name}-book") == ["0"]
@@ -138,7 +140,7 @@ def test_in_a_full_house_a_book_has_one_place_like_everybody(stack: Stack, name:
 def test_a_later_segment_waits_where_the_queue_is_full(stack: Stack, name: str, gate: Gate) -> None:
     gated = {"chunks": 2, "gate": str(gate)}
     texts = scripted(name, {"chunks": 1}, gated, {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)
-    with SlowReader(stack, texts) as reader, ThreadPoolExecutor(2) as threads:
+    with SlowReader(stack.frontend, texts) as reader, ThreadPoolExecutor(2) as threads:
         eventually(lambda: f"{name}-1 chunk 1" in stack.script_log(), "the engine stands at the gate")
         others = [threads.submit(post, stack, scripted(f"{name}-other{n}", {"chunks": 1})) for n in range(2)]
         eventually(lambda: pending(stack) == 3, "two others fill the queue")

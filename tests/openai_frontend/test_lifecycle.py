@@ -26,6 +26,10 @@ class ScriptedTriton(Triton):
         self.may_load = asyncio.Event()
         self.may_unload = asyncio.Event()
         self.last_inference_s = 0.0
+        self.healthy = True
+        self.questions = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.looks = 0
         self.may_load.set()
         self.may_unload.set()
@@ -52,6 +56,11 @@ class ScriptedTriton(Triton):
         if self.state is not ModelState.READY:
             self.violations.append(f"unload while {self.state}")
         self.state = ModelState.UNLOADING
+
+    async def is_healthy(self, model: str) -> bool:
+        self.questions += 1
+        await self.may_answer.wait()
+        return self.healthy
 
     async def last_inference_ms(self, model: str) -> int:
         return int(self.last_inference_s * 1000)
@@ -170,7 +179,7 @@ def test_an_idle_model_is_unloaded_once_and_a_leased_one_never() -> None:
         triton = ScriptedTriton()
         clock = Clock()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
-        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        timer = asyncio.create_task(lifecycle.run_timer())
         release = asyncio.Event()
         request = asyncio.create_task(hold(lifecycle, release))
         await until(lambda: triton.state is ModelState.READY)
@@ -195,7 +204,7 @@ def test_requests_that_come_while_the_timer_unloads_get_a_fresh_load_and_no_over
         triton = ScriptedTriton()
         clock = Clock()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
-        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        timer = asyncio.create_task(lifecycle.run_timer())
         release = asyncio.Event()
         release.set()
         await hold(lifecycle, release)
@@ -218,7 +227,7 @@ def test_a_model_that_somebody_else_uses_directly_is_kept() -> None:
         clock = Clock()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
         triton.last_inference_s = time() + 3600
-        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        timer = asyncio.create_task(lifecycle.run_timer())
         await timer_rounds(triton)
         clock.now_s += 10 * IDLE_TIMEOUT_S
         await timer_rounds(triton)
@@ -240,7 +249,7 @@ def test_a_mistrusted_model_is_looked_up_again() -> None:
         triton.state = ModelState.UNLOADED  # Triton restarted
         await hold(lifecycle, release)
         assert triton.calls == ["load"]
-        lifecycle.mistrust("voice")
+        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
         await hold(lifecycle, release)
         assert triton.calls == ["load", "load"]
 
@@ -254,10 +263,46 @@ def test_a_model_whose_process_died_is_unloaded_before_it_is_loaded_again() -> N
         release = asyncio.Event()
         release.set()
         await hold(lifecycle, release)
-        lifecycle.mistrust("voice", dead=True)  # the index still says READY
+        lifecycle.mistrust("voice", lifecycle.incarnation("voice"), dead=True)  # the index still says READY
         await asyncio.gather(*(hold(lifecycle, release) for _ in range(3)))
         assert triton.calls == ["load", "unload", "load"]
         assert not triton.violations
+
+    run(scenario)
+
+
+def test_all_who_wait_for_a_model_share_one_question_whether_it_lives() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.READY)
+        lifecycle = Lifecycle(triton, 0)
+        triton.may_answer.clear()
+        who = [asyncio.create_task(lifecycle.check_alive("voice", lifecycle.incarnation("voice"))) for _ in range(5)]
+        await until(lambda: triton.questions)
+        triton.healthy = False
+        triton.may_answer.set()
+        answers = await asyncio.gather(*who, return_exceptions=True)
+        assert triton.questions == 1
+        assert {answer.code for answer in answers if isinstance(answer, SpeechError)} == {ErrorCode.MODEL_DIED}
+
+    run(scenario)
+
+
+def test_a_process_that_was_replaced_is_gone_though_its_successor_lives_and_is_not_replaced_again() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        lifecycle = Lifecycle(triton, 0)
+        release = asyncio.Event()
+        release.set()
+        await hold(lifecycle, release)
+        earlier = lifecycle.incarnation("voice")
+        lifecycle.mistrust("voice", earlier, dead=True)
+        await hold(lifecycle, release)
+        with pytest.raises(SpeechError) as raised:
+            await lifecycle.check_alive("voice", earlier)
+        assert raised.value.code is ErrorCode.MODEL_DIED
+        lifecycle.mistrust("voice", earlier, dead=True)
+        await hold(lifecycle, release)
+        assert triton.calls == ["load", "unload", "load"]
 
     run(scenario)
 
@@ -267,7 +312,7 @@ def test_a_model_that_another_client_wants_back_during_our_unload_blocks_nobody(
         triton = ScriptedTriton()
         clock = Clock()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
-        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        timer = asyncio.create_task(lifecycle.run_timer())
         release = asyncio.Event()
         release.set()
         await hold(lifecycle, release)
@@ -295,7 +340,7 @@ def test_a_model_whose_statistics_fail_does_not_end_the_idle_timer() -> None:
         triton = Failing(ModelState.READY)
         clock = Clock()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
-        timer = asyncio.create_task(lifecycle.run_idle_timer())
+        timer = asyncio.create_task(lifecycle.run_timer())
         await timer_rounds(triton, 1)
         clock.now_s += IDLE_TIMEOUT_S
         await until(lambda: triton.calls == ["unload"])

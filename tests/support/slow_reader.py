@@ -4,7 +4,7 @@ import json
 import socket
 from typing import Any, Final, Self
 
-from tests.support.stack import Stack
+from tests.support.stack import Frontend
 
 _TIMEOUT_S: Final = 60.0
 
@@ -15,11 +15,11 @@ class SlowReader:
     Made when the reply has begun; HTTP/1.0, so that the body is the audio and nothing else.
     """
 
-    def __init__(self, stack: Stack, request: dict[str, Any]) -> None:
+    def __init__(self, frontend: Frontend, request: dict[str, Any]) -> None:
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
         self._socket.settimeout(_TIMEOUT_S)
-        self._socket.connect(("127.0.0.1", stack.frontend.settings.port))
+        self._socket.connect(("127.0.0.1", frontend.settings.port))
         payload = json.dumps(request).encode()
         head = f"POST /v1/audio/speech HTTP/1.0\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
         self._socket.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)

@@ -1,5 +1,6 @@
 """A whole stack for tests: a real tritonserver and the frontend on a real socket."""
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -11,11 +12,10 @@ from typing import Any, Final, Self
 from unittest import mock
 
 import openai
-import uvicorn
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
-from openai_frontend.app import create_app
+from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_protocol.models import QWEN3_TTS
@@ -81,14 +81,16 @@ class Frontend:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = GivenSettings(port=free_port(), **settings)
-        config = uvicorn.Config(create_app(self.settings), port=self.settings.port, log_level="warning", lifespan="on")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="frontend", daemon=True)
+        self._server = Server(self.settings)
+        self._thread = threading.Thread(target=self._run, name="frontend", daemon=True)
         self._clients: list[openai.OpenAI] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
+
+    def _run(self) -> None:
+        asyncio.run(self._server.run_until_stopped())
 
     def openai(self, **options: Any) -> openai.OpenAI:
         """The real client, without its retries, so that a test sees each reply; closed with the frontend at last."""

@@ -3,7 +3,7 @@
 The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a file: the engine
 stands before chunk `gate_before`, 2 unless told, while it exists), `fail_after` chunks, `tone_hz`. It logs
 `NAME begins`, `NAME chunk N`, `NAME ends N`, and, where it learns so at the gate, `NAME is cancelled`; it goes on
-nevertheless.
+nevertheless. A load stands, after `loads`, while the file `load-gate` is in the folder.
 """
 
 import json
@@ -32,6 +32,11 @@ class ScriptedSynthesizer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def load(self) -> None:
+        self._log("loads")
+        self._stand_at(self._folder / "load-gate", "load", lambda: False)
+        self._log("loaded")
 
     def check(self, request: SpeechRequest) -> None:
         json.loads(request.text)
@@ -81,6 +86,6 @@ class TritonPythonModel(SpeechModel):
     @staticmethod
     def create_engine() -> WorkerEngine:
         folder = Path(os.environ["SCRIPT_FOLDER"])
-        with (folder / "log").open("a") as log:
-            log.write("loaded\n")
-        return WorkerEngine(ScriptedSynthesizer(folder), max_queue=2, max_active=2)
+        synthesizer = ScriptedSynthesizer(folder)
+        synthesizer.load()
+        return WorkerEngine(synthesizer, max_queue=2, max_active=2)

@@ -1,0 +1,45 @@
+"""How much may be loaded at once: a bound on the number of models, and one on the GPU memory of all of them."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from speech_protocol.models import SPEECH_BATCH
+
+_GIB: Final = 2**30
+# Weights, codec and caches for sixteen requests, until a model has told what it takes.
+_USUAL_BYTES: Final = 5 * _GIB
+_LARGE_BYTES: Final = 8 * _GIB
+_LARGE: Final = "1.7b"
+
+
+def usual_bytes(checkpoint: str) -> int:
+    """GPU memory that a checkpoint takes, by its name; none where it has none."""
+    if not checkpoint or checkpoint.startswith("hibari"):
+        return 0
+    return _LARGE_BYTES if _LARGE in checkpoint.lower() else _USUAL_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """`max_models` and `memory_bytes` of 0 are no bound. `size_bytes` tells the GPU memory that a model takes."""
+
+    max_models: int = 0
+    memory_bytes: int = 0
+    size_bytes: Callable[[str], int] = lambda _: 0
+
+    @property
+    def is_bounded(self) -> bool:
+        return bool(self.max_models or self.memory_bytes)
+
+    def counts(self, name: str) -> bool:
+        """False for the façade, which holds nothing."""
+        return name != SPEECH_BATCH
+
+    def fits(self, name: str, loaded: Collection[str]) -> bool:
+        """Whether `name` may be loaded beside these."""
+        if self.max_models and len(loaded) >= self.max_models:
+            return False
+        # A model that is alone is let in whatever it takes: else it could never be.
+        total_bytes = self.size_bytes(name) + sum(map(self.size_bytes, loaded))
+        return not (self.memory_bytes and loaded and total_bytes > self.memory_bytes)

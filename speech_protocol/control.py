@@ -1,0 +1,41 @@
+"""The key that opens Triton's model control: who may load a model may have code of their own run."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+HEADER: Final = "triton-control-key"
+VARIABLE: Final = "TRITON_CONTROL_KEY"
+# Where `make serve` keeps the key that it made, for scripts that are run beside it.
+FILE: Final = Path(".triton-control-key")
+# Triton's groups of calls that change what it runs, or tell of it to more than who speaks.
+RESTRICTED: Final = ("model-repository", "shared-memory", "logging", "trace")
+
+
+def read_key(environment: Mapping[str, str] = os.environ) -> str:
+    """The key as the environment or the file has it; empty where neither does."""
+    if key := environment.get(VARIABLE):
+        return key
+    try:
+        return FILE.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def make_key(environment: Mapping[str, str] = os.environ) -> str:
+    """The same, or a new one, kept in the file, which only its owner can read."""
+    if key := read_key(environment):
+        return key
+    key = secrets.token_urlsafe(32)
+    FILE.unlink(missing_ok=True)
+    descriptor = os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(key)
+    return key
+
+
+def headers(key: str) -> dict[str, str]:
+    """What a call of Triton's model control has to bring."""
+    return {HEADER: key} if key else {}

@@ -1,0 +1,28 @@
+"""What the fault tests share: a stack of their own, whose models nothing but a fault takes away."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import Gate, Stack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("faults")
+    with Stack(folder, default_model="hibari", idle_timeout=0, request_timeout=100) as running:
+        yield running
+
+
+@pytest.fixture
+def name() -> str:
+    """A name of its own in the engine's log for each test."""
+    return f"t{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path) as gate:
+        yield gate

@@ -1,0 +1,105 @@
+"""Triton itself is out of reach: from the start, later, in the middle of a stream; and comes back."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
+from speech_protocol.audio import SAMPLE_BYTES
+from tests.e2e.test_errors import check
+from tests.faults.test_stub import FRAME_BYTES, SOON_S, body, pending, speak, streaming
+from tests.support.stack import SCRIPTED_REPOSITORY, Frontend, Gate, Stack
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Stack]:
+    """A stack whose Triton the test may kill."""
+    with Stack(tmp_path, default_model="hibari", idle_timeout=0, request_timeout=100) as running:
+        yield running
+
+
+def kill(stack: Stack) -> None:
+    os.kill(stack.triton.pid, signal.SIGKILL)
+
+
+def start_again(stack: Stack) -> None:
+    """On the same port; whatever the killed one left is cleared away."""
+    port, script = stack.triton.http_port, str(stack.script)
+    stack.triton.stop()
+    stack.triton = TritonProcess(
+        (REPOSITORY, SCRIPTED_REPOSITORY), http_port=port, environment={"SCRIPT_FOLDER": script}
+    )
+    stack.triton.start()
+
+
+def test_a_stream_ends_at_once_when_triton_is_killed_and_all_is_well_after_its_restart(
+    mortal: Stack, name: str, gate: Gate
+) -> None:
+    with streaming(mortal, body(name, chunks=5, gate=str(gate))) as pieces:
+        assert next(pieces)
+        kill(mortal)
+        with pytest.raises(httpx2.RemoteProtocolError):
+            list(pieces)
+    gate.open()
+    reply = speak(mortal, f"{name}-down", chunks=1)
+    check(reply, 503, None, "model_unavailable")
+    assert int(reply.headers["retry-after"]) > 0
+    assert [status(mortal, path) for path in ("/live", "/ready", "/health")] == [200, 503, 503]
+    start_again(mortal)
+    assert [status(mortal, path) for path in ("/live", "/ready", "/health")] == [200] * 3
+    assert len(speak(mortal, f"{name}-up", chunks=3).content) == 3 * FRAME_BYTES
+    eventually(lambda: pending(mortal) == 0, "no request is left")
+
+
+def status(stack: Stack, path: str) -> int:
+    """Processes of the killed one may hold its port, and answer nothing."""
+    return httpx2.get(stack.frontend.url + path, timeout=SOON_S).status_code
+
+
+def test_requests_under_way_before_their_first_audio_are_told_at_once(mortal: Stack, name: str, gate: Gate) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        reply = threads.submit(speak, mortal, name, chunks=3, gate=str(gate), gate_before=1)
+        eventually(lambda: f"{name} begins" in mortal.script_log(), "the engine works on it")
+        kill(mortal)
+        check(reply.result(SOON_S), 503, None, "model_unavailable")
+    gate.open()
+
+
+def test_a_frontend_that_starts_before_its_triton_serves_as_soon_as_that_is_there(tmp_path: Path) -> None:
+    port = free_port()
+    with Frontend(triton_url=f"http://127.0.0.1:{port}", default_model="hibari") as frontend:
+        request = {"input": "Hello.", "response_format": "pcm"}
+        url = f"{frontend.url}/v1/audio/speech"
+        check(httpx2.post(url, json=request, timeout=SOON_S), 503, None, "model_unavailable")
+        assert httpx2.get(f"{frontend.url}/health").status_code == 503
+        with TritonProcess(http_port=port):
+            reply = httpx2.post(url, json=request, timeout=SOON_S)
+            assert reply.status_code == 200
+            assert len(reply.content) > 1000 * SAMPLE_BYTES
+
+
+def test_two_frontends_on_one_triton_share_its_models(mortal: Stack, name: str) -> None:
+    with Frontend(triton_url=mortal.triton.url, model_names={"scripted": "scripted"}, idle_timeout=0) as other:
+        before = mortal.script_log().count("loaded")
+        request = {"model": "scripted", "response_format": "pcm"}
+        urls = [mortal.frontend.url, other.url] * 2
+        with ThreadPoolExecutor(4) as threads:
+            texts = [json.dumps({"name": f"{name}-{number}", "chunks": 2}) for number in range(4)]
+            replies = list(
+                threads.map(
+                    lambda url, text: httpx2.post(
+                        f"{url}/v1/audio/speech", json={**request, "input": text}, timeout=SOON_S
+                    ),
+                    urls,
+                    texts,
+                )
+            )
+        assert {reply.status_code for reply in replies} == {200}
+        assert mortal.script_log().count("loaded") == before + 1
