@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: serve serve-qwen test check format smoke bench lock clean
+.PHONY: serve serve-qwen test test-faults check format smoke bench lock clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/serve.installed
@@ -16,6 +16,10 @@ serve-qwen: $(VENV)/qwen.installed
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest $(ARGS)
+
+# A part of `make test`: processes killed, clients that read nothing, Triton gone.
+test-faults: $(VENV)/dev.installed
+	$(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: $(VENV)/dev.installed
 	$(BIN)/ruff check

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from local_stack.triton_process import TritonProcess
@@ -72,3 +73,8 @@ def test_a_frontend_without_the_control_key_says_so(triton: TritonProcess) -> No
         reply = httpx2.post(f"{frontend.url}/v1/audio/speech", json={"input": "Hello."}, timeout=60)
         check(reply, 503, None, "model_unavailable")
         assert "TRITON_CONTROL_KEY" in reply.json()["error"]["message"]
+
+
+def test_a_started_triton_listens_on_loopback_only(triton: TritonProcess) -> None:
+    listening = [each for each in psutil.Process(triton.pid).net_connections() if each.status == psutil.CONN_LISTEN]
+    assert {each.laddr.ip for each in listening} == {"127.0.0.1"}
