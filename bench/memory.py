@@ -1,17 +1,27 @@
 """Memory of the process while an utterance of 2,000 frames is spoken.
 
-    python -m bench.memory --checkpoint FOLDER [--frames 2000]
+    python -m bench.memory --checkpoint FOLDER [--frames 2000] [--rounds 1] [--warm-up 3]
 
-The first utterance of that length is the warm-up: it touches each page of the buffers that an utterance can reach,
-which Linux counts as memory from then on. The others are as long and have other seeds; the growth is the resident set
-after the last of them less that before the first, both after a garbage collection and malloc_trim. The resident set at
-each chunk, with whatever the allocators hold at that moment, is in the JSON file and in the picture.
+The first utterances of that length are the warm-up: they touch each page of the buffers that an utterance can reach,
+and malloc finds a layout, which takes it two or three. The others are as long and have other seeds; the growth is what
+the process holds after the last of them less that before the first, both after a garbage collection and malloc_trim:
+
+- `growth_bytes`, the resident memory that only this process has (RssAnon), so heaps and buffers;
+- `growth_allocated_bytes` and `growth_python_blocks`, what malloc and Python have given out: a leak of tensors or of
+  objects is in here; what the allocators keep free is not, but for some KiB that each thread keeps at hand;
+- `growth_file_bytes`, pages of the checkpoint's file, each read when a code first needs it. They are the page cache's,
+  bounded by the file, and Linux takes them back when it likes.
+
+All of them after each utterance, and the resident set at each chunk, with whatever the allocators hold at that moment,
+are in the JSON file.
 """
 
 import ctypes
 import gc
 import os
-from dataclasses import dataclass, field
+import sys
+from array import array
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.report import parser, table, write
@@ -26,17 +36,53 @@ TEXT = "The quick brown fox jumps over the lazy dog, and then it does so again a
 
 @dataclass(slots=True)
 class WeighingSink(TimedSink):
-    """Also keeps the resident bytes at each chunk."""
+    """Also keeps the resident bytes at each chunk, in little memory of its own."""
 
-    resident: list[tuple[int, int]] = field(default_factory=list)  # frames so far, bytes
+    resident: "array[int]" = field(default_factory=lambda: array("q"))  # frames so far, bytes, and so on
 
     def audio(self, samples: Samples) -> None:
         TimedSink.audio(self, samples)
-        self.resident.append((self.frames, resident_bytes()))
+        self.resident.extend((self.frames, resident_bytes()))
+
+
+# fmt: off
+_MALLOC_FIELDS = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+)
+# fmt: on
+
+
+class _MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` of glibc, of all arenas."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in _MALLOC_FIELDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Bytes that the process holds, without what Python and malloc have only not given back yet."""
+
+    anonymous: int
+    allocated: int
+    python_blocks: int  # a number, of about an object each
+    file: int
+
+    @classmethod
+    def now(cls) -> "Settled":
+        gc.collect()
+        libc = ctypes.CDLL(None)
+        libc.malloc_trim(0)
+        libc.mallinfo2.restype = _MallocInfo
+        malloc = libc.mallinfo2()
+        allocated = malloc.uordblks + malloc.hblkhd
+        lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
+        kib = {words[0]: int(words[1]) for words in lines if words and words[0].startswith("Rss")}
+        return cls(kib["RssAnon:"] * 1024, allocated, sys.getallocatedblocks(), kib["RssFile:"] * 1024)
 
 
 def main() -> None:
     options = parser(__doc__, "memory", frames=2000, rounds=1)
+    options.add_argument("--warm-up", type=int, default=3, help="utterances that do not count")
     options.add_argument("--dtype", default="bfloat16")
     options = options.parse_args()
     import torch
@@ -45,36 +91,37 @@ def main() -> None:
     seconds = str(options.frames // 12 + 1)  # at least
     environment = {"MODEL_ID": str(options.checkpoint), "DEVICE": "cpu", "DTYPE": options.dtype}
     engine = create_engine(QWEN3_TTS_CUSTOM_VOICE, {**environment, "MAX_BATCH": "1", "MAX_AUDIO_SECONDS": seconds})
-    settled = [settled_bytes()]
+    settled = [Settled.now()]
     utterances = []
-    for seed in range(options.rounds + 1):
+    for seed in range(options.warm_up + options.rounds):
         utterances.append(weigh(engine, options.frames, seed))
-        settled.append(settled_bytes())
+        settled.append(Settled.now())
     engine.close()
-    after_load, after_warm_up, *_, last = settled
+    after_load, after_warm_up, last = settled[0], settled[options.warm_up], settled[-1]
     frames = options.frames * options.rounds
     figures = {
-        "growth_bytes": last - after_warm_up,
-        "growth_bytes_per_frame": (last - after_warm_up) / frames,
-        "warm_up_growth_bytes": after_warm_up - after_load,
+        "growth_bytes": last.anonymous - after_warm_up.anonymous,
+        "growth_bytes_per_frame": (last.anonymous - after_warm_up.anonymous) / frames,
+        "growth_allocated_bytes": last.allocated - after_warm_up.allocated,
+        "growth_python_blocks": last.python_blocks - after_warm_up.python_blocks,
+        "growth_file_bytes": last.file - after_warm_up.file,
+        "warm_up_growth_bytes": after_warm_up.anonymous - after_load.anonymous,
     }
     print(table(("frames after the warm-up", *figures), [(frames, *figures.values())]))
-    measurements = {"settled_bytes": settled, "warm_up": utterances[0], "resident_bytes_by_frame": utterances[1:]}
+    runs = [list(zip(run[::2], run[1::2], strict=True)) for run in utterances]
+    measurements = {
+        "settled_bytes": [asdict(each) for each in settled],
+        "warm_up": runs[0],
+        "resident_bytes_by_frame": runs[1:],
+    }
     write(options, figures, measurements)
 
 
-def weigh(engine: Engine, frames: int, seed: int) -> list[tuple[int, int]]:
+def weigh(engine: Engine, frames: int, seed: int) -> "array[int]":
     sink = WeighingSink()
     begin(engine, frames, seed, TEXT, sink)
     finish([sink], frames)
     return sink.resident
-
-
-def settled_bytes() -> int:
-    """Without what Python and malloc have only not given back yet."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    return resident_bytes()
 
 
 def resident_bytes() -> int:

@@ -22,7 +22,7 @@ from speech_engines.qwen3_tts.sampling import Sampling
 from speech_engines.qwen3_tts.sequence import Plan
 from speech_engines.qwen3_tts.stretches import Stretch
 from speech_engines.qwen3_tts.tokenizer import TextTokenizer
-from speech_engines.qwen3_tts.voices import VoiceEncoder, VoicePrompts
+from speech_engines.qwen3_tts.voices import VoiceEncoder, VoicePrompts, voice_keys
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.models import ModelSpec, Task
 from speech_protocol.request import SpeechRequest
@@ -70,18 +70,19 @@ class TorchDevice:
     def plan(self, request: SpeechRequest) -> Plan:
         self._rules.check(request)
         script = self._prompts.write(request)
-        return Plan(script.text_tokens, len(script.text), self._rules.warnings(request))
+        keys = voice_keys(request) if self._task is Task.CLONE else ()
+        return Plan(script, keys, self._rules.warnings(request))
 
-    def is_prepared(self, request: SpeechRequest) -> bool:
-        return self._task is not Task.CLONE or self._voices.has(request)
+    def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
+        return self._voices.has(plan.voice_keys)
 
-    def prepare(self, request: SpeechRequest) -> None:
-        in_passing_thread(lambda: self._voices.get(request))
+    def prepare(self, request: SpeechRequest, plan: Plan) -> None:
+        in_passing_thread(lambda: self._voices.get(request, plan.voice_keys))
 
     @torch.inference_mode()
-    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest) -> None:
-        voice = self._voices.get(request) if self._task is Task.CLONE else None
-        prompt = self._prompts.build(request, voice)
+    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
+        voice = self._voices.get(request, plan.voice_keys) if plan.voice_keys else None
+        prompt = self._prompts.build(plan.script, voice)
         self._frames.begin(slot, stretch, prompt.trailing, self._sampling(request))
         self._unread[slot] = prompt.embeds
         self._made[slot] = 0
@@ -133,7 +134,8 @@ class TorchDevice:
         silence = bytes(SAMPLE_RATE_HZ * SAMPLE_BYTES) if self._task is Task.CLONE else None
         instruct = "A calm voice." if self._task is Task.VOICE_DESIGN else None
         request = SpeechRequest("Ready.", ref_audio=silence, instruct=instruct, seed=0)
-        self.begin(0, Stretch(0, self.plan(request).prompt_positions + 1), request)
+        plan = self.plan(request)
+        self.begin(0, Stretch(0, plan.prompt_positions + 1), request, plan)
         while not self.prefill(0):
             pass
         self.step([0])

@@ -37,14 +37,14 @@ class Device(Protocol):
         """Raise SpeechError where `request` can't be served; else what it needs. Computes nothing. Any thread."""
         ...
 
-    def is_prepared(self, request: SpeechRequest) -> bool:
+    def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
         """Whether `begin` has all it needs, the voice to clone above all. Any thread."""
         ...
 
-    def prepare(self, request: SpeechRequest) -> None:
+    def prepare(self, request: SpeechRequest, plan: Plan) -> None:
         """Make it so. On a thread of its own, beside all else."""
 
-    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest) -> None:
+    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
         """A new utterance in `slot`, with these places of the caches."""
 
     def prefill(self, slot: int) -> bool:
@@ -91,7 +91,7 @@ class BatchEngine:
         plan = self._device.plan(request)
         delivered = self._outbox.wrap(sink)
         sequence = Sequence(request, delivered, plan, limit_samples_of(request, self.capabilities.max_audio_seconds))
-        sequence.stage = Stage.WAITING if self._device.is_prepared(request) else Stage.PREPARING
+        sequence.stage = Stage.WAITING if self._device.is_prepared(request, plan) else Stage.PREPARING
         with self._changed:
             if self._closed:
                 raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
@@ -174,7 +174,7 @@ class BatchEngine:
     def _prepare(self, sequence: Sequence) -> None:
         """On the voices' thread."""
         if sequence.stage is Stage.PREPARING:  # else it is cancelled
-            self._guarded((sequence,), lambda: self._device.prepare(sequence.request))
+            self._guarded((sequence,), lambda: self._device.prepare(sequence.request, sequence.plan))
         with self._changed:
             self._scheduler.prepared(sequence)
             self._changed.notify()
@@ -182,7 +182,7 @@ class BatchEngine:
     def _begin(self, sequence: Sequence) -> None:
         assert sequence.stretch is not None
         sequence.started_s = time.perf_counter()
-        self._device.begin(sequence.slot, sequence.stretch, sequence.request)
+        self._device.begin(sequence.slot, sequence.stretch, sequence.request, sequence.plan)
 
     def _prefill(self, sequence: Sequence) -> None:
         if self._device.prefill(sequence.slot):

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from speech_engines.qwen3_tts.rules import DEFAULT_SPEAKER
+from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.tokenizer import TextTokenizer
 from speech_engines.qwen3_tts.voices import VoicePrompt, frames_of_reference, transcript_of
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -34,21 +35,6 @@ class Prefill:
     embeds: Tensor  # [T, H]
     # [N, H], added to the inputs of frames 0 to N - 1; after them it is `PromptBuilder.tts_pad`.
     trailing: Tensor
-    text_tokens: int
-    # [R, 16] int64, to run through the codec ahead of the utterance; None without an in-context reference.
-    ref_codes: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A prompt as ids, before anything is computed."""
-
-    text: tuple[int, ...]  # [T] the text stream
-    trailing: tuple[int, ...]
-    codec_at: int  # the codec stream begins beside this one of `text`, and ends with it
-    codec: tuple[int, ...]  # but for the frames of a reference
-    voice_at: int  # in `codec`
-    text_tokens: int
 
 
 class PromptBuilder:
@@ -79,18 +65,16 @@ class PromptBuilder:
             self.tts_pad = self._text([self._pad])[0]  # [H]
 
     @torch.no_grad()
-    def build(
-        self, request: SpeechRequest, voice: VoicePrompt | None = None, whole_text: bool | None = None
-    ) -> Prefill:
-        """`whole_text` None is upstream's choice: the whole text at once, but for clones one token a frame."""
-        script = self.write(request, whole_text)
+    def build(self, script: Script, voice: VoicePrompt | None = None) -> Prefill:
+        """The script's streams added, in the voice of its recording if it is to clone one. Raises SpeechError."""
         embeds = self._text([*script.text, *script.trailing])  # [T + N, H]
         length = len(script.text)
         embeds[script.codec_at : length] += self._codec(script, voice)
-        return Prefill(embeds[:length], embeds[length:], script.text_tokens, None if voice is None else voice.ref_codes)
+        return Prefill(embeds[:length], embeds[length:])
 
-    def write(self, request: SpeechRequest, whole_text: bool | None = None) -> "Script":
-        """The ids of both streams; computes nothing. Raises SpeechError."""
+    def write(self, request: SpeechRequest, whole_text: bool | None = None) -> Script:
+        """The ids of both streams; computes nothing. `whole_text` None is upstream's choice: the whole text at once,
+        but for clones one token a frame. Raises SpeechError."""
         whole = self._task is not Task.CLONE if whole_text is None else whole_text
         transcript = transcript_of(request) if self._task is Task.CLONE else None
         reference_frames = 0 if transcript is None else frames_of_reference(request)
@@ -126,7 +110,7 @@ class PromptBuilder:
                 ids.append(talker["codec_pad_id"])  # the x-vector takes its place
         return ids + [talker["codec_pad_id"]] * (1 + pads) + [talker["codec_bos_id"]], voice_at
 
-    def _codec(self, script: "Script", voice: VoicePrompt | None) -> Tensor:
+    def _codec(self, script: Script, voice: VoicePrompt | None) -> Tensor:
         """The codec stream, [P, H]."""
         codec = functional.embedding(self._indices(script.codec), self._code_tables[0])
         if self._task is not Task.CLONE:

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from speech_engines.outbox import OutboxSink
 from speech_engines.qwen3_tts.guard import RunawayGuard, budget_frames
+from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.stretches import Stretch
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.events import EndEvent, FinishReason
@@ -14,11 +15,19 @@ from speech_protocol.request import SpeechRequest
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is known of a request before anything is computed."""
+    """What is found out about a request when it comes, before anything is computed."""
 
-    text_tokens: int
-    prompt_positions: int
+    script: Script
+    voice_keys: tuple[bytes, ...] = ()  # of the recordings to clone
     warnings: tuple[str, ...] = ()
+
+    @property
+    def text_tokens(self) -> int:
+        return self.script.text_tokens
+
+    @property
+    def prompt_positions(self) -> int:
+        return len(self.script.text)
 
 
 class Stage(Enum):

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -35,18 +36,17 @@ _MELS: Final = {
 @dataclass(frozen=True, slots=True)
 class VoicePrompt:
     """A voice to clone. With a transcript the recording itself is continued (in context); without, it is the x-vector
-    alone, and `ref_codes` and `ref_text` are None."""
+    alone, and there are no codes."""
 
     x_vector: Tensor  # [H] talker width
     ref_codes: Tensor | None = None  # [R, 16] int64
-    ref_text: str | None = None
     codec_state: StreamState | None = None  # of a stream that the recording went through
 
     @property
     def size_bytes(self) -> int:
         codes = 0 if self.ref_codes is None else self.ref_codes.nbytes
         state = 0 if self.codec_state is None else self.codec_state.size_bytes
-        return self.x_vector.nbytes + codes + len((self.ref_text or "").encode()) + state
+        return self.x_vector.nbytes + codes + state
 
 
 class Encoder(Protocol):
@@ -104,7 +104,7 @@ class VoiceEncoder:
         codes = codec_encoder.encode(wave[None].to(self._device), num_quantizers=quantizers).audio_codes  # [1, 16, R]
         ref_codes = codes[0, :, : _frames_of(len(samples))].T.contiguous()
         state = None if self._codec is None else self._codec.state_after(ref_codes)
-        return VoicePrompt(x_vector, ref_codes, ref_text, state)
+        return VoicePrompt(x_vector, ref_codes, state)
 
     def _load_speaker_encoder(self) -> Any:
         from qwen_tts.core.models.configuration_qwen3_tts import Qwen3TTSSpeakerEncoderConfig
@@ -163,22 +163,22 @@ class VoicePrompts:
         with self._encoding:
             self._encoder.load()
 
-    def has(self, request: SpeechRequest) -> bool:
+    def has(self, keys: Sequence[bytes]) -> bool:
         """Whether `get` would return at once."""
-        if request.ref_blend is None:
-            return self._find(_key(*_reference(request))) is not None
-        return all(self._find(_key(part.audio, None)) is not None for part in request.ref_blend)
+        return all(self._find(key) is not None for key in keys)
 
-    def get(self, request: SpeechRequest) -> VoicePrompt:
-        """The voice of the request's recording, or the blend of its voices. Raises SpeechError where there is none."""
+    def get(self, request: SpeechRequest, keys: Sequence[bytes]) -> VoicePrompt:
+        """The voice of the request's recording, or the blend of its voices; `keys` are its `voice_keys`. Raises
+        SpeechError."""
+        prompts = [self._of(key, *said) for key, said in zip(keys, _recordings(request), strict=True)]
         if request.ref_blend is None:
-            return self._of(*_reference(request))
+            return prompts[0]
         total = sum(part.weight for part in request.ref_blend)
-        x_vectors = [self._of(part.audio, None).x_vector * (part.weight / total) for part in request.ref_blend]
+        weights = [part.weight / total for part in request.ref_blend]
+        x_vectors = [prompt.x_vector * weight for prompt, weight in zip(prompts, weights, strict=True)]
         return VoicePrompt(torch.stack(x_vectors).sum(0))
 
-    def _of(self, pcm: bytes, ref_text: str | None) -> VoicePrompt:
-        key = _key(pcm, ref_text)
+    def _of(self, key: bytes, pcm: bytes, ref_text: str | None) -> VoicePrompt:
         if (kept := self._find(key)) is not None:
             return kept
         with self._encoding:
@@ -202,6 +202,12 @@ class VoicePrompts:
                 self._size_bytes -= self._kept.popitem(last=False)[1].size_bytes
 
 
+def voice_keys(request: SpeechRequest) -> tuple[bytes, ...]:
+    """A key for each recording that the request wants to clone. To digest a minute of audio takes milliseconds: once a
+    request, and not between two steps of a batch. Raises SpeechError where there is no recording."""
+    return tuple(_key(*said) for said in _recordings(request))
+
+
 def transcript_of(request: SpeechRequest) -> str | None:
     """What the recording says, where it is to be continued (in context); None where its x-vector alone is wanted."""
     ref_text = (request.ref_text or "").strip()
@@ -215,6 +221,13 @@ def frames_of_reference(request: SpeechRequest) -> int:
 
 def _frames_of(samples: int) -> int:
     return -(-samples // FRAME_SAMPLES)
+
+
+def _recordings(request: SpeechRequest) -> list[tuple[bytes, str | None]]:
+    """As `_reference`, of all voices of a blend."""
+    if request.ref_blend is None:
+        return [_reference(request)]
+    return [(part.audio, None) for part in request.ref_blend]
 
 
 def _reference(request: SpeechRequest) -> tuple[bytes, str | None]:

@@ -1,11 +1,13 @@
 """The batching engine over tiny checkpoints: the same audio as qwen-tts, and the same whoever shares the batch."""
 
+import hashlib
 import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -73,6 +75,23 @@ def speak(engine: Engine, text: str = TEXT, **fields: object) -> Samples:
     sink = begin(engine, text, **fields)
     sink.result()
     return sink.samples
+
+
+def test_each_text_is_tokenized_once_and_a_recording_digested_once(
+    batching_engine: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from speech_engines.qwen3_tts import voices
+    from speech_engines.qwen3_tts.tokenizer import TextTokenizer
+
+    engine, pcm = batching_engine("base"), recording(140)
+    text_ids = Mock(wraps=TextTokenizer.text_ids)
+    sha256 = Mock(wraps=hashlib.sha256)
+    monkeypatch.setattr(TextTokenizer, "text_ids", lambda self, text: text_ids(self, text))
+    monkeypatch.setattr(voices.hashlib, "sha256", sha256)
+    speak(engine, "Hi.", ref_audio=pcm, ref_text="La.")  # a new voice
+    speak(engine, "Ho.", ref_audio=pcm, ref_text="La.")  # a known one
+    assert sorted(call.args[1] for call in text_ids.call_args_list) == ["Hi.", "Ho.", "La.", "La."]
+    assert [call.args[0].endswith(pcm) for call in sha256.call_args_list].count(True) == 2
 
 
 @pytest.mark.parametrize("projection", [False, True], ids=["without projection", "with projection"])

@@ -11,6 +11,7 @@ import pytest
 from speech_engines.base import Capabilities, Samples
 from speech_engines.qwen3_tts.engine import BatchEngine
 from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES
+from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.sequence import Plan
 from speech_engines.qwen3_tts.stretches import Stretch
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -53,22 +54,23 @@ class FakeDevice:
         if request.text == "refused":
             raise SpeechError(ErrorCode.UNKNOWN_SPEAKER, "no")
         # So many tokens that no budget of frames ends an utterance here.
-        return Plan(TOKENS, PROMPT, ("a warning",) if request.instruct else ())
+        script = Script((0,) * PROMPT, (), 0, (), 0, TOKENS)
+        return Plan(script, warnings=("a warning",) if request.instruct else ())
 
-    def is_prepared(self, request: SpeechRequest) -> bool:
+    def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
         return self._prepared is None or request.text in self._prepared
 
-    def prepare(self, request: SpeechRequest) -> None:
+    def prepare(self, request: SpeechRequest, plan: Plan) -> None:
         assert self._prepared is not None
         assert self.may_prepare.wait(30)
         if request.text.split()[0] == self.fail_prepare:
             raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, "no voice", "ref_audio")
         self._prepared.add(request.text)
 
-    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest) -> None:
+    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
         assert slot not in self._names, "a slot was given away twice"
         assert all(stretch.stop <= other.start or other.stop <= stretch.start for other in self._stretches.values())
-        assert self.is_prepared(request)
+        assert self.is_prepared(request, plan)
         name, frames = request.text.split()
         self._stretches[slot] = stretch
         self._unread[slot] = PROMPT // PIECE

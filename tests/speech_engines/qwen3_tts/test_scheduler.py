@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES, RunawayGuard
 from speech_engines.qwen3_tts.scheduler import Scheduler
+from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage
 from speech_engines.qwen3_tts.stretches import Stretch, Stretches
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -22,7 +23,7 @@ TOKENS = 50_000  # so many that no budget of frames ends an utterance here
 
 
 def sequences_of(count: int, prompt: int = 10, limit_frames: int = 5) -> list[Sequence]:
-    plan = Plan(TOKENS, prompt)
+    plan = Plan(Script((0,) * prompt, (), 0, (), 0, TOKENS))
     return [
         Sequence(SpeechRequest(str(number)), CollectingSink(), plan, limit_frames * FRAME_SAMPLES)  # type: ignore[arg-type]
         for number in range(count)
