@@ -21,6 +21,7 @@ _FEW_ROWS: Final = 4  # as rows
 _SOME_ROWS: Final = 64  # as columns, where weights are large
 _BLOCK: Final = 16
 _LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
+_CACHED: Final = 2**20  # numbers in inputs that stay in the caches from one operation to the next
 
 
 class Convolution(Protocol):
@@ -230,6 +231,12 @@ class FastConv:
     def __call__(self, room: Tensor, steps: int) -> Tensor:
         if self._few_steps is not None and len(room) * steps <= _SOME_ROWS:
             return self._few_steps(room, steps)
+        if room.is_cpu and len(room) > 1 and room.numel() > _CACHED:  # some streams after the other
+            parts = room.split(max(1, _CACHED // room[0].numel()))
+            return torch.cat([self._convolve(part, steps) for part in parts])
+        return self._convolve(room, steps)
+
+    def _convolve(self, room: Tensor, steps: int) -> Tensor:
         batch, points, row = len(room), len(self._gather), self._dilation * self.channels
         tiles = (room.shape[1] - self.past) // (_TILE * self._dilation)
         # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.

@@ -141,6 +141,16 @@ def test_convolutions_with_large_weights_give_the_same_samples(
     assert_same(decode_in(codec, codes[0], [size] * FRAMES), expected[0])
 
 
+@pytest.mark.parametrize("cached", [0, 20_000])
+def test_convolutions_that_take_some_streams_after_the_other_give_the_same_samples(
+    codec: Any, codes: Any, expected: Any, monkeypatch: pytest.MonkeyPatch, cached: int
+) -> None:
+    from speech_engines.qwen3_tts import codec_layers
+
+    monkeypatch.setattr(codec_layers, "_CACHED", cached)
+    assert_same(codec.decode_whole(codes), expected)
+
+
 @pytest.mark.parametrize("reference_frames", [1, 30, 100])
 @pytest.mark.parametrize("streams", [[0, 1, 2], [2, 0, 3]])
 def test_streams_restored_from_one_state_go_on_as_if_they_had_decoded_the_reference(
