@@ -43,7 +43,7 @@ SUITE = {
     # One thread on both sides: a second one only slows tensors of this size down.
     "overhead": Part("engine", quick_frames=15, frames=100, tiny=True, extra=("--streams", "1", "--threads", "1")),
     "memory_tiny": Part("memory", quick_frames=60, tiny=True),
-    "memory": Part("memory", quick_frames=15, frames=300),
+    "memory": Part("memory", quick_frames=15, frames=150),
 }
 
 

@@ -103,6 +103,7 @@ def main() -> None:
         "growth_bytes": last.anonymous - after_warm_up.anonymous,
         "growth_bytes_per_frame": (last.anonymous - after_warm_up.anonymous) / frames,
         "growth_allocated_bytes": last.allocated - after_warm_up.allocated,
+        "growth_allocated_bytes_per_frame": (last.allocated - after_warm_up.allocated) / frames,
         "growth_python_blocks": last.python_blocks - after_warm_up.python_blocks,
         "growth_file_bytes": last.file - after_warm_up.file,
         "warm_up_growth_bytes": after_warm_up.anonymous - after_load.anonymous,

@@ -19,7 +19,8 @@ class EngineConfig:
     (AMX), else float32; flash attention where it is installed and can be used, else PyTorch's own (`attention` is about
     the reference engine only). The codec is float32 everywhere, whatever `dtype` says. `max_batch` requests run at
     once, as far as their positions fit into the caches, which take at most `cache_share` of the memory that is free
-    when the model is loaded."""
+    when the model is loaded. A step of the batching engine that takes longer than `step_timeout` seconds ends the
+    process, which is then started again."""
 
     device: str = AUTO
     dtype: str = AUTO
@@ -29,6 +30,7 @@ class EngineConfig:
     cache_share: float = 0.5
     max_queue: int = 64
     max_audio_seconds: float = 600.0
+    step_timeout: float = 120.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -42,6 +44,7 @@ class EngineConfig:
             cache_share=_number("CACHE_SHARE", environment, 0.5, most=0.9),
             max_queue=int(_number("MAX_QUEUE", environment, 64, whole=True)),
             max_audio_seconds=_number("MAX_AUDIO_SECONDS", environment, 600.0),
+            step_timeout=_number("STEP_TIMEOUT", environment, 120.0),
         )
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence as Codes
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Protocol
 
 from speech_engines.base import AudioSink, Capabilities, Samples
@@ -17,6 +18,7 @@ from speech_engines.outbox import Outbox
 from speech_engines.qwen3_tts.scheduler import Scheduler
 from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage, limit_samples_of
 from speech_engines.qwen3_tts.stretches import Stretch
+from speech_engines.watchdog import Watchdog
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import FinishReason
 from speech_protocol.request import SpeechRequest
@@ -69,14 +71,20 @@ class Device(Protocol):
 
 
 class BatchEngine:
-    """The Engine over a Device."""
+    """The Engine over a Device. `watchdog` sees to it that each turn ends."""
 
     def __init__(
-        self, device: Device, capabilities: Capabilities, max_queue: int, ramp: tuple[int, ...] = DEFAULT_RAMP
+        self,
+        device: Device,
+        capabilities: Capabilities,
+        max_queue: int,
+        ramp: tuple[int, ...] = DEFAULT_RAMP,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.capabilities = capabilities
         self._device = device
         self._scheduler = Scheduler(device.slots, device.places, max_queue, ramp)
+        self._watchdog = watchdog or nullcontext()
         self._changed = threading.Condition()
         self._closed = self._hung_up = False
         self._outbox = Outbox(f"outbox-{capabilities.engine}", self._wake)
@@ -120,8 +128,11 @@ class BatchEngine:
     def _run(self) -> None:
         try:
             while self._wait_for_work():
-                self._turn()
+                with self._watchdog:
+                    self._turn()
         finally:
+            if isinstance(self._watchdog, Watchdog):
+                self._watchdog.close()
             self._voices.shutdown(cancel_futures=True)
             self._fail_all()
             self._outbox.close()

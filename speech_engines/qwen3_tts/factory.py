@@ -12,6 +12,7 @@ from speech_engines.qwen3_tts.checkpoint import Checkpoint, open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_engines.qwen3_tts.placement import Placement
 from speech_engines.qwen3_tts.rules import RequestRules
+from speech_engines.watchdog import Watchdog
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import ModelSpec
 
@@ -70,7 +71,7 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         obeys_instruct=rules.obeys_instruct,
     )
     logger.info("%s: %s with %s on %s, %d positions", spec.name, checkpoint.name, config, placement, places)
-    return BatchEngine(device, capabilities, config.max_queue)
+    return BatchEngine(device, capabilities, config.max_queue, watchdog=Watchdog(config.step_timeout))
 
 
 def _places(checkpoint: Checkpoint, placement: Placement, config: EngineConfig) -> int:

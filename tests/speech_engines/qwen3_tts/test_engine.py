@@ -14,6 +14,7 @@ from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES
 from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.sequence import Plan
 from speech_engines.qwen3_tts.stretches import Stretch
+from speech_engines.watchdog import Watchdog
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import FinishReason
@@ -310,3 +311,24 @@ def test_a_repeating_utterance_ends_with_the_reason() -> None:
         sink = submit(running, "a 999")
         assert sink.result().finish_reason is FinishReason.REPETITION
         assert len(sink.samples) == (MAX_EQUAL_FRAMES + 1) * FRAME_SAMPLES
+
+
+def test_a_step_that_never_returns_is_reported_to_the_watchdog() -> None:
+    device, barked = FakeDevice(), threading.Event()
+    device.go.clear()
+    running = BatchEngine(device, CAPABILITIES, 16, RAMP, Watchdog(0.05, barked.set))
+    running.submit(SpeechRequest("held 3"), CollectingSink())
+    assert device.stepping.wait(30)
+    assert barked.wait(30)
+    device.go.set()
+    running.close()
+
+
+def test_many_short_steps_and_an_idle_engine_are_no_concern_of_the_watchdog() -> None:
+    device, barked = FakeDevice(), threading.Event()
+    running = BatchEngine(device, CAPABILITIES, 16, RAMP, Watchdog(20, barked.set))
+    sink = CollectingSink()
+    running.submit(SpeechRequest("short 300"), sink)
+    sink.wait()
+    running.close()
+    assert not barked.is_set()

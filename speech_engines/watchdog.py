@@ -1,0 +1,48 @@
+"""Ends a process whose work never returns: a driver that hangs can't be stopped in any other way.
+
+Triton takes a process that ended for a dead model; the frontend tells its clients and has it started again.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+logger = logging.getLogger(__name__)
+
+_EXIT_CODE = 70  # EX_SOFTWARE
+_LOOKS = 4  # in a limit
+
+
+def end_process() -> None:
+    """Now: whoever hangs runs no clean-up."""
+    os._exit(_EXIT_CODE)
+
+
+class Watchdog:
+    """A context for each piece of the work of one thread; `end` is called when one takes longer than `limit_s`."""
+
+    def __init__(self, limit_s: float, end: Callable[[], None] = end_process) -> None:
+        self._limit_s, self._end = limit_s, end
+        self._begin_s: float | None = None
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def __enter__(self) -> None:
+        self._begin_s = time.monotonic()
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._begin_s = None
+
+    def close(self) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._limit_s / _LOOKS):
+            begin_s = self._begin_s
+            if begin_s is not None and time.monotonic() - begin_s > self._limit_s:
+                logger.critical("a step takes longer than %g s (STEP_TIMEOUT): this process ends", self._limit_s)
+                self._end()
+                return
