@@ -105,10 +105,14 @@ class Lifecycle:
         """Raises SpeechError where the process that was asked is gone. All who wait for a model share one question."""
         model = self._model(name)
         if model.question is None or model.question.done():
-            model.question = asyncio.create_task(self._triton.is_healthy(name))
+            model.question = asyncio.create_task(self._is_alive(name))
         if not await asyncio.shield(model.question) or incarnation != model.incarnation:
             message = f"The model '{name}' stopped working and is being started again."
             raise SpeechError(ErrorCode.MODEL_DIED, message)
+
+    async def _is_alive(self, name: str) -> bool:
+        # Twice: to take a living process for dead, because it was slow once, would end its streams.
+        return await self._triton.is_healthy(name) or await self._triton.is_healthy(name)
 
     def idle_s(self, name: str) -> float | None:
         """Seconds since the last request through this frontend; None while one runs."""

@@ -281,7 +281,7 @@ def test_all_who_wait_for_a_model_share_one_question_whether_it_lives() -> None:
         triton.healthy = False
         triton.may_answer.set()
         answers = await asyncio.gather(*who, return_exceptions=True)
-        assert triton.questions == 1
+        assert triton.questions == 2  # whoever is slow to answer once is not dead
         assert {answer.code for answer in answers if isinstance(answer, SpeechError)} == {ErrorCode.MODEL_DIED}
 
     run(scenario)
