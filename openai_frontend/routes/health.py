@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from openai_frontend.state import CurrentState, State
 from openai_frontend.triton import ModelState, ModelStatus
-from speech_protocol.errors import SpeechError
+from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import MODELS
 
 router = APIRouter()
@@ -38,11 +38,11 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/ready")
-async def ready(state: CurrentState) -> JSONResponse:
+async def ready(state: CurrentState) -> dict[str, str]:
     """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach."""
-    if await state.triton.is_live():
-        return JSONResponse({"status": "ok"})
-    return JSONResponse({"status": "unavailable", "message": "Triton does not answer."}, 503)
+    if not await state.triton.is_live():
+        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, "Triton does not answer. Try again in a moment.")
+    return {"status": "ok"}
 
 
 def _is_speech(state: State, name: str) -> bool:
