@@ -80,9 +80,11 @@ def test_a_built_in_speaker_speaks(qwen: Stack) -> None:
 
 
 def test_openai_names_are_the_speakers_they_are_mapped_to(qwen: Stack) -> None:
-    by_name = assert_speech(speak(qwen, voice="alloy", seed=5))
-    assert by_name == assert_speech(speak(qwen, voice="ryan", seed=5))
-    assert by_name != assert_speech(speak(qwen, voice="onyx", seed=5))
+    def spoken(voice: str) -> list[bytes]:
+        # Random weights make much alike of voices: with one seed in twenty, two of them say the same.
+        return [assert_speech(speak(qwen, voice=voice, seed=seed)) for seed in range(4)]
+
+    assert spoken("alloy") == spoken("ryan") != spoken("onyx")
 
 
 def test_no_voice_at_all_is_the_default_one(qwen: Stack) -> None:

@@ -235,9 +235,13 @@ def test_a_client_that_hangs_up_while_its_voice_is_designed_ends_the_work_and_ke
 
 
 def test_a_blend_reaches_the_engine_and_differs_from_each_of_its_voices(qwen: Stack) -> None:
+    names = ("Anna(2)+Bob(1)", "Anna(1)+Bob(2)", "Anna+Bob")
     x_vector_only = {name: cloned(qwen, sample) for name, sample in (("Anna", LOW), ("Bob", HIGH))}
-    blends = [spoken(qwen, voice=blend) for blend in ("Anna(2)+Bob(1)", "Anna(1)+Bob(2)", "Anna+Bob")]
-    assert len({*blends, *x_vector_only.values(), spoken(qwen, voice="Bob")}) == 6
+    # Random weights make little of a voice: some seeds say the same with two of them.
+    sides = [{"voice": name} for name in (*names, "Anna", "Bob")] + [{"voice": "Bob", "x_vector_only_mode": True}]
+    heard = {tuple(spoken(qwen, **side, seed=seed) for seed in range(8)) for side in sides}
+    assert len(heard) == len(sides)
+    blends = [spoken(qwen, voice=blend) for blend in names]
     assert spoken(qwen, voice="anna(4) + bob(2)") == blends[0]
     assert spoken(qwen, voice=f"{voice_id(qwen, 'Anna')}(2)+{voice_id(qwen, 'Bob')}(1)") == blends[0]
     assert spoken(qwen, voice="Anna(1)+Anna(1)") == x_vector_only["Anna"]
