@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +26,15 @@ def read_key(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def make_key(environment: Mapping[str, str] = os.environ) -> str:
-    """The same, or a new one, kept in the file, which only its owner can read."""
+    """The same, or a new one, kept in the file, which only its owner can read, where one can be written."""
     if key := read_key(environment):
         return key
     key = secrets.token_urlsafe(32)
-    FILE.unlink(missing_ok=True)
-    descriptor = os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(key)
+    with suppress(OSError):
+        FILE.unlink(missing_ok=True)
+        descriptor = os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(key)
     return key
 
 
