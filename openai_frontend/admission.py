@@ -7,18 +7,21 @@ from contextlib import contextmanager
 
 from openai_frontend.audio.reference import ReferenceAudioError, clean_reference
 from openai_frontend.errors import ApiError, upload_too_large
+from openai_frontend.turns import Turns
 
 # Decoding a stranger's file takes up to seconds and some memory: one at a time, and never in the encoders' threads.
 _DECODERS = 1
 
 
 class Admission:
-    """Lets at most `limit` requests in at once; one more is told at once instead of waiting unseen."""
+    """Lets at most `limit` requests in at once; one more is told at once instead of waiting unseen. Those who are in
+    may have to wait for one of the `turns`."""
 
-    def __init__(self, limit: int, max_upload_bytes: int) -> None:
+    def __init__(self, limit: int, max_upload_bytes: int, turns: Turns) -> None:
         self._limit = limit
         self._max_upload_bytes = max_upload_bytes
         self.pending = 0
+        self.turns = turns
         self._decoder = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
 
     @contextmanager

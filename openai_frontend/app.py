@@ -5,8 +5,10 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
@@ -20,11 +22,15 @@ from openai_frontend.settings import Settings
 from openai_frontend.state import State
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
+from openai_frontend.turns import Turns
 from openai_frontend.voices.catalog import Catalog
 from openai_frontend.voices.library import Library
 from speech_protocol.events import StartEvent
 
 logger = logging.getLogger(__name__)
+
+# What a page of another origin may read of a reply.
+_EXPOSED: Final = ("x-request-id", "openai-processing-ms", "x-speech-warning", "retry-after")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -41,7 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
                 partial(_size_bytes, started, settings.checkpoints()),
             )
             lifecycle = Lifecycle(triton, settings.idle_timeout, room=room, keep=settings.kept())
-            admission = Admission(settings.max_pending_requests, settings.max_upload_bytes)
+            turns = Turns(settings.max_active_requests, settings.queue_timeout)
+            admission = Admission(settings.max_pending_requests, settings.max_upload_bytes, turns)
             synthesis = Synthesis(
                 triton,
                 lifecycle,
@@ -79,6 +86,10 @@ def create_app(settings: Settings) -> FastAPI:
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     app.add_middleware(RequestIdMiddleware)
+    if origins := settings.origins():
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
+        )
     return app
 
 

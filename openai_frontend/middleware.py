@@ -17,7 +17,8 @@ _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestIdMiddleware:
-    """Puts `x-request-id` (the client's own where it is sane) and `openai-processing-ms` on every reply."""
+    """Puts `x-request-id` (the client's own where it is sane) and `openai-processing-ms` on every reply, and forbids a
+    browser to take it for another type than it says."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,6 +36,7 @@ class RequestIdMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
+                headers["x-content-type-options"] = "nosniff"
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - begin) * 1000))
             await send(message)
 

@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     """Speech requests in the house at once, waiting ones included; one more gets 503."""
     admin_key: SecretStr | None = None
     """The bearer token of the `/admin` routes, which load and unload models; none: there are no such routes."""
+    max_active_requests: Limit = 0
+    """Speech requests served at once, the others wait, in turns by key; 0: all, and the engine's queue is the bound."""
+    queue_timeout: Seconds = 30
+    """Seconds after which a request that waits for its turn gets 503; 0: never."""
     api_keys: SecretStr | None = None
     """Keys that clients send as `Authorization: Bearer`, separated by commas; without any, no key is asked for."""
     api_keys_file: str = ""
@@ -101,6 +105,8 @@ class Settings(BaseSettings):
     """POST requests a minute that a key may send, 0 for any number; without keys, everybody together."""
     characters_per_minute: Limit = 0
     """Characters of `input` a minute that a key may have spoken, 0 for any number; without keys, everybody together."""
+    cors_origins: str = ""
+    """Origins whose pages may call this server, such as `https://app.example`, separated by commas."""
     ref_audio_hosts: str = ""
     """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -127,6 +133,10 @@ class Settings(BaseSettings):
     def kept(self) -> tuple[str, ...]:
         """The Triton models of `keep_loaded`."""
         return tuple(name.strip() for name in self.keep_loaded.split(",") if name.strip())
+
+    def origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
     def max_body_bytes(self) -> int:

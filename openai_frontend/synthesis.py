@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final, Self
@@ -99,14 +99,21 @@ class Synthesis:
         return model not in self.started or self.started[model].obeys_instruct
 
     async def open(
-        self, model: str, request: SpeechRequest, audio_format: AudioFormat, speed: float, *, whole: bool = False
+        self,
+        model: str,
+        request: SpeechRequest,
+        audio_format: AudioFormat,
+        speed: float,
+        *,
+        whole: bool = False,
+        owner: Hashable = None,
     ) -> Body:
         """Start the request and wait for its first audio: whatever can fail before that, fails here.
 
-        `whole` speaks the text as it stands, in one utterance: no cuts, no pause marks.
+        `whole` speaks the text as it stands, in one utterance: no cuts, no pause marks. Owners take turns.
         Raises ApiError or SpeechError.
         """
-        body = self._encode(self._speak(model, request, whole=whole), SpeechEncoder(audio_format, speed))
+        body = self._encode(self._speak(model, request, whole, owner), SpeechEncoder(audio_format, speed))
         try:
             first = await anext(body)
             if first.end is not None and not first.end.audio_samples:
@@ -130,7 +137,9 @@ class Synthesis:
         finally:
             encoder.abort()
 
-    async def _speak(self, model: str, request: SpeechRequest, *, whole: bool) -> AsyncGenerator[Message, None]:
+    async def _speak(
+        self, model: str, request: SpeechRequest, whole: bool, owner: Hashable
+    ) -> AsyncGenerator[Message, None]:
         """Audio messages and the end event of one request, whose text may be long and have pause marks."""
         with self._admission.admit():
             script, language = await asyncio.to_thread(self._write, model, request, whole)
@@ -141,7 +150,11 @@ class Synthesis:
                 segment = replace(request, text=text, language=language, seed=own)
                 return self._segment(model, segment, may_wait=number > 0)
 
-            async with self._lifecycle.lease(model), aclosing(recite(script, speak, self._ahead)) as messages:
+            async with (
+                self._admission.turns.take(owner),
+                self._lifecycle.lease(model),
+                aclosing(recite(script, speak, self._ahead)) as messages,
+            ):
                 async for message in messages:
                     yield message
 

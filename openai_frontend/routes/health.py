@@ -27,7 +27,9 @@ async def health(state: CurrentState) -> JSONResponse:
         return JSONResponse({"status": "unavailable", "message": error.message, "models": {}}, 503)
     models = {name: _model(state, name, status) for name, status in index.items() if _is_speech(state, name)}
     pending = state.admission.pending
-    fields = {"status": "ok", **_single_file_fields(state, models), "pending_requests": pending, "models": models}
+    waiting = state.admission.turns.waiting
+    counts = {"pending_requests": pending, "waiting_requests": waiting}
+    fields = {"status": "ok", **_single_file_fields(state, models), **counts, "models": models}
     return JSONResponse(fields)
 
 

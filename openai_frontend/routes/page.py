@@ -17,7 +17,6 @@ _HEADERS: Final = {
         "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 static = StaticFiles(directory=_FOLDER)

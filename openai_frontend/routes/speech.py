@@ -39,9 +39,8 @@ async def create_speech(
     )
     model, wire = await _address(body, wire, state)
     allowance.spend_characters(len(wire.text))
-    response = await respond(
-        request, state.synthesis.open(model, wire, audio_format, body.speed), audio_format, body.stream_format
-    )
+    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=allowance)
+    response = await respond(request, opening, audio_format, body.stream_format)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
         response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
     return response

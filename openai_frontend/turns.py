@@ -1,0 +1,86 @@
+"""Who is served next where only so many requests may be under way: in turns by key, in order of arrival within one."""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from openai_frontend.errors import ApiError
+
+# How much the latest request counts in the usual time of one.
+_WEIGHT: Final = 0.1
+_RETRY_AFTER_S: Final = (1, 120)  # what OpenAI's clients heed
+
+
+class Turns:
+    """`places` requests at once, 0 for any number; one that waited for `timeout_s` without its turn is refused, 0 for
+    never. `clock` is a monotonic one."""
+
+    def __init__(self, places: int, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._places, self._timeout_s, self._clock = places, timeout_s, clock
+        self._active = 0
+        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
+        self._usual_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def take(self, owner: Hashable) -> AsyncGenerator[None, None]:
+        """Wait for a place, and hold it. Raises ApiError 503 where none came free in time."""
+        await self._wait(owner)
+        begin_s = self._clock()
+        try:
+            yield
+        finally:
+            took_s = self._clock() - begin_s
+            self._usual_s += (took_s - self._usual_s) * (_WEIGHT if self._usual_s else 1)
+            self._pass_on()
+
+    async def _wait(self, owner: Hashable) -> None:
+        if not self._places or (self._active < self._places and not self._waiting):
+            self._active += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(turn)
+        try:
+            async with asyncio.timeout(self._timeout_s or None):
+                await turn
+        except TimeoutError:
+            self._leave(owner, turn)
+            raise self._refusal() from None
+        except asyncio.CancelledError:
+            self._leave(owner, turn)
+            raise
+
+    def _leave(self, owner: Hashable, turn: "asyncio.Future[None]") -> None:
+        """Out of the queue; a turn that came in this very moment goes to the next."""
+        if turn.done() and not turn.cancelled():
+            self._pass_on()
+            return
+        queue = self._waiting[owner]
+        queue.remove(turn)
+        if not queue:
+            del self._waiting[owner]
+
+    def _pass_on(self) -> None:
+        """The place to the first of the owner whose turn it is, who then is last."""
+        if not self._waiting:
+            self._active -= 1
+            return
+        owner, queue = self._waiting.popitem(last=False)
+        turn = queue.popleft()
+        if queue:
+            self._waiting[owner] = queue
+        turn.set_result(None)
+
+    def _refusal(self) -> ApiError:
+        least, most = _RETRY_AFTER_S
+        seconds = math.ceil(self._usual_s * (self.waiting + 1) / self._places)
+        message = f"No place came free in {self._timeout_s:g} s. Try again in {min(max(seconds, least), most)} s."
+        return ApiError(503, "queue_timeout", message, headers={"Retry-After": str(min(max(seconds, least), most))})
