@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: serve serve-qwen test test-faults check format smoke bench lock clean
+.PHONY: serve serve-qwen test test-faults check format smoke bench soak lock clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/serve.installed
@@ -44,6 +44,10 @@ smoke: $(VENV)/serve.installed
 # an hour on two cores. A first look: make bench ARGS=--quick, which needs no more than a few minutes.
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m bench $(ARGS)
+
+# Mixed traffic, and what fails and grows: make soak MINUTES=20
+soak: $(VENV)/dev.installed
+	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),20) $(ARGS)
 
 # Pinned requirements from pyproject.toml; run it after a change there.
 lock: $(VENV)/uv.installed

@@ -136,7 +136,11 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     path = [str(part) for part in first["loc"] if part not in {"body", "query", "path"}]
     param = path[0] if path else None
     code = _VALIDATION_CODES.get(first["type"], "invalid_type")
-    return ApiError(400, code, f"{param or 'body'}: {first['msg']}.", param=param)
+    if param is None:  # nothing of the body was understood, often for want of its type
+        return ApiError(400, code, "The body is no JSON object. Send one, with Content-Type: application/json.")
+    if first["type"] == "is_instance_of" or "UploadFile" in first["msg"]:
+        return ApiError(400, "invalid_type", f"{param}: Send a file, in a form of multipart/form-data.", param=param)
+    return ApiError(400, code, f"{param}: {first['msg']}.", param=param)
 
 
 def sse_error(error: Exception) -> bytes:

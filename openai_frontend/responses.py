@@ -88,7 +88,7 @@ async def _events(body: Body) -> AsyncGenerator[bytes, None]:
             if encoded.data:
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
-                yield _event("speech.audio.done", usage=_usage(encoded.end))
+                yield _event("speech.audio.done", usage=_usage(encoded.end), **_warnings(encoded.end))
     except Exception as error:
         # The status is sent already: inside a stream of events, an error is one more event.
         yield sse_error(error)
@@ -98,6 +98,11 @@ async def _events(body: Body) -> AsyncGenerator[bytes, None]:
 
 def _event(kind: str, **fields: object) -> bytes:
     return f"data: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def _warnings(end: EndEvent) -> dict[str, list[str]]:
+    """Ours, and only where something is to be said."""
+    return {"warnings": list(end.warnings)} if end.warnings else {}
 
 
 def _usage(end: EndEvent) -> dict[str, int]:

@@ -49,7 +49,7 @@ async def recite(script: Script, speak: Speak, ahead: Callable[[], int]) -> Asyn
             else:
                 running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
                 if unspeakable_now := await running[0].begun():
-                    logger.info("segment at %d of %d: %s", place, len(script), unspeakable_now.message)
+                    logger.warning("segment at %d of %d was left out: %s", place, len(script), unspeakable_now.message)
                     unspeakable = unspeakable_now
                     running.popleft()
                     continue

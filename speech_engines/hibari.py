@@ -1,5 +1,6 @@
 """The embedded English voice: the hibari-tts package on one CPU core, its weights inside the wheel."""
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -13,7 +14,10 @@ from speech_protocol.languages import AUTO
 from speech_protocol.models import HIBARI, Task
 from speech_protocol.request import SpeechRequest
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_SPEAKER = "heart"
+_LEFT_OUT = "some of the text has nothing that hibari can pronounce, and was left out"
 
 
 class HibariSynthesizer:
@@ -49,10 +53,13 @@ class HibariSynthesizer:
     def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
         voice = self._voice(request.speaker or DEFAULT_SPEAKER)
         phonemes = 0
+        left_out = False
         # The sentences one by one, not `phonemize` on the whole: the first is heard before the last is analysed.
         with suppress(CutError):
             for number, sentence in enumerate(voice.split_sentences(request.text)):
-                for part in voice.phonemize(sentence):
+                parts = _phonemize(voice, sentence)
+                left_out |= not parts
+                for part in parts:
                     if is_cancelled():
                         raise CancelledError
                     phonemes += len(part)
@@ -60,8 +67,8 @@ class HibariSynthesizer:
                     yield voice.from_phonemes(part, seed=seed)
         if not phonemes:
             raise SpeechError(ErrorCode.UNSPEAKABLE_TEXT, "The text has nothing to pronounce in English.", "text")
-        warnings = ("instruct is ignored: hibari takes no instructions",) if request.instruct else ()
-        return Summary(text_tokens=phonemes, warnings=warnings)
+        ignored = ("instruct is ignored: hibari takes no instructions",) if request.instruct else ()
+        return Summary(text_tokens=phonemes, warnings=ignored + (_LEFT_OUT,) * left_out)
 
     def gpu_memory_bytes(self) -> int | None:
         return None
@@ -73,6 +80,18 @@ class HibariSynthesizer:
         if speaker not in self._voices:
             self._voices[speaker] = Hibari(speaker)
         return self._voices[speaker]
+
+
+def _phonemize(voice: Hibari, sentence: str) -> list[str]:
+    """The phonemes of a sentence, in parts; none where it has nothing to pronounce, or where the package fails on it.
+
+    It does on a number of 37 digits or a digit in a circle, and that must not end the text around it.
+    """
+    try:
+        return list(voice.phonemize(sentence))
+    except (IndexError, TypeError, ValueError) as error:
+        logger.warning("a sentence was left out: hibari failed on it with %s", type(error).__name__)
+        return []
 
 
 def _is_local(name: str) -> bool:

@@ -99,7 +99,7 @@ async def _read_fields(request: Request) -> dict[str, Any]:
             }
     try:
         fields = json.loads(await request.body())
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for brackets within brackets within brackets
         raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "not JSON"}]) from None
     if not isinstance(fields, dict):
         raise RequestValidationError([{"type": "dict_type", "loc": ("body",), "msg": "Input should be an object"}])

@@ -96,6 +96,13 @@ def test_a_body_that_is_no_json_object_is_a_400(stack: Stack, body: bytes) -> No
     check(reply, 400, None)
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_json_of_another_content_type_is_told_which_one_to_send(stack: Stack, content_type: str) -> None:
+    headers = {"Content-Type": content_type}
+    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=json.dumps(GOOD), headers=headers, timeout=30)
+    assert "Content-Type: application/json" in check(reply, 400, None)
+
+
 def test_an_unknown_voice_is_told_which_voices_exist(stack: Stack) -> None:
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "voice": "nobody"}, timeout=30)
     message = check(reply, 400, "voice", "unknown_speaker")

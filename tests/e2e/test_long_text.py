@@ -304,6 +304,27 @@ def test_a_passage_that_the_model_cannot_pronounce_is_left_out_and_the_rest_is_s
     assert word_error_rate(heard, words(f"{SENTENCES[0]} {SENTENCES[1]}")) <= MAX_WORD_ERRORS, heard
 
 
+@pytest.mark.parametrize("unreadable", ["1" * 37, "\u2460Mr. Smith"], ids=["37 digits", "a digit in a circle"])
+def test_a_sentence_on_which_the_embedded_voice_fails_is_left_out_and_the_rest_is_spoken(
+    stack: Stack, unreadable: str
+) -> None:
+    for pattern in ("{0} It is {2}. {1}", "{0} [pause:1s] {2} [pause:1s] {1}"):
+        heard = transcribe(decode(pcm(stack, pattern.format(*SENTENCES[:2], unreadable)), "pcm"))
+        assert word_error_rate(heard, words(f"{SENTENCES[0]} {SENTENCES[1]}")) <= MAX_WORD_ERRORS, heard
+    error = post(stack, speech("1" * 37)).json()["error"]
+    assert (error["code"], error["param"]) == ("unspeakable_text", "input")
+
+
+@pytest.mark.parametrize("text", [f"{{}} [pause:1s] {THAI}", "{} It is " + "1" * 37 + "."])
+def test_events_say_at_their_end_that_something_was_left_out(stack: Stack, text: str) -> None:
+    reply = post(stack, speech(text.format(SENTENCES[0]), stream_format="sse"))
+    done = json.loads(reply.text.strip().splitlines()[-1].removeprefix("data: "))
+    assert done["type"] == "speech.audio.done"
+    assert "left out" in done["warnings"][0]
+    plain = post(stack, speech(SENTENCES[0], stream_format="sse"))
+    assert "warnings" not in json.loads(plain.text.strip().splitlines()[-1].removeprefix("data: "))
+
+
 def test_a_text_of_such_passages_only_is_a_400(stack: Stack) -> None:
     error = post(stack, speech(f"{THAI} [pause:1s] {THAI}")).json()["error"]
     assert (error["code"], error["param"]) == ("unspeakable_text", "input")

@@ -171,11 +171,21 @@ def test_a_wrong_field_is_a_400_that_names_it_and_keeps_nothing(
     assert listed(frontend) == before
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'{"name": 3}', b'{"type": ["prompt"]}'])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'{"name": 3}', b'{"type": ["prompt"]}', b"[" * 100_000])
 def test_a_json_body_that_is_no_voice_is_a_400(frontend: Frontend, body: bytes) -> None:
     reply = post(frontend, VOICES, content=body, headers={"Content-Type": "application/json"})
     assert reply.status_code == 400
     assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_recording_that_is_sent_as_text_is_told_to_be_a_file(frontend: Frontend) -> None:
+    nothing = {"nothing": ("", b"")}
+    for path, field, fields in (
+        (VOICES, "audio_sample", {"name": "x"}),
+        (CONSENTS, "recording", {"name": "x", "language": "en"}),
+    ):
+        reply = post(frontend, path, data={**fields, field: "text"}, files=nothing)
+        assert "Send a file" in check(reply, 400, field, "invalid_type")
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
