@@ -32,6 +32,8 @@ _UNAVAILABLE = {ErrorCode.QUEUE_FULL, ErrorCode.MODEL_UNAVAILABLE, ErrorCode.SHU
 class BatchModel:
     """The façade; `1/model.py` of `speech_batch` is a subclass with nothing to add."""
 
+    _latest: object = None
+
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; a failed one carries a Triton error whose text begins with our code."""
         return [self._answer(request) for request in requests]
@@ -81,7 +83,12 @@ class BatchModel:
             requested_output_names=[spec.name for spec in OUTPUTS],
             request_id=request.request_id(),
         )
-        return [response for response in call.exec(decoupled=True) if _has_content(response)]
+        answers = call.exec(decoupled=True)
+        responses = list(answers)
+        # Threads of the stub let go of them without Python's lock. Whoever is last frees them, and on Python 3.12 that
+        # kills the process, unless it is us, with the next request.
+        self._latest = (call, answers, responses)
+        return [response for response in responses if _has_content(response)]
 
 
 def _failure(error: SpeechError) -> Any:
