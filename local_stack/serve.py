@@ -67,7 +67,10 @@ def _run(qwen: bool, begin_s: float) -> None:
     ):
         _check_free(name, host, port)
     _say(begin_s, "starting Triton")
-    with TritonProcess(http_port=http_port, metrics_port=metrics_port, on_log=_log_triton, control_key=key):
+    triton = TritonProcess(
+        http_port=http_port, metrics_port=metrics_port, on_log=_log_triton, control_key=key, restarts=True
+    )
+    with triton:
         _say(begin_s, f"Triton is up (HTTP {http_port}, metrics {metrics_port})")
         try:
             asyncio.run(_serve(settings, begin_s))

@@ -27,6 +27,9 @@ START_TIMEOUT_S = 30.0
 # Longer than Triton's own --exit-timeout-secs: streams in flight finish first.
 STOP_TIMEOUT_S = 8.0
 EXIT_TIMEOUT_S = 5
+# A server that ran for so long is started again at once; else after a pause, that doubles up to the longest.
+_STEADY_S = 60.0
+_MAX_PAUSE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,7 +38,8 @@ class TritonProcess:
 
     Use it as a context manager. `environment` is added to the server's own (its models read their settings there).
     `on_log` gets each line that the server and its models write, on a thread of its own. With a `control_key`, only who
-    sends it can load and unload models.
+    sends it can load and unload models. With `restarts`, a server that ends by itself is started again on its ports;
+    that happens: one in some fifty times, a tritonserver whose model's process is killed aborts with it.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class TritonProcess:
         on_log: Callable[[str], None] | None = None,
         exit_timeout_s: int = EXIT_TIMEOUT_S,
         control_key: str = "",
+        restarts: bool = False,
     ) -> None:
         self.http_port = http_port or free_port()
         self.metrics_port = metrics_port or free_port()
@@ -57,10 +62,14 @@ class TritonProcess:
         self._on_log = on_log
         self._exit_timeout_s = exit_timeout_s
         self._control_key = control_key
+        self._restarts = restarts
         self._folder = Path(tempfile.mkdtemp(prefix="speech-triton-"))
         # Its own prefix, so that what a killed stub leaves in /dev/shm can be told from anybody else's.
         self._shm_prefix = f"{self._folder.name}-"
         self._process: subprocess.Popen[str] | None = None
+        self._command: list[str] = []
+        self._changing = threading.Lock()
+        self._stopped = threading.Event()
 
     @property
     def url(self) -> str:
@@ -70,6 +79,9 @@ class TritonProcess:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
         try:
@@ -85,35 +97,75 @@ class TritonProcess:
     def start(self) -> None:
         """Start and wait until the server is live. Raises SetupError with its last lines if it does not come up."""
         triton = find_embedded_triton()
-        command = [str(triton.binary), *self._arguments(triton.make_backend_directory(self._folder / "backends"))]
-        self._process = subprocess.Popen(
-            command,
-            env={**triton.environment(), **self._environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Ctrl-C on the terminal is for us; we stop the server in our own order
-            preexec_fn=_die_with_parent,
-        )
-        threading.Thread(target=self._read_log, name="triton-log", daemon=True).start()
-        self._wait_until_live()
+        self._environment = {**triton.environment(), **self._environment}
+        self._command = [str(triton.binary), *self._arguments(triton.make_backend_directory(self._folder / "backends"))]
+        process = self._launch()
+        self._wait_until_live(process)
+        if self._restarts:
+            # The kernel takes the end of the thread that started a process for the end of its parent; this one stays.
+            threading.Thread(target=self._keep_running, args=(process,), name="triton-restarts", daemon=True).start()
+
+    def _launch(self) -> subprocess.Popen[str]:
+        with self._changing:
+            if self._stopped.is_set():
+                raise SetupError("The server was stopped.")
+            self._process = process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C on the terminal is for us; we stop the server in our own order
+                preexec_fn=_die_with_parent,
+            )
+        threading.Thread(target=self._read_log, args=(process,), name="triton-log", daemon=True).start()
+        return process
+
+    def _keep_running(self, process: subprocess.Popen[str]) -> None:
+        pause_s = 0.0
+        while True:
+            begin_s = time.monotonic()
+            status = process.wait()
+            if time.monotonic() - begin_s > _STEADY_S:
+                pause_s = 0.0
+            if self._stopped.wait(pause_s):
+                return
+            self._log(f"tritonserver ended with status {status}; starting it again")
+            pause_s = min(max(2 * pause_s, 0.5), _MAX_PAUSE_S)
+            self._clear(process)
+            try:
+                process = self._launch()
+            except SetupError:
+                return
+
+    def _log(self, line: str) -> None:
+        self.log.append(line)
+        if self._on_log is not None:
+            self._on_log(line)
 
     def stop(self) -> None:
         """Let streams finish, end the process and its stubs, remove its files. Idempotent."""
-        if self._process is not None:
-            if self._process.poll() is None:
-                self._process.terminate()
+        self._stopped.set()
+        with self._changing:
+            process = self._process
+        if process is not None:
+            if process.poll() is None:
+                process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(STOP_TIMEOUT_S)
-            # Stubs of a server that died ignore SIGTERM and would hold their memory for ever.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+                    process.wait(STOP_TIMEOUT_S)
+            self._clear(process)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _clear(self, process: subprocess.Popen[str]) -> None:
+        """Take away what a server leaves behind that did not end in order."""
+        # Its stubs ignore SIGTERM and would hold their memory for ever.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
             leftover.unlink(missing_ok=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _arguments(self, backends: Path) -> list[str]:
         gpu = Path("/dev/nvidiactl").exists()
@@ -147,19 +199,15 @@ class TritonProcess:
         compileall.compile_dir(target, quiet=2)
         return target
 
-    def _read_log(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
+    def _read_log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
             for line in lines:
-                self.log.append(line.rstrip())
-                if self._on_log is not None:
-                    self._on_log(line.rstrip())
+                self._log(line.rstrip())
 
-    def _wait_until_live(self) -> None:
-        assert self._process is not None
+    def _wait_until_live(self, process: subprocess.Popen[str]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(urllib.error.URLError, OSError):
                 urllib.request.urlopen(f"{self.url}/v2/health/live", timeout=1).close()
                 return

@@ -46,7 +46,13 @@ def create_app(settings: Settings) -> FastAPI:
                 int(settings.gpu_memory_budget_gb * 2**30),
                 partial(_size_bytes, started, settings.checkpoints()),
             )
-            lifecycle = Lifecycle(triton, settings.idle_timeout, room=room, keep=settings.kept())
+            lifecycle = Lifecycle(
+                triton,
+                settings.idle_timeout,
+                room=room,
+                keep=settings.kept(),
+                restart_timeout_s=settings.restart_timeout,
+            )
             turns = Turns(settings.max_active_requests, settings.queue_timeout)
             admission = Admission(settings.max_pending_requests, settings.max_upload_bytes, turns)
             synthesis = Synthesis(

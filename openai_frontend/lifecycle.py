@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from openai_frontend.room import Room
-from openai_frontend.triton import ModelState, Triton
+from openai_frontend.triton import ModelState, ModelStatus, Triton, UnreachableError
 from speech_protocol.errors import ErrorCode, SpeechError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,8 @@ class _Model:
 
 class Lifecycle:
     """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one; `room`
-    bounds what is loaded at once; the models of `keep` are loaded at the start and stay."""
+    bounds what is loaded at once; the models of `keep` are loaded at the start and stay; a Triton that was there and is
+    gone is waited for `restart_timeout_s`."""
 
     def __init__(
         self,
@@ -57,12 +58,15 @@ class Lifecycle:
         *,
         room: Room | None = None,
         keep: Iterable[str] = (),
+        restart_timeout_s: float = 0.0,
     ) -> None:
         self._triton = triton
         self._idle_timeout_s = idle_timeout_s
         self._clock = clock
         self._room = room or Room()
         self._keep = frozenset(keep)
+        self._restart_timeout_s = restart_timeout_s
+        self._gone_since_s: float | None = float("-inf")  # None while Triton answers
         self._loading = asyncio.Lock()  # where there is a bound, one looks for room at a time
         self._models: dict[str, _Model] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,23 +167,31 @@ class Lifecycle:
 
     async def _bring_up(self, model: _Model) -> None:
         async with model.changing:
-            state = await self._state(model.name)
-            if model.dead and state is ModelState.READY:
-                logger.warning("the process of %s died, starting it again", model.name)
-                await self._triton.unload(model.name)
-                # A dead model may stay UNLOADING for ever; there is no process left that a load could overlap with.
-                state = await self._wait_unloaded(model.name, _DEAD_UNLOAD_S)
-            elif state is ModelState.UNLOADING:
-                state = await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
-            if state is not ModelState.READY:
-                if self._room.is_bounded:
-                    async with self._loading:
-                        await self._make_room(model.name)
-                        await self._load(model)
-                else:
+            try:
+                await self._bring_up_once(model)
+            except UnreachableError:
+                # With a model's process Triton itself may die, and be started again by whoever runs it.
+                await self._index()
+                await self._bring_up_once(model)
+
+    async def _bring_up_once(self, model: _Model) -> None:
+        state = await self._state(model.name)
+        if model.dead and state is ModelState.READY:
+            logger.warning("the process of %s died, starting it again", model.name)
+            await self._triton.unload(model.name)
+            # A dead model may stay UNLOADING for ever; there is no process left that a load could overlap with.
+            state = await self._wait_unloaded(model.name, _DEAD_UNLOAD_S)
+        elif state is ModelState.UNLOADING:
+            state = await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
+        if state is not ModelState.READY:
+            if self._room.is_bounded:
+                async with self._loading:
+                    await self._make_room(model.name)
                     await self._load(model)
-            model.ready, model.dead = True, False
-            model.last_used_s = self._clock()
+            else:
+                await self._load(model)
+        model.ready, model.dead = True, False
+        model.last_used_s = self._clock()
 
     async def _load(self, model: _Model) -> None:
         begin_s = self._clock()
@@ -200,7 +212,7 @@ class Lifecycle:
         while True:
             present = {
                 other: status.state
-                for other, status in (await self._triton.index()).items()
+                for other, status in (await self._index()).items()
                 if other != name and self._room.counts(other) and status.state in _PRESENT
             }
             if self._room.fits(name, present):
@@ -220,7 +232,7 @@ class Lifecycle:
 
     async def _look(self) -> None:
         """Look at every model; what is to be done with each takes its own time and holds up no other."""
-        for name, status in (await self._triton.index()).items():
+        for name, status in (await self._index_now()).items():
             model = self._model(name)
             if name in self._keep:
                 if status.state in _ABSENT and self._clock() >= model.keep_again_s:
@@ -281,8 +293,28 @@ class Lifecycle:
                 return state
             await asyncio.sleep(_POLL_S)
 
+    async def _index(self) -> dict[str, ModelStatus]:
+        """Every model's status, once Triton is back if it is gone. Raises UnreachableError."""
+        while True:
+            try:
+                return await self._index_now()
+            except UnreachableError:
+                if self._gone_since_s is None or self._clock() - self._gone_since_s >= self._restart_timeout_s:
+                    raise
+            await asyncio.sleep(_POLL_S)
+
+    async def _index_now(self) -> dict[str, ModelStatus]:
+        try:
+            index = await self._triton.index()
+        except UnreachableError:
+            if self._gone_since_s is None:
+                self._gone_since_s = self._clock()
+            raise
+        self._gone_since_s = None
+        return index
+
     async def _state(self, name: str) -> ModelState:
-        status = (await self._triton.index()).get(name)
+        status = (await self._index()).get(name)
         if status is None:
             message = f"Triton has no model '{name}' in its repository."
             raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")

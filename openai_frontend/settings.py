@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """Seconds after which a client that takes nothing of what is sent to it is hung up on (Linux); 0: never."""
     load_timeout: Seconds = 900
     """Seconds a load may take; the first one of a hub id includes its download."""
+    restart_timeout: Seconds = 30
+    """Seconds that requests without audio yet wait for a Triton that was there and is gone; 0: they fail at once."""
     max_input_chars: Count = 100_000
     """Longest `input`, in characters; OpenAI's own limit is 4096."""
     text_cleanup: Literal["off", "markdown"] = "off"

@@ -37,6 +37,10 @@ class ModelState(StrEnum):
     FAILED = "failed"
 
 
+class UnreachableError(SpeechError):
+    """Triton itself does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     state: ModelState
@@ -95,7 +99,11 @@ class Triton:
     async def load(self, model: str) -> None:
         """Load and wait until ready. Parallel loads of one model join; never call it while the model is UNLOADING."""
         with _translated(model):
-            await self._loads.load_model(model, headers=self._control)
+            try:
+                await self._loads.load_model(model, headers=self._control)
+            except TimeoutError:
+                message = f"The model '{model}' was not loaded within {self._load_timeout_s:g} s (LOAD_TIMEOUT)."
+                raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message) from None
 
     async def unload(self, model: str) -> None:
         """Begin an unload; streams in flight finish, and the index says when it is over."""
@@ -155,7 +163,7 @@ class _translated:  # noqa: N801 - reads as a statement at its uses
             raise _from_text(str(error.message()), self._model) from error
         if isinstance(error, aiohttp.ClientError | TimeoutError):
             message = f"Triton does not answer ({type(error).__name__}). Try again in a moment."
-            raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message) from error
+            raise UnreachableError(ErrorCode.MODEL_UNAVAILABLE, message) from error
 
 
 def _body(request: SpeechRequest) -> bytes:

@@ -14,7 +14,7 @@ import tritonclient.http
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.request import SpeechRequest
-from tests.support.processes import has_ended, stubs
+from tests.support.processes import stubs
 from tests.support.slow_reader import SlowReader
 from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
@@ -225,26 +225,6 @@ def test_a_book_goes_on_where_its_model_was_unloaded_between_two_segments(steady
         samples = len(reader.read()) // SAMPLE_BYTES
     assert samples == 4 * 2 * FRAME_SAMPLES + 3 * pause_s * SAMPLE_RATE_HZ
     assert loads(steady) == before + 1
-
-
-def test_a_model_whose_process_was_killed_is_started_again_by_the_next_requests(steady: Stack, name: str) -> None:
-    assert speak(steady, name, chunks=1).status_code == 200
-    before = loads(steady)
-    [stub] = stubs(steady)
-    stub.kill()
-    eventually(lambda: has_ended(stub), "the process ends")
-    replies = [speak(steady, f"{name}-next", chunks=3)]
-
-    def served() -> bool:
-        if replies[-1].status_code != 200:
-            replies.append(speak(steady, f"{name}-next", chunks=3))
-        return replies[-1].status_code == 200
-
-    eventually(served, "a request is served again", timeout_s=60)
-    assert len(replies[-1].content) == 3 * FRAME_SAMPLES * SAMPLE_BYTES
-    assert steady.frontend.model_state("scripted") == "ready"
-    assert loads(steady) == before + 1
-    assert stub.pid not in [process.pid for process in stubs(steady)]
 
 
 def test_a_model_that_cannot_load_is_a_clear_503_and_others_work(stack: Stack) -> None:

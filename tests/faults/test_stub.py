@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from tests.support.aborts import once_more_if_triton_aborts
 from tests.support.processes import has_ended, stub_of, stubs
 from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
@@ -59,6 +60,7 @@ def is_whole_again(stack: Stack, name: str) -> None:
     eventually(lambda: len([stub for stub in stubs(stack) if not has_ended(stub)]) <= 2, "one process a model")
 
 
+@once_more_if_triton_aborts
 def test_a_stream_whose_process_dies_is_broken_off_at_once(stack: Stack, name: str, gate: Gate) -> None:
     with streaming(stack, body(name, chunks=5, gate=str(gate))) as pieces:
         assert next(pieces)
@@ -69,6 +71,7 @@ def test_a_stream_whose_process_dies_is_broken_off_at_once(stack: Stack, name: s
     is_whole_again(stack, name)
 
 
+@once_more_if_triton_aborts
 def test_an_event_stream_whose_process_dies_ends_in_an_error_event(stack: Stack, name: str, gate: Gate) -> None:
     with streaming(stack, {**body(name, chunks=5, gate=str(gate)), "stream_format": "sse"}) as pieces:
         assert next(pieces)
@@ -79,6 +82,7 @@ def test_an_event_stream_whose_process_dies_ends_in_an_error_event(stack: Stack,
     is_whole_again(stack, name)
 
 
+@once_more_if_triton_aborts
 def test_those_who_have_heard_nothing_yet_are_served_by_the_next_process(stack: Stack, name: str, gate: Gate) -> None:
     before = loads(stack)
     with ThreadPoolExecutor(2) as threads:
@@ -95,6 +99,7 @@ def test_those_who_have_heard_nothing_yet_are_served_by_the_next_process(stack: 
     is_whole_again(stack, name)
 
 
+@once_more_if_triton_aborts
 def test_another_models_stream_goes_on(stack: Stack, name: str, gate: Gate) -> None:
     text = {"model": "hibari", "input": "Hello there. " * 20, "response_format": "pcm"}
     with streaming(stack, body(name, chunks=5, gate=str(gate))) as pieces:
@@ -108,6 +113,7 @@ def test_another_models_stream_goes_on(stack: Stack, name: str, gate: Gate) -> N
     is_whole_again(stack, name)
 
 
+@once_more_if_triton_aborts
 def test_a_model_whose_process_dies_while_it_loads_is_loaded_once_more(stack: Stack, name: str) -> None:
     assert speak(stack, name, chunks=1).status_code == 200
     before = stack.script_log().count("loads")
@@ -127,6 +133,7 @@ def test_a_model_whose_process_dies_while_it_loads_is_loaded_once_more(stack: St
     is_whole_again(stack, name)
 
 
+@once_more_if_triton_aborts
 def test_an_idle_models_dead_process_is_replaced_unnoticed_by_the_next_request(stack: Stack, name: str) -> None:
     assert speak(stack, name, chunks=1).status_code == 200
     kill(stack)

@@ -20,8 +20,16 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Stack]:
-    """A stack whose Triton the test may kill."""
+    """A stack whose Triton the test may kill, and which starts it again."""
     with Stack(tmp_path, default_model="hibari", idle_timeout=0, request_timeout=100) as running:
+        yield running
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Stack]:
+    """A stack whose Triton stays away when it is killed, and whose frontend waits for none."""
+    settings = {"default_model": "hibari", "idle_timeout": 0, "request_timeout": 100, "restart_timeout": 0}
+    with Stack(tmp_path, restarts=False, **settings) as running:
         yield running
 
 
@@ -40,22 +48,22 @@ def start_again(stack: Stack) -> None:
 
 
 def test_a_stream_ends_at_once_when_triton_is_killed_and_all_is_well_after_its_restart(
-    mortal: Stack, name: str, gate: Gate
+    impatient: Stack, name: str, gate: Gate
 ) -> None:
-    with streaming(mortal, body(name, chunks=5, gate=str(gate))) as pieces:
+    with streaming(impatient, body(name, chunks=5, gate=str(gate))) as pieces:
         assert next(pieces)
-        kill(mortal)
+        kill(impatient)
         with pytest.raises(httpx2.RemoteProtocolError):
             list(pieces)
     gate.open()
-    reply = speak(mortal, f"{name}-down", chunks=1)
+    reply = speak(impatient, f"{name}-down", chunks=1)
     check(reply, 503, None, "model_unavailable")
     assert int(reply.headers["retry-after"]) > 0
-    assert [status(mortal, path) for path in ("/live", "/ready", "/health")] == [200, 503, 503]
-    start_again(mortal)
-    assert [status(mortal, path) for path in ("/live", "/ready", "/health")] == [200] * 3
-    assert len(speak(mortal, f"{name}-up", chunks=3).content) == 3 * FRAME_BYTES
-    eventually(lambda: pending(mortal) == 0, "no request is left")
+    assert [status(impatient, path) for path in ("/live", "/ready", "/health")] == [200, 503, 503]
+    start_again(impatient)
+    assert [status(impatient, path) for path in ("/live", "/ready", "/health")] == [200] * 3
+    assert len(speak(impatient, f"{name}-up", chunks=3).content) == 3 * FRAME_BYTES
+    eventually(lambda: pending(impatient) == 0, "no request is left")
 
 
 def status(stack: Stack, path: str) -> int:
@@ -63,13 +71,30 @@ def status(stack: Stack, path: str) -> int:
     return httpx2.get(stack.frontend.url + path, timeout=SOON_S).status_code
 
 
-def test_requests_under_way_before_their_first_audio_are_told_at_once(mortal: Stack, name: str, gate: Gate) -> None:
+def test_requests_that_need_not_wait_for_a_restart_are_told_at_once(impatient: Stack, name: str, gate: Gate) -> None:
     with ThreadPoolExecutor(1) as threads:
-        reply = threads.submit(speak, mortal, name, chunks=3, gate=str(gate), gate_before=1)
-        eventually(lambda: f"{name} begins" in mortal.script_log(), "the engine works on it")
-        kill(mortal)
+        reply = threads.submit(speak, impatient, name, chunks=3, gate=str(gate), gate_before=1)
+        eventually(lambda: f"{name} begins" in impatient.script_log(), "the engine works on it")
+        kill(impatient)
         check(reply.result(SOON_S), 503, None, "model_unavailable")
     gate.open()
+
+
+def test_those_who_have_heard_nothing_yet_are_served_after_tritons_restart(
+    mortal: Stack, name: str, gate: Gate
+) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        names = [f"{name}-{number}" for number in range(2)]
+        replies = [threads.submit(speak, mortal, each, chunks=3, gate=str(gate), gate_before=1) for each in names]
+        eventually(lambda: any(f"{each} begins" in mortal.script_log() for each in names), "one is being made")
+        eventually(lambda: pending(mortal) == 2, "the other is there")
+        kill(mortal)
+        # While Triton is away, one more comes.
+        replies.append(threads.submit(speak, mortal, f"{name}-late", chunks=3))
+        eventually(lambda: mortal.script_log().count("loaded") == 2, "the model is loaded again", SOON_S)
+        gate.open()
+        assert [len(reply.result(SOON_S).content) for reply in replies] == [3 * FRAME_BYTES] * 3
+    eventually(lambda: pending(mortal) == 0, "no request is left")
 
 
 def test_a_frontend_that_starts_before_its_triton_serves_as_soon_as_that_is_there(tmp_path: Path) -> None:

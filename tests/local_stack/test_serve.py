@@ -1,6 +1,7 @@
 """`make serve` as a user meets it: a process that prints a curl line, and leaves nothing behind when it is stopped."""
 
 import contextlib
+import os
 import re
 import shlex
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 
 from local_stack.triton_process import TritonProcess, free_port
 from tests.support.listening import decode, transcribe
+from tests.support.processes import shared_memory
 from tests.support.stack import bare_environment
 from tests.support.waiting import eventually
 
@@ -71,27 +74,23 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     running.wait()
 
 
-def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").glob("speech-triton-*")}
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_the_printed_curl_line_makes_speech_and_stopping_leaves_nothing_behind(
     serve: Serve, tmp_path: Path, number: signal.Signals
 ) -> None:
-    before = shared_memory()
     subprocess.run(shlex.split(serve.curl_line()), cwd=tmp_path, check=True, timeout=60, capture_output=True)
     heard = transcribe(decode((tmp_path / "hello.mp3").read_bytes(), "mp3"))
     assert "speech" in heard
     assert "server" in heard
     processes = serve.descendants()
     assert len(processes) >= 2  # tritonserver and the model's stub
-    assert shared_memory() - before
+    shared = shared_memory(processes)
+    assert shared
     serve.process.send_signal(number)
     assert serve.wait() == 0
     assert "stopped" in serve.output()
     eventually(lambda: not [process for process in processes if process.is_running()], "every process has ended")
-    assert shared_memory() <= before
+    assert not [path for path in shared if path.exists()]
     assert "Traceback" not in serve.output()
 
 
@@ -144,3 +143,23 @@ def test_a_triton_that_cannot_start_says_why() -> None:
         triton = TritonProcess(http_port=listener.getsockname()[1])
         with pytest.raises(Exception, match="tritonserver did not start"), triton:
             pass
+
+
+def test_a_triton_that_ends_by_itself_is_started_again_on_its_port_and_stays_down_when_it_is_stopped() -> None:
+    with TritonProcess(restarts=True) as triton:
+        pids = {triton.pid}
+        for times in (2, 3):
+            os.kill(triton.pid, signal.SIGABRT)
+            eventually(lambda: triton.pid not in pids and is_live(triton), "it is there again")
+            pids.add(triton.pid)
+            assert len(pids) == times
+    assert not is_live(triton)
+    assert sum("starting it again" in line for line in triton.log) == 2
+
+
+def is_live(triton: TritonProcess) -> bool:
+    try:
+        urllib.request.urlopen(f"{triton.url}/v2/health/live", timeout=5).close()
+    except OSError:
+        return False
+    return True

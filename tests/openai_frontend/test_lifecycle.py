@@ -7,7 +7,7 @@ from time import time
 import pytest
 
 from openai_frontend.lifecycle import Lifecycle
-from openai_frontend.triton import ModelState, ModelStatus, Triton
+from openai_frontend.triton import ModelState, ModelStatus, Triton, UnreachableError
 from speech_protocol.errors import ErrorCode, SpeechError
 
 IDLE_TIMEOUT_S = 0.2
@@ -31,11 +31,14 @@ class ScriptedTriton(Triton):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.looks = 0
+        self.away = False
         self.may_load.set()
         self.may_unload.set()
 
     async def index(self) -> dict[str, ModelStatus]:
         self.looks += 1
+        if self.away:
+            raise UnreachableError(ErrorCode.MODEL_UNAVAILABLE, "Triton does not answer.")
         if self.state is ModelState.UNLOADING and self.may_unload.is_set():
             self.state = ModelState.UNLOADED
         return {"voice": ModelStatus(self.state)}
@@ -53,6 +56,8 @@ class ScriptedTriton(Triton):
 
     async def unload(self, model: str) -> None:
         self.calls.append("unload")
+        if self.away:
+            raise UnreachableError(ErrorCode.MODEL_UNAVAILABLE, "Triton does not answer.")
         if self.state is not ModelState.READY:
             self.violations.append(f"unload while {self.state}")
         self.state = ModelState.UNLOADING
@@ -252,6 +257,61 @@ def test_a_mistrusted_model_is_looked_up_again() -> None:
         lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
         await hold(lifecycle, release)
         assert triton.calls == ["load", "load"]
+
+    run(scenario)
+
+
+def test_a_triton_that_was_there_is_waited_for_and_then_nobody_waits_any_more() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.READY)
+        clock = Clock()
+        lifecycle = Lifecycle(triton, 0, clock, restart_timeout_s=5)
+        triton.away = True
+        with pytest.raises(UnreachableError):
+            await lifecycle.ensure_ready("voice")  # it was never there
+        triton.away = False
+        await lifecycle.ensure_ready("voice")
+        triton.away, triton.state = True, ModelState.UNLOADED
+        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
+        waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
+        await timer_rounds(triton)
+        triton.away = False
+        await waiting
+        assert triton.calls == ["load"]
+        triton.away = True
+        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
+        waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
+        await timer_rounds(triton)
+        clock.now_s += 5
+        with pytest.raises(UnreachableError):
+            await waiting
+        looks = triton.looks
+        with pytest.raises(UnreachableError):
+            await lifecycle.ensure_ready("voice")
+        assert triton.looks <= looks + 2
+
+    run(scenario)
+
+
+def test_a_triton_that_dies_with_a_models_process_is_waited_for_and_the_model_loaded() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.READY)
+        lifecycle = Lifecycle(triton, 0, restart_timeout_s=TIMEOUT_S)
+        await lifecycle.ensure_ready("voice")
+        lifecycle.mistrust("voice", lifecycle.incarnation("voice"), dead=True)
+        dies_at = triton.unload
+
+        async def die(model: str) -> None:
+            triton.away = True
+            await dies_at(model)
+
+        triton.unload = die  # type: ignore[method-assign]
+        waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
+        await until(lambda: triton.calls == ["unload"])
+        await timer_rounds(triton)
+        triton.away, triton.state = False, ModelState.UNLOADED
+        await waiting
+        assert triton.calls == ["unload", "load"]
 
     run(scenario)
 

@@ -1,6 +1,8 @@
 """The processes in which Triton runs its Python models."""
 
 import contextlib
+from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
@@ -24,6 +26,12 @@ def has_ended(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def shared_memory(processes: Iterable[psutil.Process]) -> set[Path]:
+    """The files in /dev/shm that any of them has mapped."""
+    maps = [row.path for process in processes for row in process.memory_maps() if row.path.startswith("/dev/shm/")]
+    return {Path(path) for path in maps}
 
 
 def _is_stub(process: psutil.Process) -> bool:

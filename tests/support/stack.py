@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ class Gate:
         self._path = folder / "gate"
 
     def __enter__(self) -> Self:
-        self._path.touch()
+        self.close()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,6 +71,10 @@ class Gate:
 
     def __str__(self) -> str:
         return str(self._path)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._path.touch()
 
     def open(self) -> None:
         """Never waits; idempotent."""
@@ -102,6 +107,14 @@ class Frontend:
         with urllib.request.urlopen(f"{self.url}/health", timeout=10) as reply:
             return dict(json.load(reply))
 
+    def is_ready(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.url}/ready", timeout=10).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        return True
+
     def model_state(self, model: str) -> str:
         return str(self.health()["models"][model]["state"])
 
@@ -123,12 +136,17 @@ class Stack:
     """Triton with our models and the scripted one, and a frontend before it.
 
     Settings of the developer's shell reach neither; `environment` is for the models, which without it have no hub.
+    `restarts`: a Triton that dies is started again.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str] | None = None, *, restarts: bool = True, **settings: Any
+    ) -> None:
         self.script = folder
         self.triton = TritonProcess(
-            (REPOSITORY, SCRIPTED_REPOSITORY), environment={**(environment or {}), "SCRIPT_FOLDER": str(folder)}
+            (REPOSITORY, SCRIPTED_REPOSITORY),
+            environment={**(environment or {}), "SCRIPT_FOLDER": str(folder)},
+            restarts=restarts,
         )
         names = {"scripted": "scripted", **settings.pop("model_names", {})}
         settings = {"voices_folder": str(folder / "voices"), **settings}
