@@ -1,16 +1,12 @@
 """The bounds on speech requests in the house, and on uploads that are decoded at once."""
 
-import asyncio
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from openai_frontend.audio.reference import ReferenceAudioError, clean_reference
+from openai_frontend.audio.decoding import DecoderProcess
+from openai_frontend.audio.recording import ReferenceAudioError
 from openai_frontend.errors import ApiError, upload_too_large
 from openai_frontend.turns import Turns
-
-# Decoding a stranger's file takes up to seconds and some memory: one at a time, and never in the encoders' threads.
-_DECODERS = 1
 
 
 class Admission:
@@ -22,7 +18,7 @@ class Admission:
         self._max_upload_bytes = max_upload_bytes
         self.pending = 0
         self.turns = turns
-        self._decoder = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
+        self._decoder = DecoderProcess()
 
     @contextmanager
     def admit(self) -> Iterator[None]:
@@ -43,10 +39,10 @@ class Admission:
             raise upload_too_large(param, self._max_upload_bytes)
         with self.admit():
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._decoder, clean_reference, data)
+                return await self._decoder.decode(data)
             except ReferenceAudioError as error:
                 error.param = param
                 raise
 
-    def close(self) -> None:
-        self._decoder.shutdown(wait=False, cancel_futures=True)
+    async def aclose(self) -> None:
+        await self._decoder.aclose()

@@ -74,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
                 with suppress(asyncio.CancelledError):
                     await timer
                 await lifecycle.aclose()
-                admission.close()
+                await admission.aclose()
 
     app = FastAPI(
         title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS

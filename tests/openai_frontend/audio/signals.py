@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import numpy.typing as npt
+import soundfile as sf
 from scipy.signal import resample_poly
 
 from speech_protocol.audio import SAMPLE_RATE_HZ
@@ -102,4 +103,12 @@ def record(muxer: str, codec: str, samples: Samples, rate_hz: int, **muxer_optio
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, 0, Fraction(1, rate_hz)
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def with_soundfile(
+    samples: npt.NDArray[np.generic], rate_hz: int, container: str = "WAV", subtype: str = "PCM_16"
+) -> bytes:
+    file = io.BytesIO()
+    sf.write(file, samples, rate_hz, format=container, subtype=subtype)
     return file.getvalue()

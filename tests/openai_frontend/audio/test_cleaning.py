@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from openai_frontend.audio.reference import ReferenceAudioError, clean_reference
-from tests.openai_frontend.audio.signals import Samples, decode, from_pcm, strength, tone, voice
-from tests.openai_frontend.audio.test_reference import from_our_own, with_soundfile
+from tests.openai_frontend.audio.signals import Samples, decode, from_pcm, strength, tone, voice, with_soundfile
+from tests.openai_frontend.audio.test_reference import from_our_own
 
 
 def cleaned(samples: Samples, rate_hz: int = 24_000) -> Samples:

@@ -7,22 +7,23 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile as sf
 
 from openai_frontend.audio.formats import FORMATS
 from openai_frontend.audio.reference import ReferenceAudioError, decode_reference
 from speech_protocol.errors import ErrorCode, SpeechError
-from tests.openai_frontend.audio.signals import Samples, from_pcm, fundamental_hz, record, strength, to_pcm, tone, voice
-
-
-def with_soundfile(
-    samples: npt.NDArray[np.generic], rate_hz: int, container: str = "WAV", subtype: str = "PCM_16"
-) -> bytes:
-    file = io.BytesIO()
-    sf.write(file, samples, rate_hz, format=container, subtype=subtype)
-    return file.getvalue()
+from tests.openai_frontend.audio.signals import (
+    Samples,
+    from_pcm,
+    fundamental_hz,
+    record,
+    strength,
+    to_pcm,
+    tone,
+    voice,
+    with_soundfile,
+)
 
 
 def from_our_own(name: str, samples: Samples) -> bytes:
