@@ -27,7 +27,7 @@ from speech_protocol.models import HIBARI
 
 TRITON_HTTP_PORT = 8000
 TRITON_METRICS_PORT = 8002
-GRACEFUL_STOP_S = 3
+STOP_TIMEOUT_S = 3
 # What tritonserver reports about a machine without a GPU at every start; harmless, and not the user's concern.
 _NOISE = ("CudaDriverHelper has not been initialized", "Signal (15) received")
 
@@ -56,7 +56,12 @@ def _run(qwen: bool, begin_s: float) -> None:
     default_model = os.environ.get("DEFAULT_MODEL") or ("" if qwen else HIBARI.name)
     key = make_key()
     settings = Settings(
-        default_model=default_model, triton_url=f"http://127.0.0.1:{http_port}", triton_control_key=SecretStr(key)
+        default_model=default_model,
+        triton_url=f"http://127.0.0.1:{http_port}",
+        triton_control_key=SecretStr(key),
+        # A person at a terminal waits for it.
+        stop_timeout=int(os.environ.get("STOP_TIMEOUT") or STOP_TIMEOUT_S),
+        unload_on_stop=False,  # Triton itself ends right after
     )
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its progress is told in our own words
@@ -82,7 +87,7 @@ def _run(qwen: bool, begin_s: float) -> None:
 
 
 async def _serve(settings: Settings, begin_s: float) -> None:
-    server = Server(settings, GRACEFUL_STOP_S)
+    server = Server(settings)
     serving = asyncio.create_task(server.run_until_stopped())
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -10,20 +13,23 @@ from pydantic_settings import SettingsError
 from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 
-# Streams may finish for so long; a little less than what containers are given to stop.
-GRACEFUL_STOP_S = 30
-
 
 def main() -> None:
     try:
         settings = Settings()
     except (SettingsError, ValidationError) as error:
         sys.exit(f"A setting is wrong.\n{error}")
+    signal.signal(signal.SIGTERM, _stopped)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        asyncio.run(Server(settings, GRACEFUL_STOP_S).run_until_stopped())
+        asyncio.run(Server(settings).run_until_stopped())
     except OSError as error:
         sys.exit(f"{settings.host}:{settings.port} cannot be used ({error.strerror}). Set HOST or PORT.")
+
+
+def _stopped(_: int, __: FrameType | None) -> NoReturn:
+    """The server takes the signal, stops in order, and raises it again: then all is well."""
+    sys.exit(0)
 
 
 if __name__ == "__main__":

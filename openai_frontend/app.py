@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
                 timer.cancel()
                 with suppress(asyncio.CancelledError):
                     await timer
-                await lifecycle.aclose()
+                await lifecycle.aclose(unload=settings.unload_on_stop)
                 await admission.aclose()
 
     app = FastAPI(

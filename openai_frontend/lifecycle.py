@@ -5,6 +5,7 @@ change of a model goes through its lock, and an unload is over only when the ind
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
@@ -151,13 +152,23 @@ class Lifecycle:
                 logger.exception("a round of the timer failed")
             await asyncio.sleep(interval_s)
 
-    async def aclose(self) -> None:
-        """End the loads that nobody waits for any more; Triton itself goes on with them."""
+    async def aclose(self, *, unload: bool = False) -> None:
+        """End the loads that nobody waits for any more, which Triton itself goes on with. `unload`: what this frontend
+        used is given back, since nobody will look whether it is idle."""
         own = (task for model in self._models.values() for task in (model.bring_up, model.question))
         tasks = [*(task for task in own if task is not None), *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if unload:
+            with contextlib.suppress(SpeechError):
+                await self._give_back()
+
+    async def _give_back(self) -> None:
+        for name, status in (await self._triton.index()).items():
+            if status.state is ModelState.READY and self._model(name).bring_up is not None:
+                logger.info("unloading %s at the stop", name)
+                await self._triton.unload(name)
 
     def _model(self, name: str) -> _Model:
         if name not in self._models:

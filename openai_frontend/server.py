@@ -9,12 +9,12 @@ from openai_frontend.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """Serves the API of these settings; streams get `stop_timeout_s` to finish when it is told to stop."""
+    """Serves the API of these settings; told to stop, it lets nobody in and finishes what is under way, within bounds."""
 
-    def __init__(self, settings: Settings, stop_timeout_s: int | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         app = create_app(settings)
         super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=stop_timeout_s)
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=settings.stop_timeout)
         )
         self._settings = settings
 
