@@ -150,9 +150,10 @@ def recording(hz: float) -> bytes:
 
 def weigh(processes: dict[str, psutil.Process]) -> dict[str, dict[str, int]]:
     """What each process holds, and what lies in shared memory."""
+    children = {f"child {child.name()}": child for child in processes["frontend"].children()}  # decodes uploads
     weights = {
         name: {"rss_bytes": each.memory_info().rss, "files": each.num_fds(), "threads": each.num_threads()}
-        for name, each in processes.items()
+        for name, each in {**processes, **children}.items()
     }
     stubs = len(processes["triton"].children(recursive=True))
     return {**weights, "machine": {"shared_memory_files": len(os.listdir("/dev/shm")), "model_processes": stubs}}

@@ -39,7 +39,7 @@ class TritonProcess:
     Use it as a context manager. `environment` is added to the server's own (its models read their settings there).
     `on_log` gets each line that the server and its models write, on a thread of its own. With a `control_key`, only who
     sends it can load and unload models. With `restarts`, a server that ends by itself is started again on its ports;
-    that happens: one in some fifty times, a tritonserver whose model's process is killed aborts with it.
+    that happens: one in a hundred times or so, a tritonserver whose model's process is killed aborts with it.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from openai_frontend.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """Serves the API of these settings; told to stop, it lets nobody in and finishes what is under way, within bounds."""
+    """Serves the API of these settings; told to stop, it lets nobody in and finishes what is under way, in time."""
 
     def __init__(self, settings: Settings) -> None:
         app = create_app(settings)

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     stop_timeout: Annotated[int, Field(ge=0, le=3600)] = 30
     """Seconds that streams under way get to finish when the server is told to stop."""
     unload_on_stop: bool = True
-    """The models that this frontend used are unloaded when it stops; false where other frontends use the same Triton."""
+    """The models that this frontend used are unloaded when it stops; false where others use the same Triton."""
     keep_loaded: str = ""
     """Triton models that are loaded at the start and never unloaded, separated by commas."""
     max_loaded_models: Limit = 0

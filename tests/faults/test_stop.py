@@ -1,4 +1,4 @@
-"""SIGTERM to a frontend of its own process: it lets nobody in, finishes what is under way, and gives its models back."""
+"""SIGTERM to a frontend of its own process: nobody is let in, streams are finished, and its models are given back."""
 
 import json
 import os

@@ -9,8 +9,8 @@ from tests.support.waiting import eventually
 
 
 def once_more_if_triton_aborts(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test that kills a model's process from the start again where tritonserver aborted with it: one in some 50
-    does. What clients get then is what tests/faults/test_triton.py asserts."""
+    """Run a test that kills a model's process from the start again where tritonserver aborted with it: one in a
+    hundred does. What clients get then is what tests/faults/test_triton.py asserts."""
 
     @functools.wraps(test)
     def run(stack: Stack, name: str, **fixtures: Any) -> None:
