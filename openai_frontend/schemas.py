@@ -76,7 +76,7 @@ class SpeechBody(BaseModel):
     """Extension: clone from the speaker embedding alone; the default without `ref_text`."""
     consent: Text | None = None
     """Extension: the id of the speaker's consent to `ref_audio`; servers with `REQUIRE_CONSENT` refuse it without."""
-    max_new_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_new_tokens: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
     """Extension: longest audio, in frames of 80 ms at speed 1; of each segment, where the text is cut."""
     sample_rate: int | None = None
     """Extension: 8000, 16000, 22050, 24000, 44100 or 48000 Hz, for wav, pcm and flac."""

@@ -1,11 +1,16 @@
 """The HTTP server around the app, as every entry point runs it."""
 
 import socket
+from typing import Final
 
 import uvicorn
 
 from openai_frontend.app import create_app
 from openai_frontend.settings import Settings
+
+# Longer than clients and proxies keep a connection: whoever closes first must not be the one who is sent a request.
+# OpenAI's client gives one up after 5 s, which is uvicorn's default too, and so would meet a reset now and then.
+_KEEP_ALIVE_S: Final = 75
 
 
 class Server(uvicorn.Server):
@@ -14,18 +19,27 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings) -> None:
         app = create_app(settings)
         super().__init__(
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=settings.stop_timeout)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=settings.stop_timeout,
+            )
         )
         self._settings = settings
 
     async def run_until_stopped(self) -> None:
         """Raises OSError where the address can't be had."""
-        await self.serve(sockets=[_listen(self._settings)])
+        await self.serve(sockets=[listen(self._settings)])
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind)
+def listen(settings: Settings) -> socket.socket:
+    """The socket at the address of these settings. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    # With its protocol: only then does asyncio turn Nagle's algorithm off, which holds a reply's second packet back
+    # until the client has acknowledged the first, 40 ms later.
+    listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if settings.send_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
