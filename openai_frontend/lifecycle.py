@@ -31,12 +31,16 @@ _PRESENT = {ModelState.LOADING, ModelState.READY, ModelState.UNLOADING}
 _ABSENT = {ModelState.UNLOADED, ModelState.FAILED}
 
 
+class ReplacedError(SpeechError):
+    """The process that a request was sent to is gone, and the model is there again."""
+
+
 @dataclass(slots=True)
 class _Model:
     name: str
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     bring_up: asyncio.Task[None] | None = None
-    question: asyncio.Task[bool] | None = None
+    question: asyncio.Task[str | None] | None = None
     incarnation: int = 0  # loads so far
     # What we believe; a request that finds it wrong calls `mistrust`. Saves asking Triton before every request.
     ready: bool = False
@@ -106,18 +110,23 @@ class Lifecycle:
             model.ready = False
             model.dead |= dead
 
-    async def check_alive(self, name: str, incarnation: int) -> None:
-        """Raises SpeechError where the process that was asked is gone. All who wait for a model share one question."""
+    async def check_alive(self, name: str, incarnation: int, process: str) -> None:
+        """Raises SpeechError where the process that was asked is gone, ReplacedError where another one is in its place:
+        other frontends load models, too. All who wait for a model share one question."""
         model = self._model(name)
         if model.question is None or model.question.done():
-            model.question = asyncio.create_task(self._is_alive(name))
-        if not await asyncio.shield(model.question) or incarnation != model.incarnation:
-            message = f"The model '{name}' stopped working and is being started again."
+            model.question = asyncio.create_task(self._process_of(name))
+        found = await asyncio.shield(model.question)
+        message = f"The model '{name}' stopped working and is being started again."
+        if found is None:
             raise SpeechError(ErrorCode.MODEL_DIED, message)
+        if incarnation != model.incarnation or (process and found and process != found):
+            raise ReplacedError(ErrorCode.MODEL_DIED, message)
 
-    async def _is_alive(self, name: str) -> bool:
+    async def _process_of(self, name: str) -> str | None:
         # Twice: to take a living process for dead, because it was slow once, would end its streams.
-        return await self._triton.is_healthy(name) or await self._triton.is_healthy(name)
+        found = await self._triton.process_of(name)
+        return found if found is not None else await self._triton.process_of(name)
 
     def idle_s(self, name: str) -> float | None:
         """Seconds since the last request through this frontend; None while one runs."""

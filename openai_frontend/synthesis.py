@@ -17,7 +17,7 @@ from openai_frontend.admission import Admission
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.audio.pipeline import SpeechEncoder
 from openai_frontend.errors import timed_out
-from openai_frontend.lifecycle import Lifecycle
+from openai_frontend.lifecycle import Lifecycle, ReplacedError
 from openai_frontend.segments import recite, segment_seed
 from openai_frontend.text.cleanup import plain_text
 from openai_frontend.text.language import detect_language, detect_script
@@ -199,7 +199,7 @@ class Synthesis:
                 if error.code in _GONE and not gone:
                     gone = True
                     logger.warning("%s, asking again", error.message)
-                    self._lifecycle.mistrust(model, incarnation, dead=error.code is ErrorCode.MODEL_DIED)
+                    self._lifecycle.mistrust(model, incarnation, dead=_has_died(error))
                     await self._lifecycle.ensure_ready(model)
                 elif error.code is ErrorCode.QUEUE_FULL and may_wait and waited_s < (self._timeout_s or float("inf")):
                     await asyncio.sleep(_QUEUE_POLL_S)
@@ -209,36 +209,45 @@ class Synthesis:
     async def _in_time(self, model: str, request: SpeechRequest, incarnation: int) -> AsyncGenerator[Message, None]:
         """Audio and end as Triton sends them, each message within the time-out. Raises ApiError 504, and SpeechError
         within seconds where the model's process dies."""
+        process = ""
         async with aclosing(self._triton.speak(model, request)) as messages:
             while True:
                 try:
                     async with asyncio.timeout(self._timeout_s or None):
-                        message = await self._next(model, messages, incarnation)
+                        message = await self._next(model, messages, incarnation, process)
                 except TimeoutError:
                     raise timed_out(self._timeout_s) from None
                 if message is None:
                     return
                 if isinstance(message.event, StartEvent):
                     self.started[model] = message.event
+                    process = message.event.process
                 else:
                     yield message
 
-    async def _next(self, model: str, messages: AsyncGenerator[Message, None], incarnation: int) -> Message | None:
+    async def _next(
+        self, model: str, messages: AsyncGenerator[Message, None], incarnation: int, process: str
+    ) -> Message | None:
         """The next message, None after the last one. Streams of a process that dies end in nothing, not even in an
         error, so while no message comes, the process is asked for."""
         coming = asyncio.create_task(_read(messages))
         try:
             while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
-                await self._lifecycle.check_alive(model, incarnation)
+                await self._lifecycle.check_alive(model, incarnation, process)
             return coming.result()
         except SpeechError as error:
-            if error.code is ErrorCode.MODEL_DIED:
+            if _has_died(error):
                 self._lifecycle.mistrust(model, incarnation, dead=True)
             raise
         finally:
             if not coming.done():
                 coming.cancel()
                 await asyncio.wait((coming,))
+
+
+def _has_died(error: SpeechError) -> bool:
+    """Whether the model is dead now, and not only the process that was asked."""
+    return error.code is ErrorCode.MODEL_DIED and not isinstance(error, ReplacedError)
 
 
 async def _read(messages: AsyncGenerator[Message, None]) -> Message | None:

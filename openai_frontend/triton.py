@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from speech_protocol.control import headers
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import EndEvent, ErrorEvent, Event, parse_event
+from speech_protocol.events import EndEvent, ErrorEvent, Event, StartEvent, parse_event
 from speech_protocol.request import SpeechRequest
 
 CONNECT_TIMEOUT_S = 5.0
@@ -116,18 +116,20 @@ class Triton:
             statistics = await self._queries.get_inference_statistics(model)
         return max((int(row.get("last_inference", 0)) for row in statistics["model_stats"]), default=0)
 
-    async def is_healthy(self, model: str) -> bool:
-        """False where the model's process died, which Triton's index never tells; a request that no model accepts does.
-        True where there is no answer in time: who is busy may be late."""
+    async def process_of(self, model: str) -> str | None:
+        """The id of the process that serves a model; None where it died, which Triton's index never tells, but a
+        request that no model accepts does; empty where there is no answer in time: who is busy may be late."""
+        process = ""
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), aclosing(self.speak(model, _PROBE)) as messages:
-                async for _ in messages:
-                    pass
+                async for message in messages:
+                    if isinstance(message.event, StartEvent):
+                        process = message.event.process
         except TimeoutError:
             pass
         except SpeechError as error:
-            return error.code is not ErrorCode.MODEL_DIED
-        return True
+            return None if error.code is ErrorCode.MODEL_DIED else process
+        return process
 
     async def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
         """The messages of one request, up to and including its end event. Closing the generator cancels the request."""

@@ -6,6 +6,7 @@ worker thread and returns at once, so one instance serves many requests; the sen
 
 import base64
 import logging
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ class SpeechModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the engine; Triton reports the model READY when this returns. Raises TritonModelException."""
         logging.basicConfig(level=logging.INFO, format=f"{args['model_name']}: %(message)s")
+        self._process = secrets.token_hex(8)
         try:
             self._engine = type(self).create_engine()
         except SpeechError as error:
@@ -62,7 +64,9 @@ class SpeechModel:
     def _start_event(self) -> StartEvent:
         what = self._engine.capabilities
         memory_bytes = self._engine.gpu_memory_bytes()
-        return StartEvent(what.engine, what.checkpoint, what.device, memory_bytes, what.obeys_instruct)
+        return StartEvent(
+            what.engine, what.checkpoint, what.device, memory_bytes, what.obeys_instruct, self._process
+        )
 
 
 def read_request(request: Any) -> SpeechRequest:

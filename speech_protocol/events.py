@@ -40,7 +40,8 @@ class _Event:
 @dataclass(frozen=True, slots=True)
 class StartEvent(_Event):
     """The request is accepted; what serves it. `obeys_instruct` false: an `INSTRUCT` has no effect on this checkpoint,
-    which the frontend can say in its reply's headers, since this event comes before any audio."""
+    which the frontend can say in its reply's headers, since this event comes before any audio. `process`: an id of the
+    process that serves, another one after each load."""
 
     type: ClassVar[str] = "start"
     engine: str
@@ -48,6 +49,7 @@ class StartEvent(_Event):
     device: str
     gpu_memory_bytes: int | None = None
     obeys_instruct: bool = True
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)

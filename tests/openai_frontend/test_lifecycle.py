@@ -6,7 +6,7 @@ from time import time
 
 import pytest
 
-from openai_frontend.lifecycle import Lifecycle
+from openai_frontend.lifecycle import Lifecycle, ReplacedError
 from openai_frontend.triton import ModelState, ModelStatus, Triton, UnreachableError
 from speech_protocol.errors import ErrorCode, SpeechError
 
@@ -26,7 +26,7 @@ class ScriptedTriton(Triton):
         self.may_load = asyncio.Event()
         self.may_unload = asyncio.Event()
         self.last_inference_s = 0.0
-        self.healthy = True
+        self.process: str | None = "first"
         self.questions = 0
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -62,10 +62,10 @@ class ScriptedTriton(Triton):
             self.violations.append(f"unload while {self.state}")
         self.state = ModelState.UNLOADING
 
-    async def is_healthy(self, model: str) -> bool:
+    async def process_of(self, model: str) -> str | None:
         self.questions += 1
         await self.may_answer.wait()
-        return self.healthy
+        return self.process
 
     async def last_inference_ms(self, model: str) -> int:
         return int(self.last_inference_s * 1000)
@@ -336,9 +336,10 @@ def test_all_who_wait_for_a_model_share_one_question_whether_it_lives() -> None:
         triton = ScriptedTriton(ModelState.READY)
         lifecycle = Lifecycle(triton, 0)
         triton.may_answer.clear()
-        who = [asyncio.create_task(lifecycle.check_alive("voice", lifecycle.incarnation("voice"))) for _ in range(5)]
+        asked = lifecycle.incarnation("voice")
+        who = [asyncio.create_task(lifecycle.check_alive("voice", asked, "first")) for _ in range(5)]
         await until(lambda: triton.questions)
-        triton.healthy = False
+        triton.process = None
         triton.may_answer.set()
         answers = await asyncio.gather(*who, return_exceptions=True)
         assert triton.questions == 2  # whoever is slow to answer once is not dead
@@ -358,11 +359,30 @@ def test_a_process_that_was_replaced_is_gone_though_its_successor_lives_and_is_n
         lifecycle.mistrust("voice", earlier, dead=True)
         await hold(lifecycle, release)
         with pytest.raises(SpeechError) as raised:
-            await lifecycle.check_alive("voice", earlier)
+            await lifecycle.check_alive("voice", earlier, "first")
         assert raised.value.code is ErrorCode.MODEL_DIED
         lifecycle.mistrust("voice", earlier, dead=True)
         await hold(lifecycle, release)
         assert triton.calls == ["load", "unload", "load"]
+
+    run(scenario)
+
+
+def test_a_process_that_another_frontend_replaced_is_gone_and_the_model_is_asked_again_without_a_load() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.READY)
+        lifecycle = Lifecycle(triton, 0)
+        await lifecycle.ensure_ready("voice")
+        incarnation = lifecycle.incarnation("voice")
+        await lifecycle.check_alive("voice", incarnation, "first")
+        triton.process = "second"
+        with pytest.raises(ReplacedError):
+            await lifecycle.check_alive("voice", incarnation, "first")
+        triton.process = ""  # it is too busy to say
+        await lifecycle.check_alive("voice", incarnation, "first")
+        lifecycle.mistrust("voice", incarnation)
+        await lifecycle.ensure_ready("voice")
+        assert triton.calls == []
 
     run(scenario)
 
