@@ -19,6 +19,7 @@ from openai_frontend.openapi import ERRORS
 from openai_frontend.room import Room, usual_bytes
 from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
 from openai_frontend.settings import Settings
+from openai_frontend.standby import Standby
 from openai_frontend.state import State
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
@@ -39,7 +40,10 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
-        async with Triton(settings.triton_url, settings.load_timeout, settings.control_key()) as triton:
+        async with (
+            Triton(settings.triton_url, settings.load_timeout, settings.control_key()) as triton,
+            Standby(settings.standby_checkpoints()),
+        ):
             started: dict[str, StartEvent] = {}
             room = Room(
                 settings.max_loaded_models,

@@ -128,6 +128,10 @@ class Lifecycle:
         found = await self._triton.process_of(name)
         return found if found is not None else await self._triton.process_of(name)
 
+    def leases(self, name: str) -> int:
+        """Requests of this frontend that hold the model."""
+        return self._model(name).leases
+
     def idle_s(self, name: str) -> float | None:
         """Seconds since the last request through this frontend; None while one runs."""
         model = self._model(name)

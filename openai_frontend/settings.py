@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     """The models that this frontend used are unloaded when it stops; false where others use the same Triton."""
     keep_loaded: str = ""
     """Triton models that are loaded at the start and never unloaded, separated by commas."""
+    warm_standby: str = ""
+    """Triton models whose weights stay in the host's memory while they are unloaded, separated by commas."""
     max_loaded_models: Limit = 0
     """Models loaded at once; for one more, the one that was not used for longest is unloaded; 0: any number."""
     gpu_memory_budget_gb: Annotated[float, Field(ge=0)] = 0
@@ -138,11 +140,16 @@ class Settings(BaseSettings):
 
     def kept(self) -> tuple[str, ...]:
         """The Triton models of `keep_loaded`."""
-        return tuple(name.strip() for name in self.keep_loaded.split(",") if name.strip())
+        return _listed(self.keep_loaded)
+
+    def standby_checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints of the models of `warm_standby`."""
+        checkpoints = self.checkpoints()
+        return tuple(checkpoints[name] for name in _listed(self.warm_standby) if name in checkpoints)
 
     def origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
-        return tuple(origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip())
+        return tuple(origin.rstrip("/") for origin in _listed(self.cors_origins))
 
     @property
     def max_body_bytes(self) -> int:
@@ -167,3 +174,7 @@ class Settings(BaseSettings):
             return self.default_model
         design = task_of_checkpoint(self.model_id) is Task.VOICE_DESIGN
         return (QWEN3_TTS_VOICE_DESIGN if design else QWEN3_TTS_CUSTOM_VOICE).name
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())

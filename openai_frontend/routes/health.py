@@ -56,8 +56,10 @@ def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
     started = state.synthesis.started.get(name) if ready else None
     idle_s = state.lifecycle.idle_s(name) if ready else None
     unload_in_s = state.lifecycle.unload_in_s(name) if ready else None
+    # Triton unloads a model when its last stream has ended, and calls it unloading from the start.
+    draining = status.state is ModelState.UNLOADING and state.lifecycle.leases(name)
     fields = {
-        "state": status.state,
+        "state": "draining" if draining else status.state,
         "checkpoint": started.checkpoint if started else state.settings.checkpoints().get(name),
         "device": started.device if started else None,
         "gpu_memory_bytes": started.gpu_memory_bytes if started else None,

@@ -3,7 +3,8 @@
 The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a file: the engine
 stands before chunk `gate_before`, 2 unless told, while it exists), `fail_after` chunks, `tone_hz`. It logs
 `NAME begins`, `NAME chunk N`, `NAME ends N`, and, where it learns so at the gate, `NAME is cancelled`; it goes on
-nevertheless. A load stands, after `loads`, while the file `load-gate` is in the folder.
+nevertheless. A load stands, after `loads`, while the file `load-gate` is in the folder, and finds no memory while
+`load-fails` is there.
 """
 
 import json
@@ -19,6 +20,7 @@ from speech_engines.base import Capabilities
 from speech_engines.triton_model import SpeechModel
 from speech_engines.worker import Chunks, Summary, WorkerEngine
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
@@ -36,6 +38,8 @@ class ScriptedSynthesizer:
     def load(self) -> None:
         self._log("loads")
         self._stand_at(self._folder / "load-gate", "load", lambda: False)
+        if (self._folder / "load-fails").exists():
+            raise SpeechError(ErrorCode.OUT_OF_MEMORY, "The model does not fit into the memory of the GPU.")
         self._log("loaded")
 
     def check(self, request: SpeechRequest) -> None:
