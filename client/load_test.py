@@ -1,0 +1,145 @@
+"""What a speech server does under load: time to first audible sample, audio seconds a second, gaps in playback.
+
+    python -m client.load_test --rates 1,2,4
+    python -m client.load_test --clients 1,4,16 ours=http://127.0.0.1:8101 'theirs=http://127.0.0.1:8880?voice=af_sky'
+
+A target is the address of a server with OpenAI's /v1/audio/speech, or `triton+http://127.0.0.1:8000?model=hibari`
+for a speech model of Triton without the frontend; `model`, `voice` and `format` after a `?` are that target's own. All
+targets get the same loads, one after the other. A server's key, where it asks for one, is TTS_API_KEY.
+
+Exits with 1 where a request failed that was not meant to, and 2 where a target cannot be asked at all.
+"""
+
+import argparse
+import asyncio
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import aiohttp
+
+from client.load import report
+from client.load.figures import figures
+from client.load.prompts import PROMPTS
+from client.load.targets import OpenAITarget, Target, TargetError, TritonTarget
+from client.load.traffic import Driver, Load, warm_up
+
+DEFAULT_TARGET = "http://127.0.0.1:8101"
+TRITON = "triton+"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parse(arguments)
+    try:
+        targets = [parse_target(text, options) for text in options.targets]
+        prompts = _prompts(options.prompts)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")
+    rows = asyncio.run(_run(targets, prompts, options))
+    print("\n" + report.table(rows))
+    settings = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
+    words = sys.argv[1:] if arguments is None else arguments
+    report.write(options.output, rows, settings, shlex.join(["python -m client.load_test", *words]))
+    if options.plot:
+        try:
+            report.plot(options.plot, rows)
+        except ModuleNotFoundError:
+            print("no picture: that needs matplotlib", file=sys.stderr)
+    sys.exit(any(row["failures"] for row in rows))
+
+
+async def _run(targets: Sequence[Target], prompts: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for target in targets:
+        try:
+            await warm_up(target, prompts, options.load_timeout)
+        except (TargetError, aiohttp.ClientError, OSError) as error:
+            print(f"{target.label} cannot be asked: {error}", file=sys.stderr)
+            sys.exit(2)
+        for load in loads(options):
+            row = {"target": target.label, "load": load.name, **figures(await Driver(target, prompts, load).run())}
+            print(report.table([row]).splitlines()[2], flush=True)
+            rows.append(row)
+    return rows
+
+
+def loads(options: argparse.Namespace) -> list[Load]:
+    """The sweep, in the order that was asked for."""
+    shared = {"seed": options.seed, "cancel_share": options.cancel, "timeout_s": options.timeout}
+    rates = [Load(options.seconds, rate_per_s=rate, **shared) for rate in options.rates or ()]
+    return rates or [Load(options.seconds, clients=clients, **shared) for clients in options.clients]
+
+
+def parse_target(text: str, options: argparse.Namespace) -> Target:
+    """LABEL=URL?model=...&voice=...&format=..., of which only the address is needed. Raises ValueError."""
+    label, separator, address = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
+    parts = urlsplit(address.removeprefix(TRITON))
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError(f"'{address}' is not the address of a server, such as {DEFAULT_TARGET}.")
+    own = dict(parse_qsl(parts.query))
+    if unknown := set(own) - {"model", "voice", "format"}:
+        raise ValueError(f"'{', '.join(sorted(unknown))}' in '{address}' is not one of model, voice and format.")
+    url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
+    label = label if separator else parts.netloc
+    if address.startswith(TRITON):
+        return TritonTarget(url, label, own.get("model", "hibari"), own.get("voice", ""))
+    model, voice = own.get("model", options.model), own.get("voice", options.voice)
+    return OpenAITarget(url, label, model, voice, own.get("format", options.format), os.environ.get("TTS_API_KEY", ""))
+
+
+def _prompts(name: str) -> Sequence[str]:
+    if name in PROMPTS:
+        return PROMPTS[name]
+    lines = [line.strip() for line in Path(name).read_text(encoding="utf-8").splitlines()]
+    if not any(lines):
+        raise ValueError(f"{name} has no text.")
+    return [line for line in lines if line]
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m client.load_test",
+        description="What a speech server does under load: time to first audible sample, audio seconds a second, gaps.",
+    )
+    parser.add_argument(
+        "targets", nargs="*", default=[DEFAULT_TARGET], help=f"[LABEL=]URL[?model=..] (default: {DEFAULT_TARGET})"
+    )
+    sweep = parser.add_mutually_exclusive_group()
+    sweep.add_argument("--rates", type=_numbers, help="requests a second, as people come: 0.5,1,2")
+    sweep.add_argument(
+        "--clients", type=_counts, default=[1, 4, 16], help="clients that each wait for their reply (default: 1,4,16)"
+    )
+    parser.add_argument("--seconds", type=float, default=20, help="length of each load (default: %(default)s)")
+    sets = ", ".join(PROMPTS)
+    parser.add_argument("--prompts", default="english", help=f"{sets}, or a file, a text a line (default: %(default)s)")
+    parser.add_argument("--model", default="tts-1", help="default: %(default)s")
+    parser.add_argument("--voice", default="alloy", help="default: %(default)s")
+    parser.add_argument("--format", default="pcm", help="pcm, wav: listened to; others: timed (default: pcm)")
+    parser.add_argument("--cancel", type=float, default=0.0, help="share of requests that are hung up on (default: 0)")
+    parser.add_argument("--timeout", type=float, default=120, help="seconds for a reply (default: %(default)s)")
+    parser.add_argument(
+        "--load-timeout", type=float, default=900, help="seconds for the first request (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of arrivals and texts (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("out/load.json"), help="default: %(default)s")
+    parser.add_argument("--plot", type=Path, help="a PNG with time to first audio and × over the load")
+    return parser.parse_args(arguments)
+
+
+def _numbers(text: str) -> list[float]:
+    values = [float(part) for part in text.split(",")]
+    if min(values) <= 0:
+        raise ValueError(text)
+    return values
+
+
+def _counts(text: str) -> list[int]:
+    return [int(value) for value in _numbers(text)]
+
+
+if __name__ == "__main__":
+    main()
