@@ -16,7 +16,6 @@ import io
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ import aiohttp
 import numpy as np
 import psutil
 
-from local_stack.triton_process import TritonProcess, free_port
+from bench.stack import our_stack
 from speech_protocol.models import QWEN3_TTS
 from tests.support.checkpoints import build_checkpoint
 
@@ -204,41 +203,12 @@ def main() -> None:
             for spec in QWEN3_TTS
         }
         engine = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-        port = free_port()
-        with TritonProcess(environment=engine) as triton:
-            settings = {"PORT": port, "TRITON_URL": triton.url, "IDLE_TIMEOUT": IDLE_S, "LOG_LEVEL": "warning"}
-            environment = {**os.environ, **checkpoints, **{name: str(value) for name, value in settings.items()}}
-            environment["VOICES_FOLDER"] = str(Path(folder) / "voices")
-            frontend = subprocess.Popen([sys.executable, "-m", "openai_frontend"], env=environment)
-            try:
-                processes = {"frontend": psutil.Process(frontend.pid), "triton": psutil.Process(triton.pid)}
-                url = f"http://127.0.0.1:{port}"
-                wait_until_up(url)
-                result = asyncio.run(soak(url, processes, options.minutes, options.workers))
-            finally:
-                frontend.terminate()
-                frontend.wait(60)
+        with our_stack(Path(folder), engine, IDLE_TIMEOUT=IDLE_S) as running:
+            result = asyncio.run(soak(running.url, dict(running.processes), options.minutes, options.workers))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
     sys.exit(bool(result["failures"]))
-
-
-def wait_until_up(url: str) -> None:
-    host, _, port = url.partition("://")[2].partition(":")
-    for _ in range(600):
-        try:
-            asyncio.run(_connect(host, int(port)))
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError("the frontend did not start")
-
-
-async def _connect(host: str, port: int) -> None:
-    _, writer = await asyncio.open_connection(host, port)
-    writer.close()
 
 
 if __name__ == "__main__":
