@@ -20,6 +20,7 @@ from pydantic_settings import SettingsError
 
 from local_stack.embedded import SetupError
 from local_stack.triton_process import TritonProcess
+from openai_frontend.logs import set_up
 from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 from speech_protocol.control import make_key
@@ -63,7 +64,8 @@ def _run(qwen: bool, begin_s: float) -> None:
         stop_timeout=int(os.environ.get("STOP_TIMEOUT") or STOP_TIMEOUT_S),
         unload_on_stop=False,  # Triton itself ends right after
     )
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    # People start it, be their terminal a file.
+    set_up(settings.log_level, "text" if settings.log_format == "auto" else settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its progress is told in our own words
     for name, host, port in (
         ("PORT", settings.host, settings.port),

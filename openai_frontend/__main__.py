@@ -1,7 +1,6 @@
 """`python -m openai_frontend`: the frontend alone, beside a Triton that runs elsewhere."""
 
 import asyncio
-import logging
 import signal
 import sys
 from types import FrameType
@@ -10,6 +9,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from openai_frontend.logs import set_up
 from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 
@@ -20,7 +20,7 @@ def main() -> None:
     except (SettingsError, ValidationError) as error:
         sys.exit(f"A setting is wrong.\n{error}")
     signal.signal(signal.SIGTERM, _stopped)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_up(settings.log_level, settings.log_format)
     try:
         asyncio.run(Server(settings).run_until_stopped())
     except OSError as error:

@@ -14,10 +14,12 @@ from openai_frontend import errors
 from openai_frontend.admission import Admission
 from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
+from openai_frontend.metrics import Metrics
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.openapi import ERRORS
 from openai_frontend.room import Room, usual_bytes
 from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
+from openai_frontend.routes import metrics as metrics_route
 from openai_frontend.settings import Settings
 from openai_frontend.standby import Standby
 from openai_frontend.state import State
@@ -45,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
             Standby(settings.standby_checkpoints()),
         ):
             started: dict[str, StartEvent] = {}
+            metrics = Metrics()
             room = Room(
                 settings.max_loaded_models,
                 int(settings.gpu_memory_budget_gb * 2**30),
@@ -56,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
                 room=room,
                 keep=settings.kept(),
                 restart_timeout_s=settings.restart_timeout,
+                metrics=metrics,
             )
             turns = Turns(settings.max_active_requests, settings.queue_timeout)
             admission = Admission(settings.max_pending_requests, settings.max_upload_bytes, turns)
@@ -65,11 +69,12 @@ def create_app(settings: Settings) -> FastAPI:
                 admission,
                 settings.request_timeout,
                 started,
+                metrics,
                 reads_markdown=settings.text_cleanup == "markdown",
             )
             library = Library.of(settings)
             catalog = Catalog(settings, library)
-            app.state.speech = State(settings, library, catalog, triton, lifecycle, admission, synthesis)
+            app.state.speech = State(settings, library, catalog, triton, lifecycle, admission, synthesis, metrics)
             timer = asyncio.create_task(lifecycle.run_timer())
             try:
                 yield
@@ -88,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)
     app.include_router(health.router)
+    app.include_router(metrics_route.router)
     app.include_router(admin.router)
     app.include_router(page.router)
     app.mount("/static", page.static)

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from openai_frontend.errors import ApiError
 from openai_frontend.limits import Allowance
 
-_OPEN: Final = re.compile(r"/|/health|/live|/ready|/static/.*")
+_OPEN: Final = re.compile(r"/|/health|/live|/ready|/metrics|/static/.*")
 _ADMIN: Final = "/admin/"  # its routes have a key of their own
 _LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/audio/(models|voices|languages))")
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from openai_frontend.metrics import Metrics
 from openai_frontend.room import Room
 from openai_frontend.triton import ModelState, ModelStatus, Triton, UnreachableError
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -64,6 +65,7 @@ class Lifecycle:
         room: Room | None = None,
         keep: Iterable[str] = (),
         restart_timeout_s: float = 0.0,
+        metrics: Metrics | None = None,
     ) -> None:
         self._triton = triton
         self._idle_timeout_s = idle_timeout_s
@@ -71,6 +73,7 @@ class Lifecycle:
         self._room = room or Room()
         self._keep = frozenset(keep)
         self._restart_timeout_s = restart_timeout_s
+        self._metrics = metrics or Metrics()
         self._gone_since_s: float | None = float("-inf")  # None while Triton answers
         self._loading = asyncio.Lock()  # where there is a bound, one looks for room at a time
         self._models: dict[str, _Model] = {}
@@ -202,6 +205,7 @@ class Lifecycle:
         state = await self._state(model.name)
         if model.dead and state is ModelState.READY:
             logger.warning("the process of %s died, starting it again", model.name)
+            self._metrics.deaths.labels(model.name).inc()
             await self._triton.unload(model.name)
             # A dead model may stay UNLOADING for ever; there is no process left that a load could overlap with.
             state = await self._wait_unloaded(model.name, _DEAD_UNLOAD_S)
@@ -221,14 +225,25 @@ class Lifecycle:
         begin_s = self._clock()
         logger.info("loading %s", model.name)
         try:
-            await self._triton.load(model.name)
+            await self._load_twice(model.name)
+        except SpeechError as error:
+            self._metrics.loads.labels(model.name, error.code).inc()
+            raise
+        logger.info("loaded %s in %.1f s", model.name, self._clock() - begin_s)
+        self._metrics.loads.labels(model.name, "ok").inc()
+        self._metrics.load_seconds.labels(model.name).observe(self._clock() - begin_s)
+        model.incarnation += 1
+
+    async def _load_twice(self, name: str) -> None:
+        """Once more where the process died while it loaded."""
+        try:
+            await self._triton.load(name)
         except SpeechError as error:
             if error.code is not ErrorCode.MODEL_DIED:
                 raise
-            logger.warning("the process of %s died while it loaded, once more", model.name)
-            await self._triton.load(model.name)
-        logger.info("loaded %s in %.1f s", model.name, self._clock() - begin_s)
-        model.incarnation += 1
+            logger.warning("the process of %s died while it loaded, once more", name)
+            self._metrics.deaths.labels(name).inc()
+            await self._triton.load(name)
 
     async def _make_room(self, name: str) -> None:
         """Unload the models that were not used for longest until `name` fits. Raises SpeechError where those that are
@@ -293,6 +308,7 @@ class Lifecycle:
         model.ready = False
         async with model.changing:
             logger.info("unloading %s %s", model.name, why)
+            self._metrics.unloads.labels(model.name).inc()
             try:
                 await self._triton.unload(model.name)
                 await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)

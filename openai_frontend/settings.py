@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from openai_frontend.logs import LogFormat
 from speech_protocol.models import (
     MODELS,
     QWEN3_TTS_CUSTOM_VOICE,
@@ -119,6 +120,8 @@ class Settings(BaseSettings):
     """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
+    log_format: LogFormat = "auto"
+    """`json`, a line of JSON each, `text`, or `auto`: text on a terminal, else JSON."""
 
     @model_validator(mode="after")
     def _keys_are_there(self) -> Self:

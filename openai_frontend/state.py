@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from openai_frontend.admission import Admission
 from openai_frontend.lifecycle import Lifecycle
+from openai_frontend.metrics import Metrics
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
@@ -23,6 +24,7 @@ class State:
     lifecycle: Lifecycle
     admission: Admission
     synthesis: Synthesis
+    metrics: Metrics
 
 
 def _state(request: Request) -> State:

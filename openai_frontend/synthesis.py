@@ -18,6 +18,7 @@ from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.audio.pipeline import SpeechEncoder
 from openai_frontend.errors import timed_out
 from openai_frontend.lifecycle import Lifecycle, ReplacedError
+from openai_frontend.metrics import Metrics, RequestRecord
 from openai_frontend.segments import recite, segment_seed
 from openai_frontend.text.cleanup import plain_text
 from openai_frontend.text.language import detect_language, detect_script
@@ -84,6 +85,7 @@ class Synthesis:
         admission: Admission,
         timeout_s: float,
         started: dict[str, StartEvent],
+        metrics: Metrics,
         *,
         reads_markdown: bool,
     ) -> None:
@@ -92,6 +94,7 @@ class Synthesis:
         self._admission = admission
         self._timeout_s = timeout_s
         self._reads_markdown = reads_markdown
+        self._metrics = metrics
         self.started = started
 
     def obeys_instruct(self, model: str) -> bool:
@@ -113,7 +116,9 @@ class Synthesis:
         `whole` speaks the text as it stands, in one utterance: no cuts, no pause marks. Owners take turns.
         Raises ApiError or SpeechError.
         """
-        body = self._encode(self._speak(model, request, whole, owner), SpeechEncoder(audio_format, speed))
+        encoder = SpeechEncoder(audio_format, speed)
+        record = RequestRecord(self._metrics, model, request, audio_format.name)
+        body = self._encode(self._speak(model, request, whole, owner), encoder, record)
         try:
             first = await anext(body)
             if first.end is not None and not first.end.audio_samples:
@@ -125,17 +130,27 @@ class Synthesis:
         return Body(first, body)
 
     async def _encode(
-        self, messages: AsyncGenerator[Message, None], encoder: SpeechEncoder
+        self, messages: AsyncGenerator[Message, None], encoder: SpeechEncoder, record: RequestRecord
     ) -> AsyncGenerator[Encoded, None]:
         try:
             async with aclosing(messages):
+                asked_s = time.monotonic()
                 async for message in messages:
-                    if isinstance(message.event, EndEvent):
-                        yield Encoded(await encoder.finish_async(), message.event)
-                    elif data := await encoder.feed_async(message.pcm):
-                        yield Encoded(data)
+                    record.arrived(message, asked_s)
+                    begin_s = time.monotonic()
+                    end = message.event if isinstance(message.event, EndEvent) else None
+                    data = await (encoder.feed_async(message.pcm) if end is None else encoder.finish_async())
+                    record.encoder_s += time.monotonic() - begin_s
+                    if data or end is not None:
+                        yield Encoded(data, end)
+                    asked_s = time.monotonic()
+            record.ended()
+        except Exception as error:
+            record.failed(error)
+            raise
         finally:
             encoder.abort()
+            record.close()
 
     async def _speak(
         self, model: str, request: SpeechRequest, whole: bool, owner: Hashable
@@ -150,13 +165,15 @@ class Synthesis:
                 segment = replace(request, text=text, language=language, seed=own)
                 return self._segment(model, segment, may_wait=number > 0)
 
-            async with (
-                self._admission.turns.take(owner),
-                self._lifecycle.lease(model),
-                aclosing(recite(script, speak, self._ahead)) as messages,
-            ):
-                async for message in messages:
-                    yield message
+            begin_s = time.monotonic()
+            async with self._admission.turns.take(owner):
+                self._metrics.queue_wait.labels(model, "frontend").observe(time.monotonic() - begin_s)
+                async with (
+                    self._lifecycle.lease(model),
+                    aclosing(recite(script, speak, self._ahead)) as messages,
+                ):
+                    async for message in messages:
+                        yield message
 
     def _write(self, model: str, request: SpeechRequest, whole: bool) -> tuple[Script, str]:
         """The script of a request, and its language. Takes up to seconds for the longest text: in a thread."""

@@ -26,6 +26,11 @@ class Turns:
         self._usual_s = 0.0
 
     @property
+    def active(self) -> int:
+        """Requests that have their turn."""
+        return self._active
+
+    @property
     def waiting(self) -> int:
         """Requests that wait for their turn."""
         return sum(map(len, self._waiting.values()))
@@ -63,21 +68,24 @@ class Turns:
         if turn.done() and not turn.cancelled():
             self._pass_on()
             return
-        queue = self._waiting[owner]
-        queue.remove(turn)
-        if not queue:
-            del self._waiting[owner]
+        queue = self._waiting.get(owner, deque())
+        if turn in queue:  # else it was passed over
+            queue.remove(turn)
+            if not queue:
+                del self._waiting[owner]
 
     def _pass_on(self) -> None:
         """The place to the first of the owner whose turn it is, who then is last."""
-        if not self._waiting:
-            self._active -= 1
-            return
-        owner, queue = self._waiting.popitem(last=False)
-        turn = queue.popleft()
-        if queue:
-            self._waiting[owner] = queue
-        turn.set_result(None)
+        while self._waiting:
+            owner, queue = self._waiting.popitem(last=False)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[owner] = queue
+            # One who gave up in this very moment has not left the queue yet.
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._active -= 1
 
     def _refusal(self) -> ApiError:
         least, most = _RETRY_AFTER_S

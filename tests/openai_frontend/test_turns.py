@@ -29,8 +29,11 @@ class House:
             self.tasks[name] = asyncio.create_task(self._request(name))
             await asyncio.sleep(0)
 
-    async def leave(self, name: str) -> None:
+    def end(self, name: str) -> None:
         self._ends[name].set()
+
+    async def leave(self, name: str) -> None:
+        self.end(name)
         await self.tasks[name]
         await asyncio.sleep(0)
 
@@ -64,6 +67,25 @@ def test_no_more_than_the_places_are_served_at_once_and_all_are_served() -> None
         await house.arrive("a 10")
         assert house.served[-1] == "a 10"
         await house.leave("a 10")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("first", ["end", "cancel"])
+def test_one_who_gives_up_in_the_moment_of_its_turn_is_passed_over_and_no_place_is_lost(first: str) -> None:
+    async def scenario() -> None:
+        turns = Turns(1, 0)
+        house = House(turns)
+        await house.arrive("a 0", "b 0", "c 0")
+        steps = [lambda: house.end("a 0"), house.tasks["b 0"].cancel]
+        for step in steps if first == "end" else reversed(steps):
+            step()
+        await asyncio.wait([house.tasks["a 0"], house.tasks["b 0"]])
+        assert house.tasks["b 0"].cancelled()
+        await asyncio.sleep(0)
+        assert house.served == ["a 0", "c 0"]
+        await house.leave("c 0")
+        assert (turns.active, turns.waiting) == (0, 0)
 
     run(scenario)
 
