@@ -1,7 +1,9 @@
-"""An Engine from any function that yields chunks: one worker thread, a bounded queue, requests served in turn.
+"""An Engine from any function that yields chunks: one worker thread, a bounded queue, the most urgent listener first.
 
-Each active request is a generator; the worker takes one chunk from each in turn, so with `max_active` above one a short
-request is not stuck behind a long one. A batching engine has a scheduler of its own instead.
+Each active request is a generator. The worker takes a chunk from the one whose listener, playing since the first chunk,
+runs dry first; one who has heard nothing yet counts as dry since it came. So with `max_active` above one a short
+request is not stuck behind a long one, and a newcomer is heard at once, while the others have audio for seconds. A
+batching engine has a scheduler of its own instead.
 """
 
 import logging
@@ -65,6 +67,7 @@ class _Row:
     sink: AudioSink
     submitted_s: float
     limit_samples: int
+    dry_at_s: float  # when its listener has heard all that was sent
     chunks: Chunks | None = None
     started_s: float = 0.0
     first_chunk_s: float = 0.0
@@ -99,12 +102,13 @@ class WorkerEngine:
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
         self.synthesizer.check(request)
         cap_s = min(request.max_audio_seconds or float("inf"), self.capabilities.max_audio_seconds)
-        row = _Row(request, sink, time.perf_counter(), int(cap_s * SAMPLE_RATE_HZ))
+        now_s = time.perf_counter()
+        row = _Row(request, sink, now_s, int(cap_s * SAMPLE_RATE_HZ), now_s)
         with self._changed:
             if self._closed:
                 raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
             if len(self._queue) >= self.max_queue:
-                self._drop_cancelled()
+                self._drop_cancelled(self._queue)
             if len(self._queue) >= self.max_queue:
                 raise SpeechError(ErrorCode.QUEUE_FULL, f"{self.max_queue} requests wait already. Try again later.")
             self._queue.append(row)
@@ -119,8 +123,7 @@ class WorkerEngine:
     def _run(self) -> None:
         try:
             while self._admit():
-                for row in list(self._active):
-                    self._step(row)
+                self._step(min(self._active, key=lambda row: row.dry_at_s))
         finally:
             self.synthesizer.close()
 
@@ -128,6 +131,8 @@ class WorkerEngine:
         """Wait for work and move waiting rows to free places; False once the engine is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._queue or self._active)
+            if self._queue and len(self._active) == self.max_active:
+                self._drop_cancelled(self._active)
             while self._queue and len(self._active) < self.max_active:
                 self._active.append(self._queue.popleft())
             if not self._closed:
@@ -141,10 +146,12 @@ class WorkerEngine:
         self._active.clear()
         return False
 
-    def _drop_cancelled(self) -> None:
-        """End the waiting rows whose client is gone, so that they take no place in the queue."""
-        for row in [row for row in self._queue if row.sink.is_cancelled()]:
-            self._queue.remove(row)
+    def _drop_cancelled(self, rows: deque[_Row] | list[_Row]) -> None:
+        """End the rows whose client is gone, so that they take no place from others."""
+        for row in [row for row in rows if row.sink.is_cancelled()]:
+            if row.chunks is not None:
+                row.chunks.close()
+            rows.remove(row)
             self._end(row, Summary(0, FinishReason.CANCELLED))
 
     def _step(self, row: _Row) -> None:
@@ -178,6 +185,7 @@ class WorkerEngine:
         if room:
             row.sink.audio(samples[:room])
             row.sent_samples += min(len(samples), room)
+            row.dry_at_s = max(row.dry_at_s, time.perf_counter()) + len(samples) / SAMPLE_RATE_HZ
         # An utterance that fills its room exactly may end by itself, with a summary of its own.
         if len(samples) > room:
             self._finish(row, replace(_cut(row.chunks), finish_reason=FinishReason.LENGTH))

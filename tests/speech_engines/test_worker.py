@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -56,13 +56,14 @@ class Gate:
     """A script that stops before its first chunk until it is opened, and says when it got there."""
 
     chunks: int = 1
+    samples: int = 100
     reached: threading.Event = field(default_factory=threading.Event)
     open: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, is_cancelled: IsCancelled) -> Chunks:
         self.reached.set()
         assert self.open.wait(WAIT_S)
-        return (yield from speak(self.chunks)(is_cancelled))
+        return (yield from speak(self.chunks, self.samples)(is_cancelled))
 
 
 def speak(chunks: int, samples: int = 100, tokens: int = 7) -> Script:
@@ -98,8 +99,10 @@ Start = Callable[..., tuple[WorkerEngine, ScriptedSynthesizer]]
 def start() -> Iterator[Start]:
     engines: list[WorkerEngine] = []
 
-    def start(scripts: dict[str, Script], **bounds: int) -> tuple[WorkerEngine, ScriptedSynthesizer]:
-        synthesizer = ScriptedSynthesizer(scripts)
+    def start(
+        scripts: dict[str, Script], capabilities: Capabilities = CAPABILITIES, **bounds: int
+    ) -> tuple[WorkerEngine, ScriptedSynthesizer]:
+        synthesizer = ScriptedSynthesizer(scripts, capabilities=capabilities)
         engines.append(WorkerEngine(synthesizer, **bounds))
         return engines[-1], synthesizer
 
@@ -124,16 +127,34 @@ def test_chunks_arrive_in_order_and_one_end_follows_with_the_synthesizers_summar
     assert sink.endings == 1
 
 
-def test_a_short_request_is_not_stuck_behind_a_long_one(start: Start) -> None:
-    long = Gate(chunks=5)
-    engine, synthesizer = start({"long": long, "short": speak(2)}, max_active=2)
-    first = submit(engine, "long")
+def test_who_runs_dry_first_is_served_first_and_a_newcomer_counts_as_dry(start: Start) -> None:
+    second_s = 24_000
+    long = Gate(chunks=4, samples=second_s)
+    capabilities = replace(CAPABILITIES, max_audio_seconds=60.0)
+    scripts = {"long": long, "short": speak(2, second_s), "sentences": speak(2, 10 * second_s)}
+    engine, synthesizer = start(scripts, capabilities, max_active=3)
+    sinks = [submit(engine, "long")]
     assert long.reached.wait(WAIT_S)
-    second = submit(engine, "short")
+    sinks += [submit(engine, "sentences"), submit(engine, "short")]
     long.open.set()
-    first.result()
-    second.result()
-    assert synthesizer.spoken == ["long", "long", "short", "long", "short", "long", "long"]
+    for sink in sinks:
+        sink.result()
+    first, rest = synthesizer.spoken[:3], synthesizer.spoken[3:]
+    assert first == ["long", "sentences", "short"]
+    # Ten seconds of a sentence last longer than all the rest.
+    assert rest == ["long", "short", "long", "long", "sentences"]
+
+
+def test_a_client_that_hung_up_gives_its_place_to_one_who_waits(start: Start) -> None:
+    gate = Gate(samples=24_000)
+    engine, _ = start({"first": gate, "next": speak(1)}, max_active=1)
+    first = submit(engine, "first")
+    assert gate.reached.wait(WAIT_S)
+    waiting = submit(engine, "next")
+    first.cancel()
+    gate.open.set()
+    assert waiting.result().finish_reason is FinishReason.STOP
+    assert first.result().finish_reason is FinishReason.CANCELLED
 
 
 def test_with_one_active_place_requests_are_served_in_the_order_they_came(start: Start) -> None:
