@@ -20,7 +20,6 @@ from openai_frontend.errors import timed_out
 from openai_frontend.lifecycle import Lifecycle, ReplacedError
 from openai_frontend.metrics import Metrics, RequestRecord
 from openai_frontend.segments import recite, segment_seed
-from openai_frontend.text.cleanup import plain_text
 from openai_frontend.text.language import detect_language, detect_script
 from openai_frontend.text.script import Script, write_script
 from openai_frontend.triton import Message, Triton
@@ -29,6 +28,7 @@ from speech_protocol.events import EndEvent, StartEvent
 from speech_protocol.languages import AUTO
 from speech_protocol.models import QWEN3_TTS
 from speech_protocol.request import SpeechRequest
+from speech_text.markdown import plain_text
 
 logger = logging.getLogger(__name__)
 

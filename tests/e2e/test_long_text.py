@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from openai_frontend.text.sentences import split_sentences
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
+from speech_text.sentences import split_sentences
 from tests.support.listening import Samples, decode, transcribe, word_error_rate, words
 from tests.support.slow_reader import SlowReader
 from tests.support.stack import Gate, Stack

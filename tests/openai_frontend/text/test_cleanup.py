@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_frontend.text.cleanup import plain_text
+from speech_text.markdown import plain_text
 
 
 @pytest.mark.parametrize(

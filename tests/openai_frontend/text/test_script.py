@@ -9,17 +9,10 @@ from hypothesis import strategies as st
 
 from openai_frontend.errors import ApiError
 from openai_frontend.text.pauses import split_pauses
-from openai_frontend.text.script import (
-    CLAUSE_PAUSE_S,
-    PARAGRAPH_PAUSE_S,
-    SEGMENT_WIDTH,
-    SENTENCE_PAUSE_S,
-    Silence,
-    split_segments,
-    write_script,
-)
-from openai_frontend.text.sentences import SPLITTERS, split_sentences
+from openai_frontend.text.script import Silence, write_script
 from speech_protocol.audio import SAMPLE_RATE_HZ
+from speech_text.segments import CLAUSE_PAUSE_S, PARAGRAPH_PAUSE_S, SEGMENT_WIDTH, SENTENCE_PAUSE_S, split_segments
+from speech_text.sentences import SPLITTERS, split_sentences
 from tests.openai_frontend.text.corpus import CORPUS, SPACELESS
 
 # What the rules look at, far denser than in any text, beside what hypothesis makes of all of Unicode.
