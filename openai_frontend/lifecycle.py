@@ -226,8 +226,8 @@ class Lifecycle:
         logger.info("loading %s", model.name)
         try:
             await self._load_twice(model.name)
-        except SpeechError as error:
-            self._metrics.loads.labels(model.name, error.code).inc()
+        except SpeechError:
+            self._metrics.loads.labels(model.name, "failed").inc()
             raise
         logger.info("loaded %s in %.1f s", model.name, self._clock() - begin_s)
         self._metrics.loads.labels(model.name, "ok").inc()

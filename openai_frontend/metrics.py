@@ -16,7 +16,7 @@ from openai_frontend.errors import ApiError
 from openai_frontend.triton import Message, ModelState
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import EndEvent, FinishReason
+from speech_protocol.events import GUARD_REASONS, EndEvent
 from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger("openai_frontend.requests")
@@ -25,7 +25,6 @@ CONTENT_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-
 _SPEECH: Final = ("model", "voice_kind", "format")
 _SECONDS: Final = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120, 300)
 _REAL_TIME: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.75, 1, 1.5, 2, 5)
-_GUARD: Final = {FinishReason.BUDGET, FinishReason.REPETITION, FinishReason.SILENCE}
 _REFUSED: Final = {"server_overloaded", "queue_timeout", ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
 # A chunk that comes so much after the one before was played is heard as a gap.
 _GRACE_S: Final = 0.01
@@ -85,6 +84,9 @@ class Metrics:
         """The state of each model now; none where Triton does not answer."""
         self.triton_up.set(bool(states))
         for model, now in states.items():
+            # From the start, so that the first death or failed load is an increase.
+            for counter in (self.deaths.labels(model), *(self.loads.labels(model, how) for how in ("ok", "failed"))):
+                counter.inc(0)
             for state in ModelState:
                 self.states.labels(model, state).set(state is now)
 
@@ -162,7 +164,7 @@ class RequestRecord:
             metrics.duration.labels(*labels).observe(took_s, self._exemplar())
             metrics.real_time.labels(self._model).observe(took_s / audio_s if audio_s else 0.0)
             metrics.queue_wait.labels(self._model, "engine").observe(self._end.queue_s)
-            if self._end.finish_reason in _GUARD:
+            if self._end.finish_reason in GUARD_REASONS:
                 metrics.guard_trips.labels(self._model, self._end.finish_reason).inc()
         self._log(took_s, audio_s, ttfa_s)
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from speech_engines.figures import Publish
 from speech_protocol.errors import SpeechError
 from speech_protocol.events import EndEvent
 from speech_protocol.models import Task
@@ -63,6 +64,9 @@ class Engine(Protocol):
     def gpu_memory_bytes(self) -> int | None:
         """Device memory held now; None without a GPU."""
         ...
+
+    def report_to(self, publish: Publish) -> None:
+        """From now on hand the engine's figures on, by family, on the thread that computes."""
 
     def close(self) -> None:
         """Fail what is queued or running with `shutting_down`, stop the worker and free the device. Idempotent."""

@@ -103,5 +103,5 @@ def _is_local(name: str) -> bool:
 
 
 def create_engine() -> WorkerEngine:
-    """The engine of the Triton model `hibari`. A sentence takes some 15 ms and lasts for seconds, so many share a core."""
+    """The engine of the Triton model `hibari`. A sentence takes about 15 ms and lasts seconds, so many share a core."""
     return WorkerEngine(HibariSynthesizer(), max_queue=256, max_active=64)

@@ -8,13 +8,14 @@ import base64
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from speech_engines.base import Engine, Samples
+from speech_engines.figures import FAMILIES
 from speech_protocol.audio import MAX_CHUNK_SAMPLES
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
@@ -38,6 +39,7 @@ class SpeechModel:
         except SpeechError as error:
             # One line with a stable code instead of a traceback: this text is all that Triton passes on.
             raise pb_utils.TritonModelException(error.to_text()) from None
+        self._engine.report_to(TritonFigures(args["model_name"]).publish)
 
     def execute(self, requests: list[Any]) -> None:
         """Queue each request; responses leave from the worker thread."""
@@ -65,6 +67,37 @@ class SpeechModel:
         what = self._engine.capabilities
         memory_bytes = self._engine.gpu_memory_bytes()
         return StartEvent(what.engine, what.checkpoint, what.device, memory_bytes, what.obeys_instruct, self._process)
+
+
+class TritonFigures:
+    """An engine's figures among Triton's metrics. For one thread: two that report at once crash the whole server."""
+
+    def __init__(self, model: str) -> None:
+        self._labels = {"model": model}
+        self._metrics: dict[str, Any] = {}
+        self._last: dict[str, float] = {}
+
+    def publish(self, figures: Mapping[str, float]) -> None:
+        """Set each gauge, and add to each counter what it grew."""
+        for name, value in figures.items():
+            metric = self._metrics.get(name) or self._make(name)
+            if not FAMILIES[name][1]:
+                metric.set(value)
+            elif grown := value - self._last.get(name, 0.0):
+                metric.increment(grown)
+            self._last[name] = value
+
+    def _make(self, name: str) -> Any:
+        what, grows = FAMILIES[name]
+        kind = pb_utils.MetricFamily.COUNTER if grows else pb_utils.MetricFamily.GAUGE
+        family = pb_utils.MetricFamily(name=name, description=what, kind=kind)
+        self._metrics[name] = metric = family.Metric(labels=self._labels)
+        _FAMILIES_IN_USE.append(family)
+        return metric
+
+
+# Kept until the process ends: what frees one from a thread of its own takes the server with it.
+_FAMILIES_IN_USE: list[Any] = []
 
 
 def read_request(request: Any) -> SpeechRequest:

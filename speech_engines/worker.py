@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 from speech_engines.base import AudioSink, Capabilities, Samples
-from speech_protocol.audio import SAMPLE_RATE_HZ
+from speech_engines.figures import Publish, Reporter
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, FinishReason
 from speech_protocol.request import SpeechRequest
@@ -86,9 +87,14 @@ class WorkerEngine:
     _active: list[_Row] = field(default_factory=list, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
     _closed: bool = field(default=False, init=False)
+    _reporter: Reporter = field(init=False)
+    _steps: int = field(default=0, init=False)
+    _step_s: float = field(default=0.0, init=False)
+    _samples: int = field(default=0, init=False)
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
+        self._reporter = Reporter(self._figures)
         self._thread = threading.Thread(target=self._run, name=f"engine-{self.capabilities.engine}", daemon=True)
         self._thread.start()
 
@@ -114,6 +120,9 @@ class WorkerEngine:
             self._queue.append(row)
             self._changed.notify()
 
+    def report_to(self, publish: Publish) -> None:
+        self._reporter.publish = publish
+
     def close(self) -> None:
         with self._changed:
             self._closed = True
@@ -123,9 +132,23 @@ class WorkerEngine:
     def _run(self) -> None:
         try:
             while self._admit():
+                begin_s = time.perf_counter()
                 self._step(min(self._active, key=lambda row: row.dry_at_s))
+                self._steps += 1
+                self._step_s += time.perf_counter() - begin_s
+                self._reporter.report(is_idle=not self._active and not self._queue)
         finally:
             self.synthesizer.close()
+
+    def _figures(self) -> dict[str, float]:
+        return {
+            "tts_engine_active_rows": len(self._active),
+            "tts_engine_rows": self.max_active,
+            "tts_engine_waiting_requests": len(self._queue),
+            "tts_engine_steps_total": self._steps,
+            "tts_engine_step_seconds_total": self._step_s,
+            "tts_engine_frames_total": self._samples / FRAME_SAMPLES,
+        }
 
     def _admit(self) -> bool:
         """Wait for work and move waiting rows to free places; False once the engine is closed."""
@@ -185,6 +208,7 @@ class WorkerEngine:
         if room:
             row.sink.audio(samples[:room])
             row.sent_samples += min(len(samples), room)
+            self._samples += min(len(samples), room)
             row.dry_at_s = max(row.dry_at_s, time.perf_counter()) + len(samples) / SAMPLE_RATE_HZ
         # An utterance that fills its room exactly may end by itself, with a summary of its own.
         if len(samples) > room:

@@ -7,7 +7,7 @@ compute: Triton tells a model that its client hung up only after a first respons
 import json
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from speech_protocol.errors import ErrorCode, SpeechError
 
@@ -22,6 +22,10 @@ class FinishReason(StrEnum):
     BUDGET = "budget"
     REPETITION = "repetition"
     SILENCE = "silence"
+
+
+# Of these, the runaway guard's.
+GUARD_REASONS: Final = frozenset({FinishReason.BUDGET, FinishReason.REPETITION, FinishReason.SILENCE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,9 @@ class TorchDevice:
     def gpu_memory_bytes(self) -> int | None:
         return None if self._placement.device == "cpu" else int(torch.cuda.memory_reserved(self._placement.device))
 
+    def voice_prompts(self) -> tuple[int, int]:
+        return self._voices.found, self._voices.made
+
     def close(self) -> None:
         del self._frames, self._codec, self._prompts, self._voices
         del self._step_frames, self._decode_chunks, self._graphs, self._unread

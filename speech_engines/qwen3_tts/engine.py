@@ -14,13 +14,14 @@ from contextlib import nullcontext
 from typing import Protocol
 
 from speech_engines.base import AudioSink, Capabilities, Samples
+from speech_engines.figures import Publish, Reporter
 from speech_engines.outbox import Outbox
 from speech_engines.qwen3_tts.scheduler import Scheduler
 from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage, limit_samples_of
 from speech_engines.qwen3_tts.stretches import Stretch
 from speech_engines.watchdog import Watchdog
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import FinishReason
+from speech_protocol.events import GUARD_REASONS, FinishReason
 from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,10 @@ class Device(Protocol):
         """Any thread."""
         ...
 
+    def voice_prompts(self) -> tuple[int, int]:
+        """Voices to clone that were in the cache, and that were computed."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -87,6 +92,8 @@ class BatchEngine:
         self._watchdog = watchdog or nullcontext()
         self._changed = threading.Condition()
         self._closed = self._hung_up = False
+        self._steps, self._step_s, self._frames, self._guard_trips = 0, 0.0, 0, 0
+        self._reporter = Reporter(self._figures)
         self._outbox = Outbox(f"outbox-{capabilities.engine}", self._wake)
         self._voices = ThreadPoolExecutor(1, f"voices-{capabilities.engine}")
         self._thread = threading.Thread(target=self._run, name=f"engine-{capabilities.engine}", daemon=True)
@@ -109,6 +116,9 @@ class BatchEngine:
                 self._voices.submit(self._prepare, sequence)
             self._changed.notify()
 
+    def report_to(self, publish: Publish) -> None:
+        self._reporter.publish = publish
+
     def close(self) -> None:
         with self._changed:
             self._closed = True
@@ -130,6 +140,7 @@ class BatchEngine:
             while self._wait_for_work():
                 with self._watchdog:
                     self._turn()
+                self._reporter.report(is_idle=not self._scheduler.has_work)
         finally:
             if isinstance(self._watchdog, Watchdog):
                 self._watchdog.close()
@@ -137,6 +148,23 @@ class BatchEngine:
             self._fail_all()
             self._outbox.close()
             self._device.close()
+
+    def _figures(self) -> dict[str, float]:
+        found, made = self._device.voice_prompts()
+        return {
+            "tts_engine_active_rows": len(self._scheduler.running),
+            "tts_engine_rows": self._device.slots,
+            "tts_engine_waiting_requests": len(self._scheduler.waiting),
+            "tts_engine_steps_total": self._steps,
+            "tts_engine_step_seconds_total": self._step_s,
+            "tts_engine_frames_total": self._frames,
+            "tts_engine_cache_positions": self._device.places,
+            "tts_engine_cache_positions_used": sum(sequence.places for sequence in self._scheduler.running),
+            "tts_engine_voice_prompts_found_total": found,
+            "tts_engine_voice_prompts_made_total": made,
+            "tts_engine_guard_trips_total": self._guard_trips,
+            "tts_engine_gpu_memory_bytes": self._device.gpu_memory_bytes() or 0,
+        }
 
     def _wait_for_work(self) -> bool:
         """False once the engine is closed."""
@@ -200,7 +228,11 @@ class BatchEngine:
             sequence.stage = Stage.SPEAKING
 
     def _step(self, rows: tuple[Sequence, ...]) -> None:
+        begin_s = time.perf_counter()
         codes, ended = self._device.step([row.slot for row in rows])
+        self._steps += 1
+        self._step_s += time.perf_counter() - begin_s
+        self._frames += len(rows)
         for row, frame, row_ended in zip(rows, codes, ended, strict=True):
             if row_ended:
                 self._flush(row, FinishReason.STOP)
@@ -232,6 +264,7 @@ class BatchEngine:
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
         if self._take_out(sequence):
+            self._guard_trips += reason in GUARD_REASONS
             sequence.sink.end(sequence.end_event(reason))
 
     def _fail(self, sequence: Sequence, error: SpeechError) -> None:

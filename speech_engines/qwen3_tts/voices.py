@@ -150,6 +150,7 @@ class VoicePrompts:
         self._capacity_bytes = capacity_bytes
         self._kept: OrderedDict[bytes, VoicePrompt] = OrderedDict()
         self._size_bytes = 0
+        self.found = self.made = 0  # requests whose voice was kept already, and recordings computed
         self._keeping = threading.Lock()
         self._encoding = threading.Lock()
 
@@ -165,7 +166,9 @@ class VoicePrompts:
 
     def has(self, keys: Sequence[bytes]) -> bool:
         """Whether `get` would return at once."""
-        return all(self._find(key) is not None for key in keys)
+        found = all(self._find(key) is not None for key in keys)
+        self.found += bool(keys) and found
+        return found
 
     def get(self, request: SpeechRequest, keys: Sequence[bytes]) -> VoicePrompt:
         """The voice of the request's recording, or the blend of its voices; `keys` are its `voice_keys`. Raises
@@ -186,6 +189,7 @@ class VoicePrompts:
                 return kept
             prompt = self._encoder.encode(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768, ref_text)
             self._keep(key, prompt)
+            self.made += 1
             return prompt
 
     def _find(self, key: bytes) -> VoicePrompt | None:

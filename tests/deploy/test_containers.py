@@ -85,7 +85,7 @@ def compose_variables() -> dict[str, str | None]:
     text = "\n".join(line for line in read("docker-compose.yml").splitlines() if not line.lstrip().startswith("#"))
     variables: dict[str, str | None] = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", text))
     for each in compose()["services"].values():
-        variables |= {name: None for name, value in each["environment"].items() if value is None}
+        variables |= {name: None for name, value in each.get("environment", {}).items() if value is None}
     return variables
 
 

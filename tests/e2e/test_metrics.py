@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+import tritonclient.http
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
 from openai_frontend.logs import JsonFormatter, TextFormatter
 from openai_frontend.metrics import Metrics, RequestRecord, voice_kind
@@ -199,3 +201,27 @@ def test_the_kind_of_a_voice_is_what_the_engine_is_told() -> None:
     assert voice_kind(SpeechRequest("x", instruct="a deep voice")) == "design"
     assert voice_kind(SpeechRequest("x", ref_audio=b"")) == "clone"
     assert voice_kind(SpeechRequest("x", ref_blend=(part, part))) == "blend"
+
+
+def engine_value(stack: Stack, sample: str, model: str) -> float:
+    text = httpx2.get(f"http://127.0.0.1:{stack.triton.metrics_port}/metrics", timeout=TIMEOUT_S).text
+    samples = (each for family in prometheus_text(text) for each in family.samples)
+    return sum(each.value for each in samples if each.name == sample and each.labels.get("model") == model)
+
+
+def test_tritons_own_metrics_have_the_engines_figures_through_loads_and_unloads(stack: Stack, name: str) -> None:
+    for number in range(3):
+        script = json.dumps({"name": f"{name}-{number}", "chunks": 5})
+        before = engine_value(stack, "tts_engine_frames_total", "scripted")
+        assert speak(stack, model="scripted", input=script).status_code == 200
+        assert speak(stack, input="Hello.").status_code == 200
+        eventually(
+            lambda before=before: engine_value(stack, "tts_engine_frames_total", "scripted") == before + 5,  # type: ignore[misc]
+            "the frames are counted",
+        )
+        assert engine_value(stack, "tts_engine_active_rows", "scripted") == 0
+        assert engine_value(stack, "tts_engine_rows", "scripted") == 2
+        assert engine_value(stack, "tts_engine_steps_total", "hibari") > 0
+        with tritonclient.http.InferenceServerClient(stack.triton.url.partition("://")[2]) as client:
+            client.unload_model("scripted")
+        eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "it is unloaded")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from speech_engines.base import AudioSink, Capabilities, Engine
+from speech_engines.figures import Publish
 from speech_protocol.audio import MAX_CHUNK_SAMPLES
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason, StartEvent, parse_event
@@ -45,6 +46,9 @@ class ScriptedEngine:
 
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
         self._behaviour(request, sink)
+
+    def report_to(self, publish: Publish) -> None:
+        pass
 
     def gpu_memory_bytes(self) -> int | None:
         return 5

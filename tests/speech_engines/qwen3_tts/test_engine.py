@@ -1,7 +1,7 @@
 """Continuous batching without tensors: a scripted device, every order of arrival and leaving, every failure."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Codes
 from contextlib import contextmanager
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from speech_engines.base import Capabilities, Samples
+from speech_engines.figures import FAMILIES
 from speech_engines.qwen3_tts.engine import BatchEngine
 from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES
 from speech_engines.qwen3_tts.script import Script
@@ -21,6 +22,7 @@ from speech_protocol.events import FinishReason
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 from tests.support.sinks import CollectingSink
+from tests.support.waiting import eventually
 
 CAPABILITIES = Capabilities("fake", "none", "cpu", Task.CUSTOM_VOICE, ("english",), max_audio_seconds=10_000)
 RAMP = (1, 2, 4)
@@ -117,6 +119,9 @@ class FakeDevice:
 
     def gpu_memory_bytes(self) -> int | None:
         return None
+
+    def voice_prompts(self) -> tuple[int, int]:
+        return 3, 2
 
     def close(self) -> None:
         self.closed = True
@@ -332,3 +337,21 @@ def test_many_short_steps_and_an_idle_engine_are_no_concern_of_the_watchdog() ->
     sink.wait()
     running.close()
     assert not barked.is_set()
+
+
+def test_its_figures_say_what_the_batch_does() -> None:
+    published: list[Mapping[str, float]] = []
+    with engine(FakeDevice(slots=3)) as running:
+        running.report_to(published.append)
+        for sink in [submit(running, f"r{number} 5") for number in range(2)]:
+            sink.result()
+        eventually(lambda: published and not published[-1]["tts_engine_active_rows"], "it says that it is idle")
+    last = published[-1]
+    assert last["tts_engine_rows"] == 3
+    # A step that finds the end of a row counts it, too.
+    assert last["tts_engine_frames_total"] == 2 * (5 + 1)
+    assert 6 <= last["tts_engine_steps_total"] <= 12
+    assert last["tts_engine_cache_positions"] > 0
+    assert last["tts_engine_cache_positions_used"] == 0
+    assert (last["tts_engine_voice_prompts_found_total"], last["tts_engine_voice_prompts_made_total"]) == (3, 2)
+    assert set(last) == set(FAMILIES)
