@@ -4,10 +4,9 @@
 """
 
 import asyncio
-import base64
 import io
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,8 +18,9 @@ from tritonclient.utils import InferenceServerException
 
 from speech_protocol.control import headers
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import EndEvent, ErrorEvent, Event, StartEvent, parse_event
+from speech_protocol.events import EndEvent, Event, StartEvent
 from speech_protocol.request import SpeechRequest
+from speech_protocol.stream import EventLines, error_from_triton, error_of_body, read_response
 
 CONNECT_TIMEOUT_S = 5.0
 QUERY_TIMEOUT_S = 5.0
@@ -142,12 +142,14 @@ class Triton:
             # As a file, which is sent in pieces; bytes would go in one.
             async with self._streams.post(url, data=io.BytesIO(body), headers=headers) as response:
                 if response.status != 200:
-                    raise _from_text(_error_text(await response.text()), model)
-                async for data in _sse_data(response.content):
-                    message = _message(data, model)
-                    yield message
-                    if isinstance(message.event, EndEvent):
-                        return
+                    raise error_from_triton(error_of_body(await response.text()), model)
+                lines = EventLines()
+                async for piece in response.content.iter_any():
+                    for data in lines.feed(piece):
+                        message = Message(*read_response(data, model))
+                        yield message
+                        if isinstance(message.event, EndEvent):
+                            return
         raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' stopped in the middle of an utterance.")
 
 
@@ -162,7 +164,7 @@ class _translated:  # noqa: N801 - reads as a statement at its uses
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
         if isinstance(error, InferenceServerException):
-            raise _from_text(str(error.message()), self._model) from error
+            raise error_from_triton(str(error.message()), self._model) from error
         if isinstance(error, aiohttp.ClientError | TimeoutError):
             message = f"Triton does not answer ({type(error).__name__}). Try again in a moment."
             raise UnreachableError(ErrorCode.MODEL_UNAVAILABLE, message) from error
@@ -178,54 +180,3 @@ def _status(row: dict[str, Any]) -> ModelStatus:
     if state == "UNAVAILABLE":
         return ModelStatus(ModelState.UNLOADED if reason in {"", "unloaded"} else ModelState.FAILED, reason)
     return ModelStatus(ModelState(state.lower()), reason)
-
-
-async def _sse_data(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The payload of each `data:` line. Not `readline`, which refuses lines as long as a second of audio."""
-    rest = b""
-    async for piece in content.iter_any():
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:]
-
-
-def _message(data: bytes, model: str) -> Message:
-    fields = json.loads(data)
-    if "error" in fields:
-        raise _from_text(fields["error"], model)
-    event = parse_event(_scalar(fields["EVENT"]))
-    if isinstance(event, ErrorEvent):
-        raise event.to_error()
-    return Message(event, base64.b64decode(_scalar(fields["AUDIO"])))
-
-
-def _scalar(value: str | list[str]) -> str:
-    """Triton writes a tensor of one element as a scalar, an empty one as a list."""
-    if isinstance(value, str):
-        return value
-    return value[0] if value else ""
-
-
-def _error_text(body: str) -> str:
-    try:
-        return str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        return body[:500]
-
-
-def _from_text(text: str, model: str) -> SpeechError:
-    """An error text of Triton: ours where it holds a code of ours, else the model can't take requests."""
-    if error := SpeechError.from_text(text):
-        return error
-    if "restricted" in text and "API" in text:
-        message = "Triton does not let the frontend load models: TRITON_CONTROL_KEY is not the same on both sides."
-        return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message)
-    if "parse" in text and "JSON" in text:
-        return SpeechError(ErrorCode.INVALID_REQUEST, "Triton could not read the request.")
-    if "is not healthy" in text:
-        # What Triton says of a model whose process died; nothing but an unload and a load brings it back.
-        return SpeechError(ErrorCode.MODEL_DIED, f"The model '{model}' stopped working and is being started again.")
-    # Triton's text may hold paths and tracebacks of the server; its first line is what a client can use.
-    detail = text.strip().splitlines()[0] if text.strip() else "no reason given"
-    return SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' is not available: {detail}")

@@ -1,15 +1,13 @@
 """The servers that a load test asks: anything with OpenAI's speech route, or a speech model of Triton itself."""
 
-import base64
-import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
 
+from client.stream import stream
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import EndEvent, ErrorEvent, parse_event
 from speech_protocol.request import SpeechRequest
 
 
@@ -67,24 +65,10 @@ class TritonTarget:
     audio_format: str = "pcm"
 
     async def speak(self, session: aiohttp.ClientSession, text: str) -> AsyncGenerator[bytes, None]:
-        body = SpeechRequest(text, speaker=self.voice or None).to_tensors()
-        async with session.post(f"{self.url}/v2/models/{self.model}/generate_stream", json=body) as reply:
-            if reply.status != 200:
-                raise TargetError(f"status {reply.status}", (await reply.text())[:300])
-            rest = b""
-            async for piece in reply.content.iter_any():
-                *lines, rest = (rest + piece).split(b"\n")
-                for line in lines:
-                    if line.startswith(b"data:") and (audio := _audio(line[5:])):
-                        yield audio
-
-
-def _audio(data: bytes) -> bytes:
-    fields = json.loads(data)
-    if "error" in fields:
-        error = SpeechError.from_text(fields["error"])
-        raise TargetError(str(error.code) if error else "triton error", fields["error"][:300])
-    event = parse_event(fields["EVENT"])
-    if isinstance(event, ErrorEvent):
-        raise TargetError(event.code, event.message)
-    return b"" if isinstance(event, EndEvent) else base64.b64decode(fields["AUDIO"] or b"")
+        request = SpeechRequest(text, speaker=self.voice or None)
+        try:
+            async for _, pcm in stream(session, self.url, self.model, request):
+                if pcm:
+                    yield pcm
+        except SpeechError as error:
+            raise TargetError(str(error.code), error.message) from None

@@ -1,0 +1,64 @@
+"""Speech straight from a model of Triton, as it is made. Closing the stream cancels the request in the engine, which
+`speech_batch` cannot; and where the model's process dies, that is noticed, while Triton ends no stream for it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+import aiohttp
+
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import EndEvent, Event
+from speech_protocol.request import SpeechRequest
+from speech_protocol.stream import EventLines, error_from_triton, error_of_body, read_response
+
+_PROBE: Final = SpeechRequest("")  # which every model refuses at once
+_SILENCE_S: Final = 5.0
+
+
+async def stream(
+    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest
+) -> AsyncGenerator[tuple[Event, bytes], None]:
+    """Each event, and PCM (s16le, mono, 24 kHz) with audio ones. Raises SpeechError and aiohttp.ClientError."""
+    lines = EventLines()
+    async with session.post(f"{url}/v2/models/{model}/generate_stream", json=request.to_tensors()) as reply:
+        if reply.status != 200:
+            raise error_from_triton(error_of_body(await reply.text()), model)
+        async for piece in reply.content.iter_any():
+            for data in lines.feed(piece):
+                yield read_response(data, model)
+
+
+async def whole(session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest) -> tuple[bytes, EndEvent]:
+    """The PCM of an utterance and its end. Raises as `stream`, MODEL_DIED within seconds of the process's end."""
+    pcm = bytearray()
+    async with aclosing(stream(session, url, model, request)) as messages:
+        while True:
+            coming = asyncio.ensure_future(anext(messages, None))
+            try:
+                while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
+                    await _check_alive(session, url, model)
+                message = coming.result()
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.wait((coming,))
+            if message is None:
+                raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"'{model}' stopped in the middle of an utterance.")
+            event, audio = message
+            pcm += audio
+            if isinstance(event, EndEvent):
+                return bytes(pcm), event
+
+
+async def _check_alive(session: aiohttp.ClientSession, url: str, model: str) -> None:
+    try:
+        async with asyncio.timeout(_SILENCE_S), aclosing(stream(session, url, model, _PROBE)) as messages:
+            async for _ in messages:
+                pass
+    except TimeoutError:
+        pass  # who is busy may be late
+    except SpeechError as error:
+        if error.code is ErrorCode.MODEL_DIED:
+            raise

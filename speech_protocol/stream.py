@@ -1,0 +1,62 @@
+"""What Triton answers to `generate_stream`: server-sent events whose data are our responses, or errors as free text."""
+
+import base64
+import json
+from collections.abc import Iterator
+
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import ErrorEvent, Event, parse_event
+
+
+class EventLines:
+    """Pieces of a body to the payload of each `data:` line, however it is cut and however long the lines are."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        return (line[5:] for line in lines if line.startswith(b"data:"))
+
+
+def read_response(data: bytes, model: str) -> tuple[Event, bytes]:
+    """The event of one response of `model`, and PCM with an audio event. Raises SpeechError where it is an error."""
+    fields = json.loads(data)
+    if "error" in fields:
+        raise error_from_triton(fields["error"], model)
+    event = parse_event(_scalar(fields["EVENT"]))
+    if isinstance(event, ErrorEvent):
+        raise event.to_error()
+    return event, base64.b64decode(_scalar(fields["AUDIO"]))
+
+
+def error_of_body(body: str) -> str:
+    """The error text in the body of a reply that is no stream."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return body[:500]
+
+
+def error_from_triton(text: str, model: str) -> SpeechError:
+    """An error text of Triton: ours where it holds a code of ours, else the model can't take requests."""
+    if error := SpeechError.from_text(text):
+        return error
+    if "restricted" in text and "API" in text:
+        message = "Triton does not let us load models: TRITON_CONTROL_KEY is not the same on both sides."
+        return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message)
+    if "parse" in text and "JSON" in text:
+        return SpeechError(ErrorCode.INVALID_REQUEST, "Triton could not read the request.")
+    if "is not healthy" in text:
+        # What Triton says of a model whose process died; nothing but an unload and a load brings it back.
+        return SpeechError(ErrorCode.MODEL_DIED, f"The model '{model}' stopped working and is being started again.")
+    # Triton's text may hold paths and tracebacks of the server; its first line is what a client can use.
+    detail = text.strip().splitlines()[0] if text.strip() else "no reason given"
+    return SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' is not available: {detail}")
+
+
+def _scalar(value: str | list[str]) -> str:
+    """Triton writes a tensor of one element as a scalar, an empty one as a list."""
+    if isinstance(value, str):
+        return value
+    return value[0] if value else ""
