@@ -26,9 +26,12 @@ class Part:
     quick_frames: int
     frames: int | None = None
     tiny: bool = False
+    stack: bool = False  # a whole stack with the embedded voice, and no checkpoint
     extra: tuple[str, ...] = ()
 
     def options(self, quick: bool, rounds: int | None) -> list[str]:
+        if self.stack:
+            return ["--clients", "1,64", "--seconds", "0.5", "--rounds", "1", "--utterances", "3"] if quick else []
         frames = self.quick_frames if quick else self.frames
         words = [*(("--frames", str(frames)) if frames else ()), *self.extra]
         return [*words, *(("--rounds", str(1 if quick else rounds)) if quick or rounds else ())]
@@ -44,6 +47,7 @@ SUITE = {
     "overhead": Part("engine", quick_frames=15, frames=100, tiny=True, extra=("--streams", "1", "--threads", "1")),
     "memory_tiny": Part("memory", quick_frames=60, tiny=True),
     "memory": Part("memory", quick_frames=15, frames=150),
+    "side_by_side": Part("side_by_side", quick_frames=0, stack=True),
 }
 
 
@@ -55,9 +59,8 @@ def main() -> None:
         part = SUITE[name]
         is_default = name == part.module and options.results == RESULTS
         output = [] if is_default else ["--output", str(options.results / f"{name}.json")]
-        checkpoint = str(options.tiny if part.tiny else options.checkpoint)
-        words = part.options(options.quick, options.rounds)
-        run(f"bench.{part.module}", "--checkpoint", checkpoint, *words, *output)
+        checkpoint = [] if part.stack else ["--checkpoint", str(options.tiny if part.tiny else options.checkpoint)]
+        run(f"bench.{part.module}", *checkpoint, *part.options(options.quick, options.rounds), *output)
     run("bench.plot", "--results", str(options.results))
     readme = ["--readme", str(options.readme)] if options.readme else []
     run("bench.summary", "--results", str(options.results), *readme)

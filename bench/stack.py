@@ -20,11 +20,12 @@ START_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers at `url`; `triton_url` where there is one behind it."""
+    """A server that answers at `url`; `triton_url` and `metrics_port` are those of the Triton behind it."""
 
     url: str
     processes: Mapping[str, psutil.Process]
     triton_url: str = ""
+    metrics_port: int = 0
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds of each process, those of its children included."""
@@ -40,7 +41,7 @@ def our_stack(folder: Path, engine: Mapping[str, str] | None = None, **settings:
         environment = {name: str(value) for name, value in {**(engine or {}), **own, **settings}.items()}
         with other_process(f"http://127.0.0.1:{port}", "openai_frontend", environment=environment) as frontend:
             processes = {"frontend": frontend.processes["server"], "triton": psutil.Process(triton.pid)}
-            yield Running(frontend.url, processes, triton.url)
+            yield Running(frontend.url, processes, triton.url, triton.metrics_port)
 
 
 @contextmanager

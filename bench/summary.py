@@ -17,7 +17,7 @@ from bench.report import RESULTS, table
 
 BEGIN: Final = "<!-- measured: written by `python -m bench.summary` -->\n"
 END: Final = "<!-- /measured -->\n"
-HEADS: Final = ("Qwen3-TTS 0.6B, random weights", "", "date", "command")
+HEADS: Final = ("Qwen3-TTS 0.6B, random weights, if not said otherwise", "", "date", "command")
 FRAMES_PER_SECOND: Final = 12.5
 Result = dict[str, Any]
 
@@ -88,6 +88,8 @@ FIGURES: Final = (
     Figure("overhead: audio of a tiny model, 1 stream", "overhead", "streams_1", _times, 4),
     Figure("memory growth, tiny model", "memory_tiny", _GROWTH, _bytes, _NO_GROWTH, is_cost=True),
     Figure("memory growth", "memory", _GROWTH, _bytes, _NO_GROWTH, is_cost=True),
+    Figure("whole stack, embedded voice, 64 clients: first sound", "side_by_side", "ours_64_ttfa_p50_ms", _ms),
+    Figure("a server of whole utterances, the same", "side_by_side", "other_64_ttfa_p50_ms", _ms),
     Figure("0.6B, 1 stream", "gpu", "0.6b_streams_1_x_real_time", _real_time, 20),
     Figure("0.6B, 1 stream: first audio", "gpu", "0.6b_streams_1_ttfa_ms", _ms, 20, is_cost=True),
     Figure("1.7B, 32 streams together", "gpu", "1.7b_streams_32_x_real_time", _real_time, 85),
@@ -106,7 +108,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        frames = self.result["settings"]["frames"]
+        frames = self.result["settings"].get("frames", 0)  # none where no length was forced
         return self.figure.name.format(frames=frames, seconds=frames / FRAMES_PER_SECOND)
 
     @property
