@@ -59,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
                 room=room,
                 keep=settings.kept(),
                 restart_timeout_s=settings.restart_timeout,
+                start_timeout_s=settings.start_timeout,
                 metrics=metrics,
             )
             turns = Turns(settings.max_active_requests, settings.queue_timeout)

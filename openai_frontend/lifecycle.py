@@ -54,7 +54,7 @@ class _Model:
 class Lifecycle:
     """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one; `room`
     bounds what is loaded at once; the models of `keep` are loaded at the start and stay; a Triton that was there and is
-    gone is waited for `restart_timeout_s`."""
+    gone is waited for `restart_timeout_s`, one that is not there at all `start_timeout_s`."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Lifecycle:
         room: Room | None = None,
         keep: Iterable[str] = (),
         restart_timeout_s: float = 0.0,
+        start_timeout_s: float = 0.0,
         metrics: Metrics | None = None,
     ) -> None:
         self._triton = triton
@@ -73,6 +74,7 @@ class Lifecycle:
         self._room = room or Room()
         self._keep = frozenset(keep)
         self._restart_timeout_s = restart_timeout_s
+        self._start_timeout_s = start_timeout_s
         self._metrics = metrics or Metrics()
         self._gone_since_s: float | None = float("-inf")  # None while Triton answers
         self._loading = asyncio.Lock()  # where there is a bound, one looks for room at a time
@@ -194,9 +196,12 @@ class Lifecycle:
 
     async def _bring_up(self, model: _Model) -> None:
         async with model.changing:
+            begin_s = self._clock()
             try:
                 await self._bring_up_once(model)
             except UnreachableError:
+                if self._start_timeout_s and self._clock() - begin_s >= self._start_timeout_s:
+                    raise
                 # With a model's process Triton itself may die, and be started again by whoever runs it.
                 await self._index()
                 await self._bring_up_once(model)
@@ -335,11 +340,14 @@ class Lifecycle:
 
     async def _index(self) -> dict[str, ModelStatus]:
         """Every model's status, once Triton is back if it is gone. Raises UnreachableError."""
+        begin_s = self._clock()
         while True:
             try:
                 return await self._index_now()
             except UnreachableError:
-                if self._gone_since_s is None or self._clock() - self._gone_since_s >= self._restart_timeout_s:
+                now_s = self._clock()
+                gone_s = now_s - (self._gone_since_s or now_s)
+                if gone_s >= self._restart_timeout_s and now_s - begin_s >= self._start_timeout_s:
                     raise
             await asyncio.sleep(_POLL_S)
 

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     """Seconds a load may take; the first one of a hub id includes its download."""
     restart_timeout: Seconds = 30
     """Seconds that requests without audio yet wait for a Triton that was there and is gone; 0: they fail at once."""
+    start_timeout: Seconds = 0
+    """Seconds that requests wait for a Triton that is not there, such as one scaled to zero; 0: they fail at once."""
     max_input_chars: Count = 100_000
     """Longest `input`, in characters; OpenAI's own limit is 4096."""
     text_cleanup: Literal["off", "markdown"] = "off"

@@ -293,6 +293,30 @@ def test_a_triton_that_was_there_is_waited_for_and_then_nobody_waits_any_more() 
     run(scenario)
 
 
+def test_a_triton_that_was_never_there_is_waited_for_where_it_comes_with_the_first_request() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton()
+        clock = Clock()
+        lifecycle = Lifecycle(triton, 0, clock, start_timeout_s=100)
+        triton.away = True
+        waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
+        await timer_rounds(triton)
+        clock.now_s += 99
+        await timer_rounds(triton)
+        triton.away = False
+        await waiting
+        assert triton.calls == ["load"]
+        triton.away = True
+        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
+        waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
+        await timer_rounds(triton)
+        clock.now_s += 100
+        with pytest.raises(UnreachableError):
+            await waiting
+
+    run(scenario)
+
+
 def test_a_triton_that_dies_with_a_models_process_is_waited_for_and_the_model_loaded() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton(ModelState.READY)

@@ -16,6 +16,7 @@ from tests.support.waiting import eventually
 
 RECORDING = with_soundfile(tone(440, 2.0, 44_100), 44_100)
 TIMEOUT_S = 30
+Find = Callable[[], psutil.Process]
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -26,9 +27,25 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(in_time())
 
 
-def process() -> psutil.Process:
-    [found] = [child for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())]
-    return found
+def decoders() -> set[psutil.Process]:
+    """Of every frontend that runs in this process, zombies left out."""
+    return {
+        child
+        for child in psutil.Process().children()
+        if not has_ended(child) and "decoder_process" in " ".join(child.cmdline())
+    }
+
+
+@pytest.fixture
+def process() -> Find:
+    """Finds the one that this test has."""
+    others = decoders()
+
+    def find() -> psutil.Process:
+        [found] = decoders() - others
+        return found
+
+    return find
 
 
 @asynccontextmanager
@@ -40,7 +57,7 @@ async def decoding(timeout_s: float = TIMEOUT_S, idle_s: float = TIMEOUT_S) -> A
         await decoder.aclose()
 
 
-def test_recordings_are_decoded_one_after_another_in_one_process_that_ends_with_the_server() -> None:
+def test_recordings_are_decoded_one_after_another_in_one_process_that_ends_with_the_server(process: Find) -> None:
     async def scenario() -> None:
         async with decoding() as decoder:
             pcm = await asyncio.gather(*(decoder.decode(RECORDING) for _ in range(3)))
@@ -51,7 +68,7 @@ def test_recordings_are_decoded_one_after_another_in_one_process_that_ends_with_
     run(scenario)
 
 
-def test_the_process_has_bounds_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_has_bounds_and_no_secret(process: Find, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", "a-secret")
 
     async def scenario() -> None:
@@ -65,7 +82,7 @@ def test_the_process_has_bounds_and_no_secret(monkeypatch: pytest.MonkeyPatch) -
     run(scenario)
 
 
-def test_what_is_no_audio_is_told_in_the_words_of_the_decoder_and_the_process_stays() -> None:
+def test_what_is_no_audio_is_told_in_the_words_of_the_decoder_and_the_process_stays(process: Find) -> None:
     async def scenario() -> None:
         async with decoding() as decoder:
             with pytest.raises(ReferenceAudioError, match="not audio"):
@@ -77,7 +94,7 @@ def test_what_is_no_audio_is_told_in_the_words_of_the_decoder_and_the_process_st
     run(scenario)
 
 
-def test_a_recording_that_kills_the_process_is_refused_and_the_next_one_decoded() -> None:
+def test_a_recording_that_kills_the_process_is_refused_and_the_next_one_decoded(process: Find) -> None:
     async def scenario() -> None:
         async with decoding() as decoder:
             await decoder.decode(RECORDING)
@@ -93,7 +110,7 @@ def test_a_recording_that_kills_the_process_is_refused_and_the_next_one_decoded(
     run(scenario)
 
 
-def test_a_recording_that_takes_too_long_is_refused_and_the_next_one_decoded() -> None:
+def test_a_recording_that_takes_too_long_is_refused_and_the_next_one_decoded(process: Find) -> None:
     async def scenario() -> None:
         async with decoding(timeout_s=5) as decoder:
             await decoder.decode(RECORDING)
@@ -107,7 +124,7 @@ def test_a_recording_that_takes_too_long_is_refused_and_the_next_one_decoded() -
     run(scenario)
 
 
-def test_one_who_hangs_up_leaves_no_answer_behind_for_the_next() -> None:
+def test_one_who_hangs_up_leaves_no_answer_behind_for_the_next(process: Find) -> None:
     async def scenario() -> None:
         other = with_soundfile(tone(220, 3.0, 44_100), 44_100)
         async with decoding() as decoder:
@@ -121,7 +138,7 @@ def test_one_who_hangs_up_leaves_no_answer_behind_for_the_next() -> None:
     run(scenario)
 
 
-def test_the_process_ends_when_no_recording_comes() -> None:
+def test_the_process_ends_when_no_recording_comes(process: Find) -> None:
     async def scenario() -> None:
         async with decoding(idle_s=0) as decoder:
             await decoder.decode(RECORDING)
