@@ -24,6 +24,7 @@ from openai_frontend.settings import Settings
 from openai_frontend.standby import Standby
 from openai_frontend.state import State
 from openai_frontend.synthesis import Synthesis
+from openai_frontend.tracing import make_tracer
 from openai_frontend.triton import Triton
 from openai_frontend.turns import Turns
 from openai_frontend.voices.catalog import Catalog
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             started: dict[str, StartEvent] = {}
             metrics = Metrics()
+            tracer = make_tracer(settings.otel_exporter_otlp_endpoint)
             room = Room(
                 settings.max_loaded_models,
                 int(settings.gpu_memory_budget_gb * 2**30),
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
                 settings.request_timeout,
                 started,
                 metrics,
+                tracer,
                 reads_markdown=settings.text_cleanup == "markdown",
             )
             library = Library.of(settings)
@@ -85,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
                     await timer
                 await lifecycle.aclose(unload=settings.unload_on_stop)
                 await admission.aclose()
+                await asyncio.to_thread(tracer.close)
 
     app = FastAPI(
         title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS

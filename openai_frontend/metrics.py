@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from openai_frontend.errors import ApiError
+from openai_frontend.tracing import Trace
 from openai_frontend.triton import Message, ModelState
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -109,11 +110,13 @@ class RequestRecord:
         model: str,
         request: SpeechRequest,
         audio_format: str,
+        trace: Trace,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics, self._clock = metrics, clock
         self._model, self._format = model, audio_format
         self._kind, self._characters, self._id = voice_kind(request), len(request.text), request.request_id
+        self.trace = trace
         self._begin_s = clock()
         self._first_s: float | None = None
         self._dry_at_s = 0.0
@@ -131,6 +134,7 @@ class RequestRecord:
             return
         if self._first_s is None:
             self._first_s = self._dry_at_s = now_s
+            self.trace.event("first audio")
         if now_s > self._dry_at_s + _GRACE_S:
             if now_s > asked_s + _GRACE_S:
                 self._metrics.underruns.labels(self._model).inc()
@@ -166,14 +170,14 @@ class RequestRecord:
             metrics.queue_wait.labels(self._model, "engine").observe(self._end.queue_s)
             if self._end.finish_reason in GUARD_REASONS:
                 metrics.guard_trips.labels(self._model, self._end.finish_reason).inc()
-        self._log(took_s, audio_s, ttfa_s)
+        self._tell(took_s, audio_s, ttfa_s)
 
     def _exemplar(self) -> dict[str, str] | None:
         # An exemplar's labels are 128 characters at most.
         return {"request_id": self._id} if len(self._id) < 100 else None
 
-    def _log(self, took_s: float, audio_s: float, ttfa_s: float | None) -> None:
-        fields = {
+    def _tell(self, took_s: float, audio_s: float, ttfa_s: float | None) -> None:
+        fields: dict[str, str | int | float | None] = {
             "request_id": self._id,
             "model": self._model,
             "voice_kind": self._kind,
@@ -187,4 +191,6 @@ class RequestRecord:
             "code": self._code or None,
             "finish_reason": str(self._end.finish_reason) if self._end else None,
         }
-        logger.info("spoken", extra={"fields": {name: value for name, value in fields.items() if value is not None}})
+        present = {name: value for name, value in fields.items() if value is not None}
+        logger.info("spoken", extra={"fields": present})
+        self.trace.end(present, failed=self._outcome is Outcome.FAILED)

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openai_frontend.errors import too_large
+from openai_frontend.tracing import incoming
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -31,6 +32,7 @@ class RequestIdMiddleware:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
+        incoming.set(Headers(scope=scope).get("traceparent", ""))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

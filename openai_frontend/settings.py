@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where an OpenTelemetry collector takes spans over HTTP, such as `http://collector:4318`; empty: none are made."""
     log_format: LogFormat = "auto"
     """`json`, a line of JSON each, `text`, or `auto`: text on a terminal, else JSON."""
 

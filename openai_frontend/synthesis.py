@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Hashable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -22,6 +22,7 @@ from openai_frontend.metrics import Metrics, RequestRecord
 from openai_frontend.segments import recite, segment_seed
 from openai_frontend.text.language import detect_language, detect_script
 from openai_frontend.text.script import Script, write_script
+from openai_frontend.tracing import Trace, Tracer
 from openai_frontend.triton import Message, Triton
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, StartEvent
@@ -86,6 +87,7 @@ class Synthesis:
         timeout_s: float,
         started: dict[str, StartEvent],
         metrics: Metrics,
+        tracer: Tracer,
         *,
         reads_markdown: bool,
     ) -> None:
@@ -95,6 +97,7 @@ class Synthesis:
         self._timeout_s = timeout_s
         self._reads_markdown = reads_markdown
         self._metrics = metrics
+        self._tracer = tracer
         self.started = started
 
     def obeys_instruct(self, model: str) -> bool:
@@ -117,8 +120,10 @@ class Synthesis:
         Raises ApiError or SpeechError.
         """
         encoder = SpeechEncoder(audio_format, speed)
-        record = RequestRecord(self._metrics, model, request, audio_format.name)
-        body = self._encode(self._speak(model, request, whole, owner), encoder, record)
+        trace = self._tracer.start("speech")
+        record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
+        request = replace(request, traceparent=trace.traceparent)
+        body = self._encode(self._speak(model, request, whole, owner, trace), encoder, record)
         try:
             first = await anext(body)
             if first.end is not None and not first.end.audio_samples:
@@ -153,7 +158,7 @@ class Synthesis:
             record.close()
 
     async def _speak(
-        self, model: str, request: SpeechRequest, whole: bool, owner: Hashable
+        self, model: str, request: SpeechRequest, whole: bool, owner: Hashable, trace: Trace
     ) -> AsyncGenerator[Message, None]:
         """Audio messages and the end event of one request, whose text may be long and have pause marks."""
         with self._admission.admit():
@@ -166,14 +171,15 @@ class Synthesis:
                 return self._segment(model, segment, may_wait=number > 0)
 
             begin_s = time.monotonic()
-            async with self._admission.turns.take(owner):
+            async with AsyncExitStack() as held:
+                with trace.part("queue"):
+                    await held.enter_async_context(self._admission.turns.take(owner))
                 self._metrics.queue_wait.labels(model, "frontend").observe(time.monotonic() - begin_s)
-                async with (
-                    self._lifecycle.lease(model),
-                    aclosing(recite(script, speak, self._ahead)) as messages,
-                ):
-                    async for message in messages:
-                        yield message
+                with trace.part("load"):
+                    await held.enter_async_context(self._lifecycle.lease(model))
+                messages = await held.enter_async_context(aclosing(recite(script, speak, self._ahead)))
+                async for message in messages:
+                    yield message
 
     def _write(self, model: str, request: SpeechRequest, whole: bool) -> tuple[Script, str]:
         """The script of a request, and its language. Takes up to seconds for the longest text: in a thread."""

@@ -171,7 +171,9 @@ class _translated:  # noqa: N801 - reads as a statement at its uses
 
 
 def _body(request: SpeechRequest) -> bytes:
-    return json.dumps({**request.to_tensors(), "id": request.request_id}).encode()
+    # What is no input of the model goes to it as a parameter.
+    parameters = {"traceparent": request.traceparent} if request.traceparent else {}
+    return json.dumps({**request.to_tensors(), **parameters, "id": request.request_id}).encode()
 
 
 def _status(row: dict[str, Any]) -> ModelStatus:

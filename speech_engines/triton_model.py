@@ -5,6 +5,7 @@ worker thread and returns at once, so one instance serves many requests; the sen
 """
 
 import base64
+import json
 import logging
 import secrets
 import threading
@@ -104,7 +105,15 @@ def read_request(request: Any) -> SpeechRequest:
     """The SpeechRequest in a Triton request. Raises SpeechError naming the tensor that is wrong."""
     values = {spec.name: _read_scalar(request, spec.name, spec.data_type) for spec in INPUTS}
     present = {name: value for name, value in values.items() if value is not None}
-    return SpeechRequest.from_tensors(present, request.request_id())
+    return SpeechRequest.from_tensors(present, request.request_id(), _traceparent(request))
+
+
+def _traceparent(request: Any) -> str:
+    """The trace that the request is part of; parameters come as JSON."""
+    try:
+        return str(json.loads(request.parameters()).get("traceparent", ""))
+    except (ValueError, TypeError, AttributeError):
+        return ""
 
 
 def _read_scalar(request: Any, name: str, data_type: str) -> Any:

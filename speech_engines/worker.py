@@ -198,7 +198,7 @@ class WorkerEngine:
         except SpeechError as error:
             self._fail(row, error)
         except Exception as error:  # one request's failure must not end the others
-            logger.exception("request %s failed", row.request.request_id)
+            logger.exception("request %s failed (trace %s)", row.request.request_id, row.request.traceparent or "none")
             self._fail(row, SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed: {type(error).__name__}."))
 
     def _deliver(self, row: _Row, samples: Samples) -> None:

@@ -14,6 +14,7 @@ from speech_protocol.languages import AUTO
 Value = str | int | float | bool
 # Each part of a blend is a whole recording, and all of them are in one message.
 MAX_BLEND_PARTS: Final = 4
+_NO_TENSORS: Final = {"request_id", "traceparent"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class BlendPart:
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """What to say and how. None means "the engine's default"; each field but `request_id` is the tensor of its name.
+    """What to say and how. None means "the engine's default"; each field but the last two is the tensor of its name.
 
     `ref_audio` is PCM (s16le, mono, 24 kHz), already decoded and checked: an engine never sees a file name or a URL.
     `ref_blend` stands in its place: several voices whose x-vectors are mixed.
@@ -48,10 +49,12 @@ class SpeechRequest:
     repetition_penalty: float | None = None
     max_audio_seconds: float | None = None
     request_id: str = ""
+    traceparent: str = ""
 
     def to_tensors(self) -> dict[str, Value]:
         """Tensor name to value, absent fields left out; JSON-ready, and what `from_tensors` reads."""
-        values = {field.name.upper(): getattr(self, field.name) for field in fields(self) if field.name != "request_id"}
+        names = (field.name for field in fields(self) if field.name not in _NO_TENSORS)
+        values = {name.upper(): getattr(self, name) for name in names}
         if self.ref_audio is not None:
             values["REF_AUDIO"] = base64.b64encode(self.ref_audio).decode("ascii")
         if self.ref_blend is not None:
@@ -59,13 +62,13 @@ class SpeechRequest:
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
-    def from_tensors(cls, values: Mapping[str, Any], request_id: str = "") -> Self:
+    def from_tensors(cls, values: Mapping[str, Any], request_id: str = "", traceparent: str = "") -> Self:
         """Build and check a request from tensor values. Raises SpeechError naming the field that is wrong."""
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - _NO_TENSORS
         arguments = {name.lower(): value for name, value in values.items() if name.lower() in known}
         arguments["ref_audio"] = _decode_pcm("ref_audio", arguments.get("ref_audio"))
         arguments["ref_blend"] = _decode_blend(arguments.get("ref_blend"))
-        request = cls(**{**arguments, "request_id": request_id})
+        request = cls(**arguments, request_id=request_id, traceparent=traceparent)
         request._check()
         return request
 

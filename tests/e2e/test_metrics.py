@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from openai_frontend.logs import JsonFormatter, TextFormatter
 from openai_frontend.metrics import Metrics, RequestRecord, voice_kind
+from openai_frontend.tracing import NoTracer
 from openai_frontend.triton import Message
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -22,6 +23,7 @@ from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
 
 TIMEOUT_S = 60
+NO_TRACE = NoTracer().start("test")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +158,7 @@ def audio(seconds: float) -> Message:
 
 def test_a_chunk_is_late_where_the_engine_was_and_not_where_the_client_was() -> None:
     metrics, clock = Metrics(), Clock()
-    record = RequestRecord(metrics, "m", SpeechRequest("Hello."), "pcm", clock)
+    record = RequestRecord(metrics, "m", SpeechRequest("Hello."), "pcm", NO_TRACE, clock)
 
     def late() -> float:
         return metrics.registry.get_sample_value("tts_underruns_total", {"model": "m"}) or 0.0
@@ -175,7 +177,7 @@ def test_a_chunk_is_late_where_the_engine_was_and_not_where_the_client_was() -> 
 
 def test_an_utterance_that_the_guard_cut_is_counted_by_reason() -> None:
     metrics = Metrics()
-    record = RequestRecord(metrics, "m", SpeechRequest("Hello."), "pcm")
+    record = RequestRecord(metrics, "m", SpeechRequest("Hello."), "pcm", NO_TRACE)
     record.arrived(audio(FRAME_SAMPLES / SAMPLE_RATE_HZ), 0.0)
     record.arrived(Message(EndEvent(FinishReason.REPETITION, FRAME_SAMPLES, 1, 0.0, 0.0, 0.0)), 0.0)
     record.ended()
@@ -186,7 +188,7 @@ def test_an_utterance_that_the_guard_cut_is_counted_by_reason() -> None:
 def test_a_failure_without_a_code_of_ours_is_counted_too() -> None:
     metrics = Metrics()
     for error in (ValueError("x"), SpeechError(ErrorCode.QUEUE_FULL, "full")):
-        record = RequestRecord(metrics, "m", SpeechRequest("Hello."), "pcm")
+        record = RequestRecord(metrics, "m", SpeechRequest("Hello."), "pcm", NO_TRACE)
         record.failed(error)
         record.close()
     labels = {"model": "m", "voice_kind": "builtin", "format": "pcm"}

@@ -60,6 +60,9 @@ class InferenceRequest:
     id: str = "r1"
     sender: ResponseSender = field(default_factory=ResponseSender)
 
+    def parameters(self) -> str:
+        return ""
+
     def request_id(self) -> str:
         return self.id
 

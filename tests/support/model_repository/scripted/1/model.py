@@ -48,6 +48,8 @@ class ScriptedSynthesizer:
     def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
         script = json.loads(request.text)
         self._log(f"{script['name']} begins")
+        if request.traceparent:
+            self._log(f"{script['name']} is traced {request.traceparent}")
         sent = 0
         try:
             for number in count(1) if script.get("chunks") is None else range(1, script["chunks"] + 1):
