@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: serve serve-qwen test test-faults check format smoke bench soak lock clean
+.PHONY: sbom serve serve-qwen test test-faults check format smoke bench soak lock clean
 .DEFAULT_GOAL := serve
 
 serve: $(VENV)/serve.installed
@@ -50,6 +50,12 @@ bench: $(VENV)/dev.installed
 # Mixed traffic, and what fails and grows: make soak MINUTES=20
 soak: $(VENV)/dev.installed
 	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),20) $(ARGS)
+
+# What is in each image, as CycloneDX, into out/.
+sbom: $(VENV)/dev.installed
+	@mkdir -p out
+	$(BIN)/cyclonedx-py requirements requirements/frontend-image.txt --output-file out/sbom-frontend.json
+	$(BIN)/cyclonedx-py requirements requirements/triton-image.txt --output-file out/sbom-triton.json
 
 # Pinned requirements from pyproject.toml; run it after a change there.
 lock: $(VENV)/uv.installed

@@ -225,7 +225,7 @@ def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
 
 
 def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
-    copies = [line for line in instruction("Dockerfile.triton", "COPY") if "requirements" not in line]
+    copies = [line for line in instruction("Dockerfile.triton", "COPY") if not re.search("requirements|--from=", line)]
     assert len(copies) == 4
     assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
 
@@ -270,3 +270,21 @@ def test_the_frontend_image_has_every_dependency_of_the_project_and_no_torch() -
             continue
         assert each.specifier.contains(installed[each.name])
     assert not set(installed) & {"torch", "torchaudio", "qwen-tts", "hibari-tts", "nvidia-pytriton"}
+
+
+@pytest.mark.parametrize("image", ["frontend", "triton"])
+def test_the_bill_of_materials_has_every_pinned_package_of_an_image(image: str, tmp_path: Path) -> None:
+    pins = ROOT / f"requirements/{image}-image.txt"
+    command = [sys.executable, "-m", "cyclonedx_py", "requirements", str(pins), "--output-file", str(tmp_path / "bill")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    components = json.loads((tmp_path / "bill").read_text())["components"]
+    found = {(each["name"].lower(), each["version"]) for each in components}
+    lines = (line.split(";")[0].strip() for line in pins.read_text().splitlines())
+    pinned = {tuple(line.split("==")) for line in lines if "==" in line}
+    assert {(name.split("[")[0], version) for name, version in pinned} == found
+
+
+def test_weights_are_in_the_triton_image_only_where_a_build_argument_names_them() -> None:
+    text = read("Dockerfile.triton")
+    assert 'ARG WEIGHTS=""' in text
+    assert 'if [ -n "$WEIGHTS" ]' in text
