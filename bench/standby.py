@@ -1,9 +1,9 @@
-"""From an unloaded model to first audio, through the whole stack: weights on the disk, or held in memory (WARM_STANDBY).
+"""From an unloaded model to first audio, the whole stack: weights on the disk, or held in memory (WARM_STANDBY).
 
     python -m bench.standby --checkpoint models/stand-in-0.6b [--rounds 3]
 
-Before each request the model is unloaded and the system's page cache dropped, which needs root; what is locked in memory
-stays there.
+Before each request the model is unloaded and the system's page cache dropped, which needs root; what is locked in
+memory stays there.
 """
 
 import asyncio
