@@ -44,6 +44,8 @@ async def whole(session: aiohttp.ClientSession, url: str, model: str, request: S
                 if not coming.done():
                     coming.cancel()
                     await asyncio.wait((coming,))
+                if not coming.cancelled():
+                    coming.exception()  # which nobody may have asked for
             if message is None:
                 raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"'{model}' stopped in the middle of an utterance.")
             event, audio = message

@@ -266,6 +266,8 @@ class Synthesis:
             if not coming.done():
                 coming.cancel()
                 await asyncio.wait((coming,))
+            if not coming.cancelled():
+                coming.exception()  # which nobody may have asked for
 
 
 def _has_died(error: SpeechError) -> bool:

@@ -1,10 +1,13 @@
 """Clients that read nothing, or hang up, at any moment: their places come free."""
 
+import gc
 import json
 import random
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from tests.faults.test_stub import pending, speak
 from tests.support.slow_reader import SlowReader
@@ -26,7 +29,9 @@ def test_a_client_that_never_reads_is_hung_up_on(stack: Stack, name: str) -> Non
             )
 
 
-def test_after_hang_ups_at_random_moments_nothing_is_held(stack: Stack, name: str) -> None:
+def test_after_hang_ups_at_random_moments_nothing_is_held_and_nothing_is_in_the_log(
+    stack: Stack, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     moments = random.Random(5)
     pause = threading.Event()
 
@@ -45,3 +50,5 @@ def test_after_hang_ups_at_random_moments_nothing_is_held(stack: Stack, name: st
     begun = {line.split()[0] for line in stack.script_log() if line.startswith(f"{name}-") and "begins" in line}
     ended = {line.split()[0] for line in stack.script_log() if line.startswith(f"{name}-") and " ends " in line}
     assert begun == ended
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
