@@ -35,12 +35,21 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def render(tree: Path, overlay: str) -> list[dict[str, Any]]:
     """What `kubectl apply -k` would send. Skips where there is no kubectl that knows this kustomization."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl")
+    if not _has_kubectl():
+        pytest.skip("needs kubectl 1.27 or newer")
     command = ["kubectl", "kustomize", str(tree / "overlays" / overlay)]
     rendered = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert rendered.returncode == 0, rendered.stderr
     return list(yaml.safe_load_all(rendered.stdout))
+
+
+@cache
+def _has_kubectl() -> bool:
+    if shutil.which("kubectl") is None:
+        return False
+    command = ["kubectl", "version", "--client", "--output=json"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return told.returncode == 0 and int(json.loads(told.stdout)["clientVersion"]["minor"].rstrip("+")) >= 27
 
 
 @cache

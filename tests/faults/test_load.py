@@ -56,7 +56,7 @@ def test_a_client_that_reads_a_byte_now_and_then_holds_its_own_place_and_nothing
 ) -> None:
     with SlowReader(stack.frontend, body(name, chunks=2_000)) as reader:
         assert reader.read(1)
-        eventually(lambda: f"{name} ends 2000" in stack.script_log(), "the engine is done with it")
+        eventually(lambda: f"{name} ends 2000" in stack.script_log(), "the engine is done with it", timeout_s=120)
         assert reader.read(1)
         assert pending(stack) == 1
         assert len(speak(stack, f"{name}-other", chunks=3).content) == 3 * FRAME_BYTES
