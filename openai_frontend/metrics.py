@@ -84,6 +84,7 @@ class Metrics:
     def set_states(self, states: Mapping[str, ModelState]) -> None:
         """The state of each model now; none where Triton does not answer."""
         self.triton_up.set(bool(states))
+        self.states.clear()  # nobody knows what a Triton that is away has loaded
         for model, now in states.items():
             # From the start, so that the first death or failed load is an increase.
             for counter in (self.deaths.labels(model), *(self.loads.labels(model, how) for how in ("ok", "failed"))):

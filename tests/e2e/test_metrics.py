@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from openai_frontend.logs import JsonFormatter, TextFormatter
 from openai_frontend.metrics import Metrics, RequestRecord, voice_kind
 from openai_frontend.tracing import NoTracer
-from openai_frontend.triton import Message
+from openai_frontend.triton import Message, ModelState
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, FinishReason
@@ -183,6 +183,14 @@ def test_an_utterance_that_the_guard_cut_is_counted_by_reason() -> None:
     record.ended()
     record.close()
     assert metrics.registry.get_sample_value("tts_guard_trips_total", {"model": "m", "reason": "repetition"}) == 1
+
+
+def test_nothing_is_said_of_the_models_of_a_triton_that_is_away() -> None:
+    metrics = Metrics()
+    for states, up, ready in (({"m": ModelState.READY}, 1, 1), ({}, 0, None)):
+        metrics.set_states(states)
+        assert metrics.registry.get_sample_value("tts_triton_up") == up
+        assert metrics.registry.get_sample_value("tts_model_state", {"model": "m", "state": "ready"}) == ready
 
 
 def test_a_failure_without_a_code_of_ours_is_counted_too() -> None:
