@@ -22,7 +22,9 @@ LOAD_TIMEOUT_S: Final = 900.0
 _POLL_S: Final = 0.5
 _GONE_S: Final = 5.0
 _CONNECT_S: Final = 10.0
-_AWAY: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN, ErrorCode.QUEUE_FULL}
+_AWAY: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
+# What waiting does not mend.
+_FOR_GOOD: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT}
 
 
 class UnreachableError(Exception):
@@ -86,6 +88,7 @@ class BatchSynthesizer:
     async def _speak(self, utterance: Utterance) -> bytes | None:
         """PCM; none, and a failure in the report, where trying again would not help."""
         failures = 0
+        begin_s = time.monotonic()
         while True:
             since_s = self._up_s
             try:
@@ -94,8 +97,12 @@ class BatchSynthesizer:
                 if error.code is ErrorCode.UNSPEAKABLE_TEXT:
                     self.report.warnings[utterance.key] = "left out: there is nothing to pronounce"
                     return b""
-                if error.code in _AWAY:
-                    await self._patiently(since_s, dead=error.code is ErrorCode.MODEL_DIED)
+                if error.code in {*_AWAY, ErrorCode.QUEUE_FULL}:
+                    if time.monotonic() - begin_s >= self._patience_s:
+                        raise UnreachableError(error.message) from None
+                    await asyncio.sleep(_POLL_S)
+                    if error.code in _AWAY:
+                        await self._patiently(since_s, dead=error.code is ErrorCode.MODEL_DIED)
                     continue
                 failures += 1
                 if error.code is not ErrorCode.ENGINE_FAILURE or failures > 1:
@@ -114,7 +121,10 @@ class BatchSynthesizer:
         state = await self._state(key)
         if dead and state == "READY":
             await self._client.unload_model(self._model, headers=key)
-            await self._until_gone(key)
+            await self._until_gone(key, _GONE_S)  # one that died may stay UNLOADING for ever
+        elif state == "UNLOADING":
+            # A load now would run two copies at once.
+            await self._until_gone(key, self._patience_s)
         if dead or state != "READY":
             await self._client.load_model(self._model, headers=key)
 
@@ -125,8 +135,8 @@ class BatchSynthesizer:
             raise UnreachableError(f"There is no model '{self._model}'.")
         return states[0]
 
-    async def _until_gone(self, key: dict[str, str]) -> None:
-        for _ in range(round(_GONE_S / _POLL_S)):  # one that died may stay UNLOADING for ever
+    async def _until_gone(self, key: dict[str, str], limit_s: float) -> None:
+        for _ in range(round(limit_s / _POLL_S)):
             if await self._state(key) not in {"READY", "UNLOADING"}:
                 return
             await asyncio.sleep(_POLL_S)
@@ -143,7 +153,8 @@ class BatchSynthesizer:
                     self._up_s = time.monotonic()
                     return
                 except (InferenceServerException, aiohttp.ClientError, TimeoutError, OSError) as error:
-                    if time.monotonic() - begin_s >= self._patience_s:
-                        text = str(error.message()) if isinstance(error, InferenceServerException) else str(error)
-                        raise UnreachableError(error_from_triton(text, self._model).message) from None
+                    text = str(error.message()) if isinstance(error, InferenceServerException) else str(error)
+                    found = error_from_triton(text, self._model)
+                    if found.code in _FOR_GOOD or time.monotonic() - begin_s >= self._patience_s:
+                        raise UnreachableError(found.message) from None
                 await asyncio.sleep(_POLL_S)

@@ -212,6 +212,15 @@ def test_a_triton_that_is_not_there_is_exit_code_2(tmp_path: Path, capsys: pytes
     assert "Triton at 127.0.0.1:9" in capsys.readouterr().err
 
 
+def test_a_model_that_can_never_be_loaded_is_not_waited_for(
+    stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("Hello.")
+    how = ("--model", "qwen3_tts_base", "--patience", "9999")
+    assert run(stack, tmp_path / "a.txt", "-o", tmp_path / "out", *how) == 2
+    assert "BASE_MODEL_ID" in " ".join(capsys.readouterr().err.split())
+
+
 def scripts(tmp_path: Path, gate: Gate | None, mark: str) -> Path:
     """Three items for the scripted engine, the longest first; `b` stands at the gate."""
     rows = []
