@@ -113,9 +113,9 @@ class WorkerEngine:
         with self._changed:
             if self._closed:
                 raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
-            if len(self._queue) >= self.max_queue:
+            if self._is_full():
                 self._drop_cancelled(self._queue)
-            if len(self._queue) >= self.max_queue:
+            if self._is_full():
                 raise SpeechError(ErrorCode.QUEUE_FULL, f"{self.max_queue} requests wait already. Try again later.")
             self._queue.append(row)
             self._changed.notify()
@@ -128,6 +128,10 @@ class WorkerEngine:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def _is_full(self) -> bool:
+        """Those who will find a place as soon as the worker looks do not count."""
+        return len(self._queue) >= self.max_queue + self.max_active - len(self._active)
 
     def _run(self) -> None:
         try:

@@ -185,6 +185,18 @@ def test_a_full_queue_refuses_a_request_and_never_calls_its_sink(start: Start) -
     assert refused.endings == 0
 
 
+def test_who_will_find_a_place_takes_none_in_the_queue_however_busy_the_worker_is(start: Start) -> None:
+    running = Gate()
+    engine, _ = start({"running": running, "next": speak(1)}, max_queue=1, max_active=3)
+    sinks = [submit(engine, "running")]
+    assert running.reached.wait(WAIT_S)
+    sinks += [submit(engine, "next") for _ in range(3)]  # two places, and one to wait
+    with pytest.raises(SpeechError, match="wait already"):
+        submit(engine, "next")
+    running.open.set()
+    assert {sink.result().finish_reason for sink in sinks} == {FinishReason.STOP}
+
+
 def test_waiting_requests_whose_client_hung_up_free_their_place(start: Start) -> None:
     running = Gate()
     engine, synthesizer = start({"running": running, "gone": speak(1), "new": speak(1)}, max_queue=1, max_active=1)
