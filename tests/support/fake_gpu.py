@@ -1,0 +1,86 @@
+"""A GPU that computes nothing: shapes, dtypes and devices of a GPU's path are real, so that a machine without one can
+tell whether that path is sound, and how many kernels it launches."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+GPU = torch.device("cuda", 0)
+# What only describes memory anew, or is taken apart into other operations.
+_NO_KERNELS = frozenset(
+    "alias as_strided chunk detach device empty expand expand_as flatten lift_fresh new_empty permute reshape select slice "
+    "split split_with_sizes squeeze t transpose unbind unflatten unsqueeze view view_as_complex _unsafe_view".split()
+)
+_KINDS = {"i": torch.int64, "f": torch.float32, "b": torch.bool}
+
+
+class _Weights:
+    """`safe_open` onto the fake GPU."""
+
+    def __init__(self, path: Path, framework: str, device: str = "cpu") -> None:
+        self._file, self._device = safe_open(path, framework, device="cpu"), device
+
+    def __enter__(self) -> Self:
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._file.__exit__(*error)
+
+    def keys(self) -> list[str]:
+        return list(self._file.keys())
+
+    def get_tensor(self, name: str) -> Tensor:
+        return torch.empty(self._file.get_slice(name).get_shape(), device=self._device)
+
+
+def _tensor(data: Any, dtype: torch.dtype | None = None, device: Any = "cpu") -> Tensor:
+    """`torch.tensor`, which insists on a real GPU."""
+    values = np.asarray(data)
+    return torch.empty(values.shape, dtype=dtype or _KINDS[values.dtype.kind], device=device)
+
+
+@contextmanager
+def fake_gpu() -> Iterator[None]:
+    """Within, tensors may be put on `GPU`."""
+    with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
+        for module in ("weights", "codec"):
+            patch.setattr(f"speech_engines.qwen3_tts.{module}.safe_open", _Weights)
+        patch.setattr(torch, "tensor", _tensor)
+        yield
+
+
+class Launches(TorchDispatchMode):
+    """What a CUDA graph may hold and nothing else, counted: all of it on the GPU, and no look at a value, which the
+    fake tensors themselves refuse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func._schema.name.split("::")[1]
+        for value in tree_leaves((args, kwargs, result)):
+            if isinstance(value, Tensor) and value.dim():  # a number travels inside a kernel's arguments
+                assert value.device == GPU, f"{name} works on {value.device}"
+        if name not in _NO_KERNELS and not (name == "to" and result is args[0]):
+            self.kernels[name] += 1
+        return result
+
+    @property
+    def count(self) -> int:
+        return sum(self.kernels.values())
