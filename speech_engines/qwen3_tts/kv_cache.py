@@ -9,8 +9,9 @@ from torch import Tensor
 
 from speech_engines.qwen3_tts.model_config import StackConfig
 
-# attend(layer, q [M, heads, head_dim], k [M, kv_heads, head_dim], v) -> [M, heads * head_dim]; stores k and v first
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+# attend(layer, q [M, heads, head_dim], kv [M, 2 * kv_heads, head_dim], the keys first) -> [M, heads * head_dim]; stores
+# kv first
+Attend = Callable[[int, Tensor, Tensor], Tensor]
 _MINUS_INFINITY = float("-inf")
 
 
@@ -18,9 +19,9 @@ class UtteranceCache:
     """By place: an utterance has a stretch of places, in which its positions lie in order."""
 
     def __init__(self, config: StackConfig, places: int, device: torch.device, dtype: torch.dtype) -> None:
-        # One more than utterances have: what rows write that stand still goes there.
-        shape = (config.layers, places + 1, config.kv_heads, config.head_dim)
-        self.keys, self.values = untouched(shape, device, dtype), untouched(shape, device, dtype)
+        # One more than utterances have: what rows write that stand still goes there. Keys and values lie side by side,
+        # so that one operation writes or gathers both.
+        self._kv = untouched((config.layers, places + 1, 2 * config.kv_heads, config.head_dim), device, dtype)
         self.nowhere = places
 
     def prompt(self, start: int, done: int, count: int) -> Attend:
@@ -28,13 +29,13 @@ class UtteranceCache:
         new, seen = slice(start + done, start + done + count), slice(start, start + done + count)
         mask = None
         if done:  # each new position sees those before it and itself
-            ones = torch.ones(count, done + count, dtype=torch.bool, device=self.keys.device)
+            ones = torch.ones(count, done + count, dtype=torch.bool, device=self._kv.device)
             mask = ones.tril(done)
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self.keys[layer], self.values[layer]  # [places, kv_heads, head_dim]
-            keys[new], values[new] = k, v
-            return _attend_all(q[None], keys[seen].transpose(0, 1)[None], values[seen].transpose(0, 1)[None], mask)
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cached = self._kv[layer]  # [places, 2 * kv_heads, head_dim]
+            cached[new] = kv
+            return _attend_all(q[None], cached[None, seen], mask)
 
         return attend
 
@@ -43,28 +44,26 @@ class UtteranceCache:
         and no look at a tensor's values, so a CUDA graph can hold it; what lies beyond a row's position is masked."""
         offsets = torch.arange(span, device=starts.device)
         seen = (starts[:, None] + offsets).clamp(max=self.nowhere)  # [B, span] places
-        mask = torch.zeros(seen.shape, device=starts.device, dtype=self.keys.dtype)
+        mask = torch.zeros(seen.shape, device=starts.device, dtype=self._kv.dtype)
         mask = mask.masked_fill(offsets > positions[:, None], _MINUS_INFINITY)[:, None, None]  # [B, 1, 1, span]
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self.keys[layer], self.values[layer]
-            keys.index_copy_(0, places, k)
-            values.index_copy_(0, places, v)
-            return _attend_one(q, keys[seen].transpose(1, 2), values[seen].transpose(1, 2), mask)
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cached = self._kv[layer]
+            cached.index_copy_(0, places, kv)
+            return _attend_one(q, cached[seen], mask)
 
         return attend
 
     def rows(self, starts: Sequence[int], positions: Sequence[int]) -> Attend:
         """The same for a CPU: a call costs little there, and copying each row's keys and values much."""
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            out = torch.empty_like(q).flatten(1)
-            keys, values = self.keys[layer], self.values[layer]
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            out = q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
+            cached = self._kv[layer]
             for row, (start, position) in enumerate(zip(starts, positions, strict=True)):
-                keys[start + position], values[start + position] = k[row], v[row]
-                said = slice(start, start + position + 1)
-                row_keys, row_values = keys[said].transpose(0, 1)[None], values[said].transpose(0, 1)[None]
-                out[row] = _attend_one(q[row : row + 1], row_keys, row_values)[0]
+                end = start + position + 1
+                cached[end - 1] = kv[row]
+                out[row] = _attend_one(q[row : row + 1], cached[None, start:end])[0]
             return out
 
         return attend
@@ -76,24 +75,21 @@ class FrameCache:
     def __init__(
         self, config: StackConfig, rows: int, positions: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        shape = (config.layers, positions, rows, config.kv_heads, config.head_dim)
-        self._keys = torch.zeros(shape, device=device, dtype=dtype).unbind()
-        self._values = torch.zeros(shape, device=device, dtype=dtype).unbind()
+        shape = (config.layers, positions, rows, 2 * config.kv_heads, config.head_dim)
+        self._kv = torch.zeros(shape, device=device, dtype=dtype).unbind()
 
     def next(self, rows: int, start: int, count: int) -> Attend:
         """`count` new positions from `start` on in each of the first `rows` rows; M is rows x count."""
         end = start + count
         new = start if count == 1 else slice(start, end)
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._keys[layer][:end, :rows], self._values[layer][:end, :rows]
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cached = self._kv[layer][:end, :rows]
             if count > 1:  # [M, ...] -> [count, B, ...]
-                k, v = (x.unflatten(0, (rows, count)).transpose(0, 1) for x in (k, v))
-            keys[new], values[new] = k, v
-            keys, values = keys.permute(1, 2, 0, 3), values.permute(1, 2, 0, 3)  # [B, kv_heads, end, head_dim]
-            if count == 1:
-                return _attend_one(q, keys, values)
-            return _attend_all(q.unflatten(0, (rows, count)), keys, values)
+                kv = kv.unflatten(0, (rows, count)).transpose(0, 1)
+            cached[new] = kv
+            cached = cached.transpose(0, 1)
+            return _attend_one(q, cached) if count == 1 else _attend_all(q.unflatten(0, (rows, count)), cached)
 
         return attend
 
@@ -105,16 +101,18 @@ def untouched(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) 
     return torch.zeros(shape, device=device, dtype=dtype)
 
 
-def _attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+def _attend_one(q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
     """One query position for each row. The query heads that share a key head stand where query positions would: no
-    key is repeated for them. q [B, heads, head_dim]; keys, values [B, kv_heads, positions, head_dim]"""
+    key is repeated for them. q [B, heads, head_dim]; kv [B, positions, 2 * kv_heads, head_dim]"""
+    keys, values = kv.transpose(1, 2).chunk(2, 1)  # [B, kv_heads, positions, head_dim]
     grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[2])  # [B, kv_heads, heads / kv_heads, head_dim]
     return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).flatten(1)
 
 
-def _attend_all(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+def _attend_all(q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
     """Many query positions, each of which sees those before it and itself, or what the mask says. q [B, T, heads,
-    head_dim]; keys, values [B, kv_heads, positions, head_dim]"""
+    head_dim]; kv [B, positions, 2 * kv_heads, head_dim]"""
+    keys, values = kv.transpose(1, 2).chunk(2, 1)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2), keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
     )

@@ -39,7 +39,7 @@ class Talker:
         """The next embeds [T, H] of the prompt in the stretch from `start` on -> their last hidden state [1, H]"""
         count = len(embeds)
         rope = self._rope.at(slice(done, done + count))
-        return self._stack(embeds.to(self._dtype)[None], rope, self.cache.prompt(start, done, count))[0, -1:]
+        return self._stack(embeds.to(self._dtype, copy=True)[None], rope, self.cache.prompt(start, done, count))[0, -1:]
 
     def step(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """One position in each row: x [B, H] at positions [B] -> hidden [B, H]"""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from speech_engines.qwen3_tts.kv_cache import Attend
 from speech_engines.qwen3_tts.model_config import StackConfig
-from speech_engines.qwen3_tts.weights import build_layers, make_linear, take
+from speech_engines.qwen3_tts.weights import build_layers, make_adding, make_linear, take
 
 
 class Rope:
@@ -52,31 +52,32 @@ class Layer:
 
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
-        self._heads, self._kv_heads, self._head_dim = config.heads, config.kv_heads, config.head_dim
-        self._width = config.heads + 2 * config.kv_heads
+        self._heads, self._turning = config.heads, config.heads + config.kv_heads
+        self._shape = (-1, config.heads + 2 * config.kv_heads, config.head_dim)
         self._qkv = make_linear(take(weights, *(f"{attention}.{name}_proj.weight" for name in "qkv")))
-        self._out = make_linear(take(weights, f"{attention}.o_proj.weight"))
+        self._add_attended = make_adding(take(weights, f"{attention}.o_proj.weight"))
         self._gate_up = make_linear(take(weights, f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight"))
-        self._down = make_linear(take(weights, f"{mlp}.down_proj.weight"))
+        self._add_fed = make_adding(take(weights, f"{mlp}.down_proj.weight"))
         epsilon = config.rms_norm_eps
         self._norm = Norm(take(weights, f"{prefix}.input_layernorm.weight").to(dtype), epsilon)
         self._mlp_norm = Norm(take(weights, f"{prefix}.post_attention_layernorm.weight").to(dtype), epsilon)
         q_norm = take(weights, f"{attention}.q_norm.weight").expand(config.heads, -1)
         k_norm = take(weights, f"{attention}.k_norm.weight").expand(config.kv_heads, -1)
-        self._qk_norm = Norm(torch.cat((q_norm, k_norm)).to(dtype), epsilon)  # [heads + kv_heads, head_dim]
+        # [heads + 2 * kv_heads, head_dim]: a norm of the values, too, which nobody reads, spares a copy of the others.
+        self._qk_norm = Norm(torch.cat((q_norm, k_norm, k_norm)).to(dtype), epsilon)
 
-    def __call__(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        qkv = self._qkv(self._norm(x)).view(-1, self._width, self._head_dim)  # [M, heads + 2 * kv_heads, head_dim]
-        qk, v = qkv.split_with_sizes((self._heads + self._kv_heads, self._kv_heads), 1)
-        qk = turn(self._qk_norm(qk), rope)
-        q, k = qk.split_with_sizes((self._heads, self._kv_heads), 1)
-        x = x + self._out(attend(index, q, k, v).view(*x.shape[:-1], -1))
+    def __call__(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> None:
+        """Adds to `x`, in place."""
+        qkv = self._qkv(self._norm(x)).view(self._shape)  # [M, heads + 2 * kv_heads, head_dim]
+        turn(self._qk_norm(qkv)[:, : self._turning], rope, out=qkv[:, : self._turning])
+        self._add_attended(x, attend(index, qkv[:, : self._heads], qkv[:, self._heads :]))
         gate, up = self._gate_up(self._mlp_norm(x)).chunk(2, -1)
-        return x + self._down(F.silu(gate) * up)
+        self._add_fed(x, F.silu(gate) * up)
 
 
 class Stack:
-    """All layers and the last norm: x [M, hidden], or [1, M, hidden] of a prompt (see Linear) -> the same shape."""
+    """All layers and the last norm: x [M, hidden], or [1, M, hidden] of a prompt (see Linear) -> the same shape. The
+    layers write into x."""
 
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
         norm = take(weights, f"{prefix}.norm.weight").to(dtype)
@@ -87,12 +88,12 @@ class Stack:
 
     def __call__(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         for index, layer in enumerate(self._layers):
-            x = layer(index, x, rope, attend)
+            layer(index, x, rope, attend)
         return self._norm(x)
 
 
-def turn(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate each head by its position's angles. x [M, heads, head_dim]"""
+def turn(x: Tensor, rope: tuple[Tensor, Tensor], out: Tensor) -> None:
+    """Rotate each head by its position's angles, into `out`. Both [M, heads, head_dim]"""
     cos, sin = rope
     first, second = x.chunk(2, -1)
-    return torch.addcmul(x * cos, torch.cat((second, first), -1), sin)
+    torch.addcmul(x * cos, torch.cat((second, first), -1), sin, out=out)

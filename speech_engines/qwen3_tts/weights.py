@@ -24,6 +24,7 @@ _FP16_LOSS: Final = 2.0**-25
 
 # [B, in] of a batch, or [1, T, in] of a prompt, which is alone: only a batch's rows must not depend on their number
 Linear = Callable[[Tensor], Tensor]
+Adding = Callable[[Tensor, Tensor], object]
 T = TypeVar("T")
 
 
@@ -62,6 +63,15 @@ def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     if not _fits_fp16(weight):
         return partial(F.linear, weight=weight, bias=bias)
     return partial(_packed_linear, torch.ops.quantized.linear_prepack_fp16(weight, bias))
+
+
+def make_adding(weight: Tensor) -> Adding:
+    """`y += x @ weight.T`, in place, given y and x: one kernel of a GPU."""
+    if weight.device.type != "cpu":
+        transposed = weight.t()
+        return lambda y, x: y.view(-1, y.shape[-1]).addmm_(x.view(-1, x.shape[-1]), transposed)
+    linear = make_linear(weight)
+    return lambda y, x: y.add_(linear(x if x.dim() == y.dim() else x[None]))
 
 
 def has_matrix_unit() -> bool:

@@ -18,10 +18,11 @@ from torch.utils._pytree import tree_leaves
 
 GPU = torch.device("cuda", 0)
 # What only describes memory anew, or is taken apart into other operations.
-_NO_KERNELS = frozenset(
-    "alias as_strided chunk detach device empty expand expand_as flatten lift_fresh new_empty permute reshape select slice "
-    "split split_with_sizes squeeze t transpose unbind unflatten unsqueeze view view_as_complex _unsafe_view".split()
-)
+_NO_KERNELS = {
+    "alias", "as_strided", "chunk", "detach", "device", "empty", "expand", "expand_as", "flatten", "lift_fresh",
+    "new_empty", "permute", "reshape", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose",
+    "unbind", "unflatten", "unsqueeze", "view", "view_as_complex", "_unsafe_view",
+}  # fmt: skip
 _KINDS = {"i": torch.int64, "f": torch.float32, "b": torch.bool}
 
 
