@@ -27,8 +27,12 @@ from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.models import ModelSpec, Task
 from speech_protocol.request import SpeechRequest
 
-# Of a prompt at once: about as long as a step takes. On a CPU a step takes long, and each position adds to it.
+# Of a prompt at once: no longer than a step takes. On a CPU a step takes long, and each position adds to it.
 PIECE_POSITIONS: Final = {"cpu": 128, "cuda": 512}
+# What each piece costs besides, in positions: on a CPU its weights are read, on a GPU its kernels launched.
+PIECE_OVERHEAD: Final = {"cpu": 70, "cuda": 400}
+# How many positions take as long as a step.
+STEP_POSITIONS: Final = {"cpu": 290, "cuda": 1024}
 
 
 class TorchDevice:
@@ -46,6 +50,7 @@ class TorchDevice:
         device, dtype = torch.device(placement.device), getattr(torch, placement.dtype)
         self.slots, self.places = slots, places
         self._placement = placement
+        self._piece = PIECE_POSITIONS[device.type]
         self._task = spec.task
         self._rules = RequestRules(spec, checkpoint)
         self._defaults = json.loads((checkpoint.folder / "generation_config.json").read_text(encoding="utf-8"))
@@ -92,11 +97,14 @@ class TorchDevice:
         else:
             self._codec.reset(slot)
 
+    def prefill_cost(self, slot: int) -> float:
+        device = self._frames.device.type
+        return (min(self._piece, len(self._unread[slot])) + PIECE_OVERHEAD[device]) / STEP_POSITIONS[device]
+
     @torch.inference_mode()
     def prefill(self, slot: int) -> bool:
-        piece = PIECE_POSITIONS[self._frames.device.type]
-        self._frames.extend(slot, self._unread[slot][:piece])
-        self._unread[slot] = self._unread[slot][piece:]
+        self._frames.extend(slot, self._unread[slot][: self._piece])
+        self._unread[slot] = self._unread[slot][self._piece :]
         return not len(self._unread[slot])
 
     @torch.inference_mode()

@@ -1,7 +1,8 @@
 """Continuous batching: requests join and leave at frame granularity, and one thread owns the batch.
 
-A turn reads a piece of at most one newcomer's prompt, makes one frame for every speaking row, and decodes the chunks
-that are complete. Two more threads keep that one free: one computes new voices, one delivers (see `outbox`).
+A turn reads newcomers' prompts, one after the other and no longer than a step takes, makes one frame for every speaking
+row, and decodes the chunks that are complete. Two more threads keep that one free: one computes new voices, one
+delivers (see `outbox`).
 """
 
 import logging
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Codes
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from typing import Protocol
 
 from speech_engines.base import AudioSink, Capabilities, Samples
@@ -50,8 +52,12 @@ class Device(Protocol):
     def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
         """A new utterance in `slot`, with these places of the caches."""
 
+    def prefill_cost(self, slot: int) -> float:
+        """How long the next piece of its prompt takes, as a part of a step: at most 1."""
+        ...
+
     def prefill(self, slot: int) -> bool:
-        """Read the next piece of the prompt, no longer than a step takes; True when all of it is read."""
+        """Read that piece; True when all of the prompt is read."""
         ...
 
     def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
@@ -181,26 +187,40 @@ class BatchEngine:
         self._outbox.catch_up()
         self._hung_up = False
         self._end_cancelled((*self._scheduler.running, *self._scheduler.waiting))
-        with self._changed:
-            newcomer = self._scheduler.admit()
-        if newcomer is not None:
-            self._guarded((newcomer,), lambda: self._begin(newcomer))
-        if (prompting := self._scheduler.prompting) is not None:
-            self._guarded((prompting,), lambda: self._prefill(prompting))
+        self._read_prompts()
         if rows := self._scheduler.speaking:
             self._guarded(rows, lambda: self._step(rows))
         for frames, due in self._scheduler.due():
-            self._guarded(due, lambda due=due, frames=frames: self._decode(due, frames))  # type: ignore[misc]
+            self._guarded(due, partial(self._decode, due, frames))
+
+    def _read_prompts(self) -> None:
+        """Of those who came first. Where a prompt is cut does not depend on who else is there: it changes the last bits
+        of what is computed."""
+        room = 1.0
+        while (sequence := self._scheduler.prompting or self._admit()) is not None:
+            cost = self._device.prefill_cost(sequence.slot)
+            if cost > room:
+                return
+            room -= cost
+            self._guarded((sequence,), partial(self._prefill, sequence))
+
+    def _admit(self) -> Sequence | None:
+        while True:
+            with self._changed:
+                newcomer = self._scheduler.admit()
+            if newcomer is None or self._guarded((newcomer,), partial(self._begin, newcomer)):
+                return newcomer
 
     def _end_cancelled(self, sequences: Codes[Sequence]) -> None:
         for sequence in sequences:
             if sequence.sink.is_cancelled():
                 self._end(sequence, FinishReason.CANCELLED)
 
-    def _guarded(self, sequences: Codes[Sequence], work: Callable[[], None]) -> None:
-        """Do `work`; a failure fails the sequences it was for, and no other."""
+    def _guarded(self, sequences: Codes[Sequence], work: Callable[[], None]) -> bool:
+        """Do `work`; a failure fails the sequences it was for, and no other. Whether it was done."""
         try:
             work()
+            return True
         except SpeechError as error:
             for sequence in sequences:
                 self._fail(sequence, error)
@@ -209,6 +229,7 @@ class BatchEngine:
             failure = SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed: {type(error).__name__}.")
             for sequence in sequences:
                 self._fail(sequence, failure)
+        return False
 
     def _prepare(self, sequence: Sequence) -> None:
         """On the voices' thread."""

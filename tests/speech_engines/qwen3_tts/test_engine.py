@@ -41,6 +41,7 @@ class FakeDevice:
         self.may_prepare = threading.Event()
         self.fail_prepare: str | None = None
         self.calls: list[tuple[str, object]] = []
+        self.piece_cost = 1.0
         self.fail_prefill: str | None = None
         self.fail_step = threading.Event()
         self.go = threading.Event()
@@ -79,6 +80,9 @@ class FakeDevice:
         self._unread[slot] = PROMPT // PIECE
         self._names[slot] = (name, int(frames))
         self._frames[slot] = self._decoded[slot] = 0
+
+    def prefill_cost(self, slot: int) -> float:
+        return self.piece_cost
 
     def prefill(self, slot: int) -> bool:
         name, _ = self._names[slot]
@@ -184,6 +188,22 @@ def test_a_late_one_joins_the_running_batch_and_costs_it_a_piece_of_a_prompt_a_f
     assert "prefill prefill" not in " ".join(kinds[kinds.index("step") :])
     assert kinds.count("prefill") == 3 * PROMPT // PIECE
     assert ("step", ("first", "late0", "late1")) in device.calls
+
+
+def test_of_a_burst_as_many_prompts_are_read_before_each_frame_as_take_no_longer_than_a_step() -> None:
+    device = FakeDevice(slots=7)
+    device.piece_cost = 1 / 16  # a prompt is three pieces: a step takes as long as five prompts and a piece
+    device.go.clear()
+    with engine(device) as running:
+        first = submit(running, "first 20")
+        assert device.stepping.wait(30)
+        others = [submit(running, f"late{number} 20") for number in range(6)]
+        device.go.set()
+        for sink in (first, *others):
+            sink.result()
+    rows = [names for kind, names in device.calls if kind == "step"]
+    names = ("first", *(f"late{number}" for number in range(6)))
+    assert rows[:3] == [names[:1], names[:6], names]
 
 
 def test_a_request_that_hangs_up_is_out_of_the_batch_at_the_next_step_and_its_slot_is_used_again() -> None:
