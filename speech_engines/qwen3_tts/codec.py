@@ -141,6 +141,7 @@ class _Weights:
         self.config = config
         self.convolutions: list[Convolution] = []
         self._tensors = tensors
+        self._lack: Tensor | float = 0.0  # see Snake: of the activations behind the last layer that was made
 
     def codebooks(self) -> Tensor:
         """Every code's vector behind the output projection of its quantizer: a frame is the sum of 16 of them."""
@@ -220,28 +221,37 @@ class _Weights:
 
     def block(self, index: int, rate: int) -> list[SnakeConv | ResidualUnit]:
         name = f"decoder.{index}.block"
-        upsampling = self._keep(Upsampling(*self._pair(f"{name}.1.conv"), rate))
-        units = [self._unit(f"{name}.{place}", dilation) for place, dilation in enumerate(_DILATIONS, 2)]
-        return [SnakeConv(self._snake(f"{name}.0"), upsampling), *units]
+        snake, (weight, bias) = self._snake(f"{name}.0"), self._pair(f"{name}.1.conv")
+        weight = by_stride(weight, rate)
+        bias = bias.repeat(rate) + _constant(weight, snake.lack)
+        upsampling = self._keep(Upsampling(weight, bias, rate, -snake.lack))
+        self._lack = 0.0
+        return [SnakeConv(snake, upsampling)] + [
+            self._unit(f"{name}.{place}", dilation) for place, dilation in enumerate(_DILATIONS, 2)
+        ]
 
     def _unit(self, name: str, dilation: int) -> ResidualUnit:
-        alpha = self._tensors[f"{name}.act2.alpha"].exp()
+        snake = self._snake(f"{name}.act1")
+        factor = 2 * self._tensors[f"{name}.act2.alpha"].exp()
         weight, bias = self._pair(f"{name}.conv1.conv")
-        conv = self._keep(FastConv(weight * alpha[:, None, None], bias * alpha, dilation))
+        bias = (bias + _constant(weight, snake.lack)) * factor
+        conv = self._keep(FastConv(weight * factor[:, None, None], bias, dilation, -snake.lack))
         pointwise, offset = self._pair(f"{name}.conv2.conv")
-        mix = (pointwise.squeeze(-1) / alpha).t().contiguous()
-        scale = inverse_beta(self._tensors[f"{name}.act2.beta"]) * alpha
-        return ResidualUnit(self._snake(f"{name}.act1"), conv, scale, mix, offset)
+        half = inverse_beta(self._tensors[f"{name}.act2.beta"]) / 2
+        self._lack = offset + _constant(pointwise, half) + self._lack
+        return ResidualUnit(snake, conv, -factor * half, (pointwise.squeeze(-1) / factor).t().contiguous())
 
     def exit(self, index: int) -> SnakeConv:
-        conv = self._keep(ExitConv(*self._pair(f"decoder.{index + 1}.conv")))
-        return SnakeConv(self._snake(f"decoder.{index}"), conv)
+        snake, (weight, bias) = self._snake(f"decoder.{index}"), self._pair(f"decoder.{index + 1}.conv")
+        bias = bias + _constant(weight, snake.lack)
+        return SnakeConv(snake, self._keep(ExitConv(weight, bias, -snake.lack)))
 
     def conv(self, name: str) -> CausalConv:
         return self._keep(CausalConv(*self._pair(name)))
 
     def _snake(self, name: str) -> Snake:
-        return Snake(self._tensors[f"{name}.alpha"].exp(), inverse_beta(self._tensors[f"{name}.beta"]))
+        tensors = self._tensors
+        return Snake(tensors[f"{name}.alpha"].exp(), inverse_beta(tensors[f"{name}.beta"]), self._lack)
 
     def _pair(self, name: str) -> tuple[Tensor, Tensor]:
         return self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
@@ -249,3 +259,8 @@ class _Weights:
     def _keep(self, convolution: Any) -> Any:
         self.convolutions.append(convolution)
         return convolution
+
+
+def _constant(weight: Tensor, value: Tensor) -> Tensor:
+    """What a convolution makes of inputs that are `value` at all times: [out, in, taps], [in] -> [out]."""
+    return torch.einsum("oik,i->o", weight, value)

@@ -21,14 +21,15 @@ _FEW_ROWS: Final = 4  # as rows
 _SOME_ROWS: Final = 64  # as columns, where weights are large
 _BLOCK: Final = 16
 _LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
-_CACHED: Final = 2**20  # numbers in inputs that stay in the caches from one operation to the next
+_CACHED: Final = 2**19  # numbers in inputs that stay in the caches from one operation to the next
 
 
 class Convolution(Protocol):
-    """A causal convolution: its state is the last `past` inputs of `channels` channels."""
+    """A causal convolution: its state is the last `past` inputs of `channels` channels, at first `start`."""
 
     past: int
     channels: int
+    start: Tensor | float  # [channels]
 
     def slack(self, steps: int) -> int:
         """How many steps of zeros it wants behind its input."""
@@ -55,13 +56,15 @@ class StreamState:
 
 
 class State:
-    """What utterances left behind, a row each, in buffers that never grow. Zeros are the start of an utterance."""
+    """What utterances left behind, a row each, in buffers that never grow."""
 
     def __init__(
         self, streams: int, convolutions: Sequence[Convolution], layers: int, window: "Window", like: Tensor
     ) -> None:
         sizes = [convolution.past * convolution.channels for convolution in convolutions]
-        self._flat = like.new_zeros(streams, sum(sizes))
+        starts = [(like.new_zeros(c.past, c.channels) + c.start).flatten() for c in convolutions]
+        self._start = torch.cat(starts)
+        self._flat = self._start.repeat(streams, 1)
         self.histories = {
             convolution: flat.view(streams, convolution.past, convolution.channels)
             for convolution, flat in zip(convolutions, self._flat.split(sizes, 1), strict=True)
@@ -73,7 +76,7 @@ class State:
         self.positions = torch.zeros(streams, dtype=torch.int64, device=like.device)  # frames decoded so far
 
     def reset(self, stream: int) -> None:
-        self._flat[stream].zero_()
+        self._flat[stream] = self._start
         self.positions[stream].zero_()  # the mask hides what the rings still hold
 
     def save(self, stream: int, frames: int) -> StreamState:
@@ -150,47 +153,67 @@ class Product:
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:  # [out, in], [out]
         self._weight, self._bias = weight.contiguous(), bias
+        self._is_blocked = weight.is_cpu and not len(weight) % _BLOCK
+        self._most_rows = _SOME_ROWS if weight.numel() >= _LARGE else _FEW_ROWS
 
     def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
-        outputs, count = self._weight.shape[0], x[..., 0].numel()
-        is_large = self._weight.numel() >= _LARGE
-        if not x.is_cpu or not 1 < count <= (_SOME_ROWS if is_large else _FEW_ROWS) or outputs % _BLOCK:
+        count = x[..., 0].numel()
+        if not self._is_blocked or not 1 < count <= self._most_rows:
             return F.linear(x, self._weight, self._bias)
-        rows = x.contiguous().view(count, -1)
-        blocks = self._weight.view(-1, _BLOCK, rows.shape[1])  # [blocks, _BLOCK, in]
-        if count <= _FEW_ROWS:
-            product = torch.bmm(rows.expand(len(blocks), -1, -1), blocks.transpose(1, 2)).transpose(0, 1)
+        if self.takes_columns(count):
+            result = self.of_columns(x.reshape(count, -1).t().contiguous())
         else:
-            product = torch.bmm(blocks, rows.t().contiguous().expand(len(blocks), -1, -1)).view(outputs, count).t()
-        result = product.contiguous().view(*x.shape[:-1], outputs)
+            blocks = self._weight.view(-1, _BLOCK, x.shape[-1])
+            rows = x.contiguous().view(count, -1).expand(len(blocks), -1, -1)
+            result = self._finish(torch.bmm(rows, blocks.transpose(1, 2)).transpose(0, 1), count)
+        return result.view(*x.shape[:-1], -1)
+
+    def takes_columns(self, count: int) -> bool:
+        """Whether that many rows are multiplied as columns."""
+        return self._is_blocked and _FEW_ROWS < count <= self._most_rows
+
+    def of_columns(self, columns: Tensor) -> Tensor:  # [in, rows] -> [rows, out]
+        inputs, count = columns.shape
+        blocks = self._weight.view(-1, _BLOCK, inputs)  # [blocks, _BLOCK, in]
+        return self._finish(torch.bmm(blocks, columns.expand(len(blocks), -1, -1)).flatten(0, 1).t(), count)
+
+    def _finish(self, product: Tensor, count: int) -> Tensor:
+        result = product.contiguous().view(count, -1)
         return result if self._bias is None else result.add_(self._bias)
 
 
 class CausalConv:
     """A convolution as one matrix product over copies of its windows: for few steps, or few taps."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, dilation: int = 1) -> None:  # [out, in, taps]
-        self._product = Product(weight.transpose(1, 2).flatten(1), bias)
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int = 1, start: Tensor | float = 0.0) -> None:
+        self._product = Product(weight.transpose(1, 2).flatten(1), bias)  # of [out, in, taps]
         self.channels, self._taps = weight.shape[1:]
-        self._dilation = dilation
+        self._dilation, self.start = dilation, start
         self.past = (self._taps - 1) * dilation
 
     def slack(self, steps: int) -> int:
         return 0
 
     def __call__(self, room: Tensor, steps: int) -> Tensor:
-        sizes = (len(room), steps, self._taps, self.channels)
-        windows = room.as_strided(sizes, (room.stride(0), self.channels, self._dilation * self.channels, 1))
+        streams, length, channels = room.shape
+        if self._product.takes_columns(streams * steps):
+            columns = room.permute(2, 0, 1).contiguous()  # a column's windows overlap, so this is fewer than they are
+            windows = columns.as_strided(
+                (self._taps, channels, streams, steps), (self._dilation, streams * length, length, 1)
+            )
+            return self._product.of_columns(windows.reshape(-1, streams * steps)).view(streams, steps, -1)
+        sizes = (streams, steps, self._taps, channels)
+        windows = room.as_strided(sizes, (room.stride(0), channels, self._dilation * channels, 1))
         return self._product(windows.flatten(2))
 
 
 class Upsampling(CausalConv):
     """A transposed convolution with a kernel of whole strides: each input gives `stride` outputs, so it is a causal
-    convolution with as many times the channels, and its overlap is the history of that."""
+    convolution with as many times the channels (see `by_stride`), and its overlap is the history of that."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int) -> None:  # [in, out, kernel]
-        super().__init__(by_stride(weight, stride), bias.repeat(stride))
-        self._outputs = len(bias)
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int, start: Tensor | float = 0.0) -> None:
+        super().__init__(weight, bias, start=start)  # of [stride * out, in, taps]
+        self._outputs = len(bias) // stride
 
     def __call__(self, room: Tensor, steps: int) -> Tensor:
         return super().__call__(room, steps).view(len(room), -1, self._outputs)  # [B, T * stride, out]
@@ -210,10 +233,10 @@ class FastConv:
     matrices there gives what is a convolution here. These points keep the rounding error below 2e-6 of the output.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dilation: int) -> None:  # [out, in, taps]
-        self.channels, taps = weight.shape[1:]
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int, start: Tensor | float = 0.0) -> None:
+        self.channels, taps = weight.shape[1:]  # of [out, in, taps]
         self.past = (taps - 1) * dilation
-        self._dilation, self._bias = dilation, bias
+        self._dilation, self._bias, self.start = dilation, bias, start
         spread, kernel, gather = (matrix.to(weight.device) for matrix in _toom_cook(taps))
         self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
         points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
@@ -231,22 +254,26 @@ class FastConv:
     def __call__(self, room: Tensor, steps: int) -> Tensor:
         if self._few_steps is not None and len(room) * steps <= _SOME_ROWS:
             return self._few_steps(room, steps)
-        if room.is_cpu and len(room) > 1 and room.numel() > _CACHED:  # some streams after the other
-            parts = room.split(max(1, _CACHED // room[0].numel()))
-            return torch.cat([self._convolve(part, steps) for part in parts])
-        return self._convolve(room, steps)
+        unit, length = _TILE * self._dilation, room.shape[1] - self.past
+        result = room.new_empty(len(room), length, len(self._bias))
+        streams, piece = len(room), length
+        if room.is_cpu:  # some streams after the other, or a part of one
+            streams = max(1, _CACHED // room[0].numel())
+            piece = max(1, _CACHED // (unit * self.channels)) * unit
+        for rows, out in zip(room.split(streams), result.split(streams), strict=True):
+            for first in range(0, length, piece):
+                self._convolve(rows[:, first : first + piece + self.past], out[:, first : first + piece])
+        return result[:, :steps]
 
-    def _convolve(self, room: Tensor, steps: int) -> Tensor:
+    def _convolve(self, room: Tensor, out: Tensor) -> None:
         batch, points, row = len(room), len(self._gather), self._dilation * self.channels
-        tiles = (room.shape[1] - self.past) // (_TILE * self._dilation)
+        tiles = out.shape[1] // (_TILE * self._dilation)
         # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.
         windows = room.as_strided((points, batch, tiles, row), (row, room.stride(0), _TILE * row, 1))
         inputs = (self._gather @ windows.reshape(points, -1)).view(points, -1, self.channels)
         products = torch.bmm(inputs, self._weight)  # [points, B * tiles * dilation, out]
         outputs = (self._spread @ products.view(points, -1)).view(_TILE, batch, tiles, self._dilation, -1)
-        result = room.new_empty(batch, tiles, *outputs.shape[:1], *outputs.shape[3:])
-        torch.add(outputs.permute(1, 2, 0, 3, 4), self._bias, out=result)
-        return result.view(batch, -1, len(self._bias))[:, :steps]
+        torch.add(outputs.permute(1, 2, 0, 3, 4), self._bias, out=out.unflatten(1, (tiles, _TILE, self._dilation)))
 
 
 def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -266,9 +293,9 @@ def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
 class ExitConv:
     """A convolution to one channel: a product a tap at every step, then a sum along diagonals."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [1, in, taps]
+    def __init__(self, weight: Tensor, bias: Tensor, start: Tensor | float = 0.0) -> None:  # [1, in, taps]
         self._taps = weight[0].t().contiguous()  # [taps, in]
-        self._bias = bias
+        self._bias, self.start = bias, start
         self.past = len(self._taps) - 1
         self.channels = weight.shape[1]
 
@@ -284,6 +311,8 @@ class ExitConv:
 
 class DepthwiseConv:
     """A convolution of each channel by itself."""
+
+    start = 0.0
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [C, 1, taps]
         self._taps = weight[:, 0].t().contiguous()  # [taps, C]
@@ -302,14 +331,20 @@ class DepthwiseConv:
 
 
 class Snake:
-    """x + sin(alpha x)^2 / beta, a channel at a time."""
+    """x + sin(alpha x)^2 / beta, a channel at a time, but for a constant: sin(a)^2 is (1 - cos(2 a)) / 2.
 
-    def __init__(self, alpha: Tensor, inverse_beta: Tensor) -> None:  # [C]
-        self._alpha, self._inverse_beta = alpha, inverse_beta
+    Inputs may lack a constant, too. What outputs lack is for the convolution behind to make good, in its bias and in
+    what it takes for the zeros before an utterance.
+    """
+
+    def __init__(self, alpha: Tensor, inverse_beta: Tensor, lack: Tensor | float) -> None:  # [C]
+        self._frequency, self._depth = 2 * alpha, inverse_beta / -2
+        self._phase = self._frequency * lack
+        self.lack: Tensor = inverse_beta / 2 + lack
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        wave = torch.mul(x, self._alpha).sin_()
-        return torch.addcmul(x, wave.mul_(wave), self._inverse_beta, out=out)
+        wave = torch.addcmul(self._phase, x, self._frequency).cos_()
+        return torch.addcmul(x, wave, self._depth, out=out)
 
 
 def inverse_beta(logarithm: Tensor) -> Tensor:
@@ -317,20 +352,19 @@ def inverse_beta(logarithm: Tensor) -> Tensor:
 
 
 class ResidualUnit:
-    """x + conv2(snake2(conv1(snake1(x)))).
+    """x + conv2(snake2(conv1(snake1(x)))), but for a constant, in place.
 
-    The second snake's alpha is in the weights around it: the first convolution gives alpha x, the second takes that.
+    The second snake's factor is in the weights around it: the first convolution gives 2 alpha x, the second takes that.
     """
 
-    def __init__(self, first: Snake, conv: FastConv, inverse_beta: Tensor, weight: Tensor, bias: Tensor) -> None:
-        self._first, self._conv, self._inverse_beta = first, conv, inverse_beta
-        self._weight, self._bias = weight, bias  # [C, C] of inputs by outputs, [C]
+    def __init__(self, first: Snake, conv: FastConv, depth: Tensor, weight: Tensor) -> None:
+        self._first, self._conv, self._depth = first, conv, depth  # [C]
+        self._weight = weight  # [C, C] of inputs by outputs
 
     def __call__(self, x: Tensor, turn: Turn) -> Tensor:
         hidden = turn.convolve(self._conv, x, self._first)
-        wave = hidden.sin()
-        hidden.addcmul_(wave.mul_(wave), self._inverse_beta)
-        return x.add_(self._bias).baddbmm_(hidden, self._weight.expand(len(x), -1, -1))
+        hidden.addcmul_(hidden.cos(), self._depth)
+        return x.baddbmm_(hidden, self._weight.expand(len(x), -1, -1))
 
 
 @dataclass(frozen=True, slots=True)
