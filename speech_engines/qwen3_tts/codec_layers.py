@@ -343,7 +343,7 @@ class Snake:
         self.lack: Tensor = inverse_beta / 2 + lack
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
-        wave = torch.addcmul(self._phase, x, self._frequency).cos_()
+        wave = torch.addcmul(self._phase, x, self._frequency, out=out).cos_()
         return torch.addcmul(x, wave, self._depth, out=out)
 
 
