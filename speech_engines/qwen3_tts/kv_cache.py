@@ -56,15 +56,13 @@ class UtteranceCache:
 
     def rows(self, starts: Sequence[int], positions: Sequence[int]) -> Attend:
         """The same for a CPU: a call costs little there, and copying each row's keys and values much."""
+        places = torch.tensor([start + position for start, position in zip(starts, positions, strict=True)])
+        stretches = [slice(start, start + position + 1) for start, position in zip(starts, positions, strict=True)]
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-            out = q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
-            cached = self._kv[layer]
-            for row, (start, position) in enumerate(zip(starts, positions, strict=True)):
-                end = start + position + 1
-                cached[end - 1] = kv[row]
-                out[row] = _attend_one(q[row : row + 1], cached[None, start:end])[0]
-            return out
+            cached = self._kv[layer].index_copy_(0, places, kv)
+            rows = zip(q.split(1), stretches, strict=True)
+            return torch.cat([_attend_one(row, cached[None, stretch]) for row, stretch in rows])
 
         return attend
 
