@@ -72,7 +72,7 @@ class BucketedCodec:
         self._codes = torch.zeros(slots, max(ramp), 16, dtype=torch.int64, device=device)
         self._ramp = frozenset(ramp)
         likely = [ChunkShape(streams, frames) for streams in buckets(slots) for frames in sorted(self._ramp)]
-        self.graphs = Graphs(recorder, self._work, lambda: self._streams.fill_(slots), likely)  # type: ignore[arg-type]
+        self.graphs = Graphs(recorder, self._work, lambda: self._streams.fill_(slots), likely)
 
     @torch.inference_mode()
     def decode(self, streams: Sequence[int], codes: Tensor) -> Tensor:

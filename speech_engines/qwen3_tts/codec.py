@@ -7,7 +7,7 @@ once. The weights come straight from the checkpoint, and are folded where one li
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -41,6 +41,7 @@ from speech_protocol.audio import FRAME_SAMPLES
 # Longer chunks go through the layers in pieces: the activations of so many frames fit the caches of a CPU.
 _CALL_FRAMES: Final = {"cpu": 12, "cuda": 32}
 _DILATIONS: Final = (1, 3, 9)
+C = TypeVar("C", bound=Convolution)
 
 
 class Codec:
@@ -256,7 +257,7 @@ class _Weights:
     def _pair(self, name: str) -> tuple[Tensor, Tensor]:
         return self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
 
-    def _keep(self, convolution: Any) -> Any:
+    def _keep(self, convolution: C) -> C:
         self.convolutions.append(convolution)
         return convolution
 

@@ -312,7 +312,7 @@ class ExitConv:
 class DepthwiseConv:
     """A convolution of each channel by itself."""
 
-    start = 0.0
+    start: Tensor | float = 0.0
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [C, 1, taps]
         self._taps = weight[:, 0].t().contiguous()  # [taps, C]

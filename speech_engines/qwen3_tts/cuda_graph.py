@@ -57,7 +57,7 @@ class Graphs(Generic[K]):
     nothing that counts, as recording may run it; `likely` shapes are those that a warm-up records."""
 
     def __init__(
-        self, recorder: Recorder, make: Callable[[K], Work], rest: Callable[[], None], likely: Iterable[K]
+        self, recorder: Recorder, make: Callable[[K], Work], rest: Callable[[], object], likely: Iterable[K]
     ) -> None:
         self._recorder, self._make, self._rest = recorder, make, rest
         self._likely = tuple(likely)

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Codes
 from typing import Any, Final
 
@@ -60,7 +60,8 @@ class TorchDevice:
         self._voices = VoicePrompts(VoiceEncoder(checkpoint, placement.device, dtype, self._codec))
         self._unread = [torch.empty(0)] * slots  # [T, H] of each slot's prompt
         self._made = [0] * slots  # frames
-        self._step_frames, self._decode_chunks = self._frames.step, self._codec.decode
+        self._step_frames = self._frames.step
+        self._decode_chunks: Callable[[Codes[int], torch.Tensor], torch.Tensor] = self._codec.decode
         self._graphs: list[Graphs[Any]] = []
         if device.type == "cuda":
             self._use_graphs(CudaRecorder(device), ramp)

@@ -105,7 +105,7 @@ class ReferenceSynthesizer:
         # Upstream cuts the reference off by a ratio of floats, and may leave its last sample.
         return audio[len(audio) % FRAME_SAMPLES :]
 
-    def _generate(self, request: SpeechRequest, limit_frames: int) -> tuple[list[np.ndarray], int]:
+    def _generate(self, request: SpeechRequest, limit_frames: int) -> tuple[list[Samples], int]:
         arguments = {
             "text": self._plain(request.text),
             "language": request.language.lower(),
@@ -114,14 +114,16 @@ class ReferenceSynthesizer:
             **_sampling(request),
         }
         instruct = self._plain(request.instruct or "")
+        generated: tuple[list[Samples], int]
         match self._spec.task:
             case Task.CUSTOM_VOICE:
                 speaker = self._rules.speaker(request)
-                return self._upstream.generate_custom_voice(speaker=speaker, instruct=instruct, **arguments)
+                generated = self._upstream.generate_custom_voice(speaker=speaker, instruct=instruct, **arguments)
             case Task.VOICE_DESIGN:
-                return self._upstream.generate_voice_design(instruct=instruct, **arguments)
+                generated = self._upstream.generate_voice_design(instruct=instruct, **arguments)
             case Task.CLONE:
-                return self._upstream.generate_voice_clone(**self._reference(request), **arguments)
+                generated = self._upstream.generate_voice_clone(**self._reference(request), **arguments)
+        return generated
 
     def _reference(self, request: SpeechRequest) -> dict[str, Any]:
         """In-context cloning where there is a transcript, unless the request forbids it; else the x-vector alone."""

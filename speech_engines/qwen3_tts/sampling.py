@@ -57,7 +57,7 @@ class Warp:
         self.tail[slot] = 1 - top_p if top_p < 1 and not greedy else -1.0
         self.greedy[slot] = greedy
 
-    def at(self, slots: Tensor) -> "Warp":
+    def at(self, slots: Tensor | slice) -> "Warp":
         return Warp(*(table[slots] for table in (self.temperature, self.top_k, self.last, self.tail, self.greedy)))
 
     def __call__(self, logits: Tensor) -> Tensor:

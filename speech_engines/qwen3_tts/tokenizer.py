@@ -48,7 +48,8 @@ class TextTokenizer:
 
     def text_ids(self, text: str) -> list[int]:
         """What a user wrote. Stripped by the rule for plain text, it has the same ids here as inside a template."""
-        return self._bpe.encode(self._plain(text)).ids
+        ids: list[int] = self._bpe.encode(self._plain(text)).ids
+        return ids
 
     def role_ids(self, role: str) -> list[int]:
         """`<|im_start|>role` and a line break: three ids."""
@@ -61,7 +62,8 @@ class TextTokenizer:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    parsed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return parsed
 
 
 def _control_ids(tokenizer_config: Mapping[str, Any]) -> dict[str, int]:

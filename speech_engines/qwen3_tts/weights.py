@@ -110,7 +110,8 @@ def _matrix_unit_linear(weight: Tensor, bias: Tensor | None) -> Linear:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, _TILE_ROWS)
 
     def multiply(x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+        return product
 
     return _TiledLinear(multiply, weight.new_zeros(_TILE_ROWS, weight.shape[1]))
 
@@ -132,12 +133,11 @@ def _fits_fp16(weight: Tensor) -> bool:
 
 
 def _packed_linear(packed: object, x: Tensor) -> Tensor:
-    if x.dim() == 3:
-        return torch.ops.quantized.linear_dynamic_fp16(x, packed)
     rows = x.shape[0]
-    if padding := _padded_rows(rows) - rows:
+    if x.dim() == 2 and (padding := _padded_rows(rows) - rows):
         x = torch.cat((x, x[:1].expand(padding, -1)))
-    return torch.ops.quantized.linear_dynamic_fp16(x, packed)[:rows]
+    product: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, packed)
+    return product[:rows]
 
 
 def _padded_rows(rows: int) -> int:
