@@ -35,7 +35,7 @@ class CodePredictor:
             inputs = self._project(self.embedding.to(dtype)).to(self.embedding.dtype)
         self._inputs = inputs.chunk(config.codebooks - 1)  # by codebook
         device = self.embedding.device
-        rope = Rope(config.predictor, config.codebooks, device, dtype)
+        rope = Rope(config.predictor, config.codebooks, device)
         self._rope_of_two = rope.at(slice(0, 2), rows)  # of every row's first two positions
         self._ropes = [rope.at(slice(position, position + 1)) for position in range(config.codebooks)]
         self._cache = FrameCache(config.predictor, rows, config.codebooks, device, dtype)
@@ -50,8 +50,7 @@ class CodePredictor:
         rows = hidden.shape[0]
         x = torch.stack((hidden, first), 1).flatten(0, 1)  # [B * 2, H]
         x = x if self._project is None else self._project(x)
-        cos, sin = self._rope_of_two
-        out = self._stack(x, (cos[: len(x)], sin[: len(x)]), self._cache.next(rows, 0, 2))[1::2]
+        out = self._stack(x, self._rope_of_two[: len(x)], self._cache.next(rows, 0, 2))[1::2]
         codes = [choose(1, self._heads[0](out).float())]
         for book in range(1, self._codebooks - 1):
             x = F.embedding(codes[-1], self._inputs[book - 1]).to(self._dtype)

@@ -36,6 +36,7 @@ from speech_engines.qwen3_tts.codec_layers import (
     inverse_beta,
     rms_norm,
 )
+from speech_engines.qwen3_tts.weights import side_by_side
 from speech_protocol.audio import FRAME_SAMPLES
 
 # Longer chunks go through the layers in pieces: the activations of so many frames fit the caches of a CPU.
@@ -187,7 +188,7 @@ class _Weights:
         }
         before, between = (self._tensors[f"{layer}.{name}_layernorm.weight"] for name in ("input", "post_attention"))
         attention, mlp = (self._tensors[f"{layer}.{name}_layer_scale.scale"] for name in ("self_attn", "mlp"))
-        queries, keys = (self._interleaved(weight[name]) for name in ("q_proj", "k_proj"))
+        queries, keys = (side_by_side(weight[name], self.config["head_dim"]) for name in ("q_proj", "k_proj"))
         return TransformerLayer(
             index=index,
             epsilon=self.config["rms_norm_eps"],
@@ -196,11 +197,6 @@ class _Weights:
             gate_up=Product(torch.cat((weight["gate_proj"], weight["up_proj"])) * between),
             down=Product(weight["down_proj"] * mlp[:, None]),
         )
-
-    def _interleaved(self, weight: Tensor) -> Tensor:
-        """The halves of each head that rotate together side by side, as the two parts of complex numbers."""
-        heads = weight.view(self.config["num_attention_heads"], 2, -1, weight.shape[1])
-        return heads.transpose(1, 2).reshape(weight.shape)
 
     def upsampling_stage(self, index: int, ratio: int) -> UpsamplingStage:
         weight, bias = self._pair(f"upsample.{index}.0.conv")

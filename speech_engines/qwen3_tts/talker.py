@@ -24,7 +24,7 @@ class Talker:
         self._dtype = dtype
         self._stack = Stack(config, weights, "talker.model", dtype)
         self._head = make_linear(take(weights, "talker.codec_head.weight"))
-        self._rope = Rope(config, places + 1, device, dtype)  # rows that stand still may be at their end
+        self._rope = Rope(config, places + 1, device)  # rows that stand still may be at their end
         self.cache = UtteranceCache(config, places, device, dtype)
 
     def embed(self, codes: Tensor) -> Tensor:

@@ -6,25 +6,22 @@ from torch import Tensor
 
 from speech_engines.qwen3_tts.kv_cache import Attend
 from speech_engines.qwen3_tts.model_config import StackConfig
-from speech_engines.qwen3_tts.weights import build_layers, make_adding, make_linear, take
+from speech_engines.qwen3_tts.weights import build_layers, make_adding, make_linear, side_by_side, take
 
 
 class Rope:
-    """Rotary embedding as a table. The talker's has three position ids for each position (time, height, width); in
-    speech they are equal, which makes it the plain one."""
+    """Rotary embedding as a table of complex numbers. The talker's has three position ids for each position (time,
+    height, width); in speech they are equal, which makes it the plain one."""
 
-    def __init__(self, config: StackConfig, positions: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, config: StackConfig, positions: int, device: torch.device) -> None:
         exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
         angles = torch.arange(positions, dtype=torch.float32)[:, None] / config.rope_theta**exponents
-        sin = angles.sin()
-        self.cos = torch.cat((angles, angles), -1).cos().to(device, dtype)  # [positions, head_dim]
-        # The first half of a head turns by -sin: with the sign in the table, turning needs no negation.
-        self.sin = torch.cat((-sin, sin), -1).to(device, dtype)
+        self._turns = torch.complex(angles.cos(), angles.sin()).to(device)  # [positions, head_dim / 2]
 
-    def at(self, positions: Tensor | slice, repeats: int = 1) -> tuple[Tensor, Tensor]:
-        """cos and sin [M, 1, head_dim] of these positions, `repeats` times over."""
-        cos, sin = self.cos[positions], self.sin[positions]
-        return cos.repeat(repeats, 1)[:, None], sin.repeat(repeats, 1)[:, None]
+    def at(self, positions: Tensor | slice, repeats: int = 1) -> Tensor:
+        """[M, 1, head_dim / 2] of these positions, `repeats` times over."""
+        turns: Tensor = self._turns[positions]
+        return turns.repeat(repeats, 1)[:, None]
 
 
 class Norm:
@@ -54,22 +51,30 @@ class Layer:
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
         self._heads, self._turning = config.heads, config.heads + config.kv_heads
         self._shape = (-1, config.heads + 2 * config.kv_heads, config.head_dim)
-        self._qkv = make_linear(take(weights, *(f"{attention}.{name}_proj.weight" for name in "qkv")))
+        self._complex = (-1, config.heads + 2 * config.kv_heads, config.head_dim // 2, 2)
+        q, k, v = (take(weights, f"{attention}.{name}_proj.weight") for name in "qkv")
+        q, k = side_by_side(q, config.head_dim), side_by_side(k, config.head_dim)
+        self._qkv = make_linear(torch.cat((q, k, v)))
         self._add_attended = make_adding(take(weights, f"{attention}.o_proj.weight"))
         self._gate_up = make_linear(take(weights, f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight"))
         self._add_fed = make_adding(take(weights, f"{mlp}.down_proj.weight"))
         epsilon = config.rms_norm_eps
         self._norm = Norm(take(weights, f"{prefix}.input_layernorm.weight").to(dtype), epsilon)
         self._mlp_norm = Norm(take(weights, f"{prefix}.post_attention_layernorm.weight").to(dtype), epsilon)
-        q_norm = take(weights, f"{attention}.q_norm.weight").expand(config.heads, -1)
-        k_norm = take(weights, f"{attention}.k_norm.weight").expand(config.kv_heads, -1)
+        q_norm, k_norm = (
+            side_by_side(take(weights, f"{attention}.{name}_norm.weight"), config.head_dim).expand(heads, -1)
+            for name, heads in (("q", config.heads), ("k", config.kv_heads))
+        )
         # [heads + 2 * kv_heads, head_dim]: a norm of the values, too, which nobody reads, spares a copy of the others.
-        self._qk_norm = Norm(torch.cat((q_norm, k_norm, k_norm)).to(dtype), epsilon)
+        # In float32, so that what it gives can be seen as complex numbers.
+        self._qk_norm = Norm(torch.cat((q_norm, k_norm, k_norm)).float(), epsilon)
 
-    def __call__(self, index: int, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> None:
+    def __call__(self, index: int, x: Tensor, rope: Tensor, attend: Attend) -> None:
         """Adds to `x`, in place."""
         qkv = self._qkv(self._norm(x)).view(self._shape)  # [M, heads + 2 * kv_heads, head_dim]
-        turn(self._qk_norm(qkv)[:, : self._turning], rope, out=qkv[:, : self._turning])
+        normed = self._qk_norm(qkv)
+        torch.view_as_complex(normed.view(self._complex)).mul_(rope)
+        qkv[:, : self._turning] = normed[:, : self._turning]
         self._add_attended(x, attend(index, qkv[:, : self._heads], qkv[:, self._heads :]))
         gate, up = self._gate_up(self._mlp_norm(x)).chunk(2, -1)
         self._add_fed(x, F.silu(gate) * up)
@@ -86,14 +91,7 @@ class Stack:
             lambda index: Layer(config, weights, f"{prefix}.layers.{index}", dtype), config.layers, norm.device
         )
 
-    def __call__(self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    def __call__(self, x: Tensor, rope: Tensor, attend: Attend) -> Tensor:
         for index, layer in enumerate(self._layers):
             layer(index, x, rope, attend)
         return self._norm(x)
-
-
-def turn(x: Tensor, rope: tuple[Tensor, Tensor], out: Tensor) -> None:
-    """Rotate each head by its position's angles, into `out`. Both [M, heads, head_dim]"""
-    cos, sin = rope
-    first, second = x.chunk(2, -1)
-    torch.addcmul(x * cos, torch.cat((second, first), -1), sin, out=out)

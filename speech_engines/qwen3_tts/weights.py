@@ -41,6 +41,13 @@ def take(weights: dict[str, Tensor], *names: str) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
+def side_by_side(weight: Tensor, head_dim: int) -> Tensor:
+    """The halves of each head that rotate together as neighbours: the two parts of complex numbers. weight [heads *
+    head_dim, ...]; in all that is made of it, queries and keys have this order."""
+    halves: Tensor = weight.unflatten(0, (-1, 2, head_dim // 2))
+    return halves.transpose(1, 2).reshape(weight.shape)
+
+
 def build_layers(build: Callable[[int], T], count: int, device: torch.device) -> list[T]:
     """`build(index)` for each layer. Packing weights is most of a load on a CPU, and takes one core a layer."""
     if device.type != "cpu":
