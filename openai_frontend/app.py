@@ -75,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
                 metrics,
                 tracer,
                 reads_markdown=settings.text_cleanup == "markdown",
+                max_lead_s=settings.max_leading_silence,
             )
             library = Library.of(settings)
             catalog = Catalog(settings, library)

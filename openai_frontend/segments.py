@@ -9,7 +9,7 @@ from contextlib import aclosing
 from itertools import islice
 from typing import Final
 
-from openai_frontend.audio.seam import SeamTrimmer
+from openai_frontend.audio.seam import LONGEST_LEAD_S, LeadTrimmer, SeamTrimmer
 from openai_frontend.text.script import Script, Silence
 from openai_frontend.triton import Message
 from speech_protocol.audio import MAX_CHUNK_SAMPLES, SAMPLE_BYTES
@@ -26,13 +26,16 @@ _LEFT_OUT: Final = "some of the text has nothing that the model can pronounce, a
 Speak = Callable[[int, str], AsyncGenerator[Message, None]]
 
 
-async def recite(script: Script, speak: Speak, ahead: Callable[[], int]) -> AsyncGenerator[Message, None]:
+async def recite(
+    script: Script, speak: Speak, ahead: Callable[[], int], max_lead_s: float
+) -> AsyncGenerator[Message, None]:
     """The audio of a script in its order, then one end event with the figures of all its segments.
 
     While one segment is read, at most `ahead()` later ones are under way, so a slow reader holds back the start of what
     follows. The second one waits for the first one's first message: nothing delays that, and what is wrong with the
     request is found out once. What a segment raises is raised when its turn comes; but one that the model has no way to
-    pronounce is left out, unless it is all there is.
+    pronounce is left out, unless it is all there is. The first one's silence before its first sound is cut to
+    `max_lead_s` seconds.
     """
     waiting = (speak(number, text) for number, text in enumerate(part for part in script if isinstance(part, str)))
     running = deque([_Segment(next(waiting))])
@@ -60,7 +63,8 @@ async def recite(script: Script, speak: Speak, ahead: Callable[[], int]) -> Asyn
             if isinstance(part, Silence):
                 continue
             trimmer = SeamTrimmer(start=place > 0, end=place < len(script) - 1)
-            async for message in _spoken(running[0], trimmer):
+            lead = LeadTrimmer(max_lead_s if place == 0 else LONGEST_LEAD_S)
+            async for message in _spoken(running[0], lead, trimmer):
                 if isinstance(message.event, EndEvent):
                     ends.append(message.event)
                 else:
@@ -128,12 +132,12 @@ class _Segment:
             await self._queue.put(error)
 
 
-async def _spoken(segment: _Segment, trimmer: SeamTrimmer) -> AsyncIterator[Message]:
+async def _spoken(segment: _Segment, lead: LeadTrimmer, trimmer: SeamTrimmer) -> AsyncIterator[Message]:
     """A segment's audio without the silence at its seams, and its end."""
     while not isinstance((message := await segment.next()).event, EndEvent):
-        if pcm := trimmer.trim(message.pcm):
+        if pcm := trimmer.trim(lead.trim(message.pcm)):
             yield _audible(pcm)
-    if pcm := trimmer.finish():
+    if pcm := trimmer.trim(lead.finish()) + trimmer.finish():
         yield _audible(pcm)
     yield message
 

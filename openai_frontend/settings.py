@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Format of a request that names none; the single-file server's was wav."""
     whole_wav_seconds: Annotated[float, Field(ge=0, le=600)] = 0
     """A wav of up to so many seconds is sent when it is complete, with its true sizes; 0 streams each, without them."""
+    max_leading_silence: Annotated[float, Field(ge=0, le=10)] = 0.1
+    """Seconds of silence that a reply may begin with, so that it is heard sooner; 10 cuts nothing off."""
     idle_timeout: Seconds = 120
     """Seconds without a request after which a model is unloaded; 0 keeps it for ever."""
     request_timeout: Seconds = 300

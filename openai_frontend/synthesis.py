@@ -90,12 +90,14 @@ class Synthesis:
         tracer: Tracer,
         *,
         reads_markdown: bool,
+        max_lead_s: float,
     ) -> None:
         self._triton = triton
         self._lifecycle = lifecycle
         self._admission = admission
         self._timeout_s = timeout_s
         self._reads_markdown = reads_markdown
+        self._max_lead_s = max_lead_s
         self._metrics = metrics
         self._tracer = tracer
         self.started = started
@@ -177,7 +179,8 @@ class Synthesis:
                 self._metrics.queue_wait.labels(model, "frontend").observe(time.monotonic() - begin_s)
                 with trace.part("load"):
                     await held.enter_async_context(self._lifecycle.lease(model))
-                messages = await held.enter_async_context(aclosing(recite(script, speak, self._ahead)))
+                recited = recite(script, speak, self._ahead, self._max_lead_s)
+                messages = await held.enter_async_context(aclosing(recited))
                 async for message in messages:
                     yield message
 

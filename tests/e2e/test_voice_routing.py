@@ -131,7 +131,10 @@ def test_sixteen_stored_voices_spoken_with_at_once_each_stay_themselves(qwen: St
     with ThreadPoolExecutor(16) as threads:
         together = list(threads.map(lambda name: spoken(qwen, voice=name), names))
     assert len(set(together)) == 16
-    assert [spoken(qwen, voice=each) for each in ids] == together
+    # The codes are the same; the codec adds in another order for more streams, which may round the other way.
+    for each, beside_others in zip(ids, together, strict=True):
+        alone = decode(spoken(qwen, voice=each), "pcm")
+        np.testing.assert_allclose(alone, decode(beside_others, "pcm"), atol=1.1 / 32768)
     for each in ids:
         qwen.frontend.openai().audio.voices.delete(each)
 
