@@ -66,8 +66,8 @@ def test_every_format_comes_as_bytes_and_as_events_at_every_speed(
     else:
         assert reply.headers["content-type"] == TYPES[response_format]
     plain = len(speak(stack, response_format="pcm", seed=7).content) / SAMPLE_BYTES
-    # Half a codec frame is the most that a format may be off. Spoken fast, the opening silence is too short for what mp3
-    # and aac put in front.
+    # Half a codec frame is the most that a format may be off. Spoken fast, the opening silence is too short for what
+    # mp3 and aac put in front.
     priming = 1_393 if speed > 1 and response_format in ("mp3", "aac") else 0
     assert len(decode(data, response_format)) == pytest.approx(plain / speed + priming / 2, abs=600 + priming / 2)
 
