@@ -331,7 +331,8 @@ class DepthwiseConv:
 
 
 class Snake:
-    """x + sin(alpha x)^2 / beta, a channel at a time, but for a constant: sin(a)^2 is (1 - cos(2 a)) / 2.
+    """x + sin(alpha x)^2 / beta, a channel at a time, but for a constant: sin(a)^2 is (1 - cos(2 a)) / 2. That rounds
+    to 3e-8 / beta, whatever x is.
 
     Inputs may lack a constant, too. What outputs lack is for the convolution behind to make good, in its bias and in
     what it takes for the zeros before an utterance.
