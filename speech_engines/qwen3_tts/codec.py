@@ -1,7 +1,8 @@
 """The codec's decoder half: frames of 16 codes to samples, a chunk at a time, for many streams at once, exactly.
 
 However an utterance is split into chunks, and whoever shares a batch with it, its samples are those of decoding it at
-once. The weights come straight from the checkpoint, and are folded where one linear step follows another.
+once, but for rounding: sums of more streams may be in another order. The weights come straight from the checkpoint, and
+are folded where one linear step follows another.
 """
 
 import json

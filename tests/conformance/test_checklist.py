@@ -40,6 +40,14 @@ def speak(stack: Stack, **fields: Any) -> httpx2.Response:
     return httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, **fields}, timeout=60)
 
 
+def with_all_silence(stack: Stack) -> bytes:
+    """The PCM of seed 7 as the model made it."""
+    settings = {"default_model": "hibari", "idle_timeout": 0, "max_leading_silence": 10}
+    body = {**GOOD, "response_format": "pcm", "seed": 7}
+    with Frontend(triton_url=stack.triton.url, **settings) as frontend:
+        return httpx2.post(f"{frontend.url}/v1/audio/speech", json=body, timeout=60).content
+
+
 def events(reply: httpx2.Response) -> list[dict[str, Any]]:
     return [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: ")]
 
@@ -73,11 +81,7 @@ def test_every_format_comes_as_bytes_and_as_events_at_every_speed(
 
 
 def test_a_reply_begins_with_its_first_sound_unless_it_is_to_keep_its_silence(stack: Stack) -> None:
-    settings = {"default_model": "hibari", "idle_timeout": 0, "max_leading_silence": 10}
-    reply = speak(stack, response_format="pcm", seed=7).content
-    with Frontend(triton_url=stack.triton.url, **settings) as frontend:
-        body = {**GOOD, "response_format": "pcm", "seed": 7}
-        whole = httpx2.post(f"{frontend.url}/v1/audio/speech", json=body, timeout=60).content
+    reply, whole = speak(stack, response_format="pcm", seed=7).content, with_all_silence(stack)
     silence = whole.removesuffix(reply)
     assert len(silence) == len(whole) - len(reply) > 0
     assert np.abs(np.frombuffer(silence + reply[: LEAD_SAMPLES * SAMPLE_BYTES], "<i2").astype(int)).max() <= 32
@@ -183,10 +187,7 @@ def status_of(url: str, body: dict[str, Any]) -> int:
 @pytest.mark.parametrize("speed", [1.0, 2.0])
 def test_the_usage_counts_the_tokens_of_the_text_and_the_frames_of_the_audio(stack: Stack, speed: float) -> None:
     usage = events(speak(stack, stream_format="sse", speed=speed, seed=7))[-1]["usage"]
-    settings = {"default_model": "hibari", "idle_timeout": 0, "max_leading_silence": 10}
-    with Frontend(triton_url=stack.triton.url, **settings) as frontend:  # the audio as the model made it
-        body = {**GOOD, "response_format": "pcm", "seed": 7}
-        samples = len(httpx2.post(f"{frontend.url}/v1/audio/speech", json=body, timeout=60).content) / SAMPLE_BYTES
+    samples = len(with_all_silence(stack)) / SAMPLE_BYTES
     assert usage["output_tokens"] == -(-samples // FRAME_SAMPLES)
     longer = events(speak(stack, stream_format="sse", input=2 * GOOD["input"]))[-1]["usage"]
     assert 0 < usage["input_tokens"] < longer["input_tokens"]

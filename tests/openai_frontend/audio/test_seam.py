@@ -16,7 +16,10 @@ SEGMENT = np.concatenate([SILENCE, SOUND, SILENCE, SILENCE, -SOUND, SILENCE])
 
 
 def trimmed(pcm: bytes, cuts: list[int], *, start: bool, end: bool) -> bytes:
-    trimmer = SeamTrimmer(start=start, end=end)
+    return through(SeamTrimmer(start=start, end=end), pcm, cuts)
+
+
+def through(trimmer: SeamTrimmer | LeadTrimmer, pcm: bytes, cuts: list[int]) -> bytes:
     bounds = [0, *sorted(cut * SAMPLE_BYTES for cut in cuts), len(pcm)]
     pieces = [trimmer.trim(pcm[begin:stop]) for begin, stop in pairwise(bounds)]
     return b"".join([*pieces, trimmer.finish()])
@@ -41,20 +44,13 @@ def test_a_silent_segment_leaves_next_to_nothing() -> None:
     assert len(trimmed(bytes(96_000), [1_000, 20_000], start=True, end=True)) <= MARGIN_SAMPLES * SAMPLE_BYTES
 
 
-def without_lead(pcm: bytes, cuts: list[int], keep_s: float) -> bytes:
-    trimmer = LeadTrimmer(keep_s)
-    bounds = [0, *sorted(cut * SAMPLE_BYTES for cut in cuts), len(pcm)]
-    pieces = [trimmer.trim(pcm[begin:stop]) for begin, stop in pairwise(bounds)]
-    return b"".join([*pieces, trimmer.finish()])
-
-
 @given(cuts=st.lists(st.integers(0, len(SEGMENT)), max_size=20), keep_s=st.floats(0, 3))
 @settings(max_examples=50, deadline=None)
 def test_a_reply_keeps_so_much_of_the_silence_before_its_first_sound_and_all_that_follows(
     cuts: list[int], keep_s: float
 ) -> None:
     first = max(0, len(SILENCE) - int(keep_s * SAMPLE_RATE_HZ))
-    assert without_lead(SEGMENT.tobytes(), cuts, keep_s) == SEGMENT[first:].tobytes()
+    assert through(LeadTrimmer(keep_s), SEGMENT.tobytes(), cuts) == SEGMENT[first:].tobytes()
 
 
 def test_the_first_sound_is_not_held_back_and_neither_is_what_follows() -> None:
@@ -67,4 +63,4 @@ def test_the_first_sound_is_not_held_back_and_neither_is_what_follows() -> None:
 @pytest.mark.parametrize("seconds", [1.0, LONGEST_LEAD_S, 5.0])
 def test_a_reply_that_stays_quiet_is_whole(seconds: float) -> None:
     pcm = bytes(int(seconds * SAMPLE_RATE_HZ) * SAMPLE_BYTES)
-    assert without_lead(pcm, [1_000, 20_000], 0.1) == pcm
+    assert through(LeadTrimmer(0.1), pcm, [1_000, 20_000]) == pcm
