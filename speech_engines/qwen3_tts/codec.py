@@ -17,26 +17,21 @@ from torch.nn import functional as F  # noqa: N812
 
 from speech_engines.qwen3_tts.codec_layers import (
     CausalConv,
-    Convolution,
     DepthwiseConv,
     ExitConv,
     FastConv,
     Product,
     ResidualUnit,
-    Rows,
     Snake,
     SnakeConv,
-    State,
-    StreamState,
     TransformerLayer,
-    Turn,
     Upsampling,
     UpsamplingStage,
-    Window,
     by_stride,
     inverse_beta,
     rms_norm,
 )
+from speech_engines.qwen3_tts.codec_state import Convolution, Rows, State, StreamState, Turn, Window
 from speech_engines.qwen3_tts.weights import side_by_side
 from speech_protocol.audio import FRAME_SAMPLES
 

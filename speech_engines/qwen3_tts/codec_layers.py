@@ -1,16 +1,14 @@
-"""The layers of the codec decoder, time-major, and the state that lets each go on where its last call stopped.
+"""The layers of the codec decoder, time-major. Everything is causal: see `codec_state` for what goes on from call to
+call."""
 
-Everything is causal, so a layer needs nothing of what comes later, and of what came before only a fixed number of
-inputs: the left history of a convolution, the keys and values of an attention window.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
+
+from speech_engines.qwen3_tts.codec_state import Convolution, Turn, Window
 
 _TILE: Final = 4
 _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
@@ -22,130 +20,6 @@ _SOME_ROWS: Final = 64  # as columns, where weights are large
 _BLOCK: Final = 16
 _LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
 _CACHED: Final = 2**19  # numbers in inputs that stay in the caches from one operation to the next
-
-
-class Convolution(Protocol):
-    """A causal convolution: its state is the last `past` inputs of `channels` channels, at first `start`."""
-
-    past: int
-    channels: int
-    start: Tensor | float  # [channels]
-
-    def slack(self, steps: int) -> int:
-        """How many steps of zeros it wants behind its input."""
-
-    def __call__(self, room: Tensor, steps: int) -> Tensor:
-        """[B, past + steps + slack, channels] -> [B, T, out]."""
-
-
-# Which rows of a state a call is about. A slice makes views of them, a tensor of indices makes copies.
-Rows = slice | Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """What one stream left behind, as far as later frames can see it."""
-
-    histories: Tensor  # [inputs of all convolutions]
-    ring: Tensor  # [layers, 2, heads, at most window - 1, head_dim] of its last frames
-    frames: int
-
-    @property
-    def size_bytes(self) -> int:
-        return self.histories.nbytes + self.ring.nbytes
-
-
-class State:
-    """What utterances left behind, a row each, in buffers that never grow."""
-
-    def __init__(
-        self, streams: int, convolutions: Sequence[Convolution], layers: int, window: "Window", like: Tensor
-    ) -> None:
-        sizes = [convolution.past * convolution.channels for convolution in convolutions]
-        starts = [(like.new_zeros(c.past, c.channels) + c.start).flatten() for c in convolutions]
-        self._start = torch.cat(starts)
-        self._flat = self._start.repeat(streams, 1)
-        self.histories = {
-            convolution: flat.view(streams, convolution.past, convolution.channels)
-            for convolution, flat in zip(convolutions, self._flat.split(sizes, 1), strict=True)
-        }
-        # Keys and values of the frames that a call's first can see and of its own: frame n lies in slot n % capacity.
-        self._seen_frames = window.size - 1
-        capacity = self._seen_frames + window.call_frames
-        self.rings = like.new_zeros(layers, streams, 2, window.heads, capacity, window.head_dim)
-        self.positions = torch.zeros(streams, dtype=torch.int64, device=like.device)  # frames decoded so far
-
-    def reset(self, stream: int) -> None:
-        self._flat[stream] = self._start
-        self.positions[stream].zero_()  # the mask hides what the rings still hold
-
-    def save(self, stream: int, frames: int) -> StreamState:
-        """A copy of what the stream left, which is at `frames`."""
-        return StreamState(self._flat[stream].clone(), self.rings[:, stream, :, :, self._slots(frames)], frames)
-
-    def restore(self, stream: int, saved: StreamState) -> None:
-        self._flat[stream] = saved.histories
-        self.rings[:, stream, :, :, self._slots(saved.frames)] = saved.ring
-        self.positions[stream].fill_(saved.frames)
-
-    def _slots(self, frames: int) -> Tensor:
-        """Where those frames lie that the next one can see, after so many."""
-        seen = torch.arange(max(0, frames - self._seen_frames), frames, device=self.rings.device)
-        return seen % self.rings.shape[4]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Attention over the last `size` frames, the own one among them, for at most `call_frames` in one call."""
-
-    size: int
-    call_frames: int
-    heads: int
-    head_dim: int
-    frequencies: Tensor  # [head_dim / 2] radians a frame
-
-
-class Turn:
-    """One call: which rows of the state its batch goes on from, and what its layers share."""
-
-    def __init__(self, state: State, rows: Rows, frames: int, window: Window) -> None:
-        self._state, self._rows, self._frames = state, rows, frames
-        device, streams, capacity = state.positions.device, len(state.positions), state.rings.shape[4]
-        start = state.positions[rows][:, None]  # [B, 1]
-        queries = start + torch.arange(frames, device=device)  # [B, T] the frames' positions
-        last, slots = start + frames - 1, torch.arange(capacity, device=device)
-        keys = last - (last - slots) % capacity  # [B, capacity] position in each slot, negative where empty
-        age = queries[:, :, None] - keys[:, None]
-        is_seen = ((age >= 0) & (age < window.size) & (keys >= 0)[:, None])[:, None]  # [B, 1, T, capacity]
-        self.mask = torch.zeros_like(is_seen, dtype=state.rings.dtype).masked_fill_(~is_seen, float("-inf"))
-        angles = queries[:, :, None, None, None] * window.frequencies
-        self.rotation = torch.polar(torch.ones_like(angles), angles)  # [B, T, 1, 1, head_dim / 2]
-        self._places = (torch.arange(streams, device=device)[rows][:, None], queries % capacity)
-
-    def convolve(self, convolution: Convolution, x: Tensor, snake: "Snake | None" = None) -> Tensor:
-        """`x`, [B, T, C], through the snake if there is one, then through the convolution, behind its history."""
-        steps, past = x.shape[1], convolution.past
-        history = self._state.histories[convolution]
-        room = x.new_empty(len(x), past + steps + convolution.slack(steps), convolution.channels)
-        room[:, :past] = history[self._rows]
-        fresh = room[:, past : past + steps]
-        if snake:
-            snake(x, out=fresh)
-        else:
-            fresh.copy_(x)
-        room[:, past + steps :] = 0
-        history[self._rows] = room[:, steps : steps + past]
-        return convolution(room, steps)
-
-    def extend(self, layer: int, fresh: Tensor) -> Tensor:
-        """`fresh`, [B, T, 2, heads, head_dim], into the ring -> what is in it, [B, 2, heads, capacity, head_dim]."""
-        ring = self._state.rings[layer]
-        rows, slots = self._places
-        ring[rows, :, :, slots] = fresh
-        return ring[self._rows]
-
-    def end(self) -> None:
-        self._state.positions[self._rows] += self._frames
 
 
 class Product:

@@ -16,7 +16,7 @@ from torch import Tensor
 from speech_engines.base import Samples
 from speech_engines.qwen3_tts.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.codec import Codec
-from speech_engines.qwen3_tts.codec_layers import StreamState
+from speech_engines.qwen3_tts.codec_state import StreamState
 from speech_engines.qwen3_tts.rules import MIN_REFERENCE_SAMPLES, REFERENCE_SILENCE_SAMPLES
 from speech_engines.qwen3_tts.upstream import import_upstream
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
