@@ -4,17 +4,27 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import EndEvent, Event
+from speech_protocol.events import EndEvent, Event, StartEvent
 from speech_protocol.request import SpeechRequest
 from speech_protocol.stream import EventLines, error_from_triton, error_of_body, read_response
 
 _PROBE: Final = SpeechRequest("")  # which every model refuses at once
 _SILENCE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A whole utterance: PCM (s16le, mono, 24 kHz), its end event, and the checkpoint that spoke."""
+
+    pcm: bytes
+    end: EndEvent
+    checkpoint: str
 
 
 async def stream(
@@ -30,28 +40,45 @@ async def stream(
                 yield read_response(data, model)
 
 
-async def whole(session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest) -> tuple[bytes, EndEvent]:
-    """The PCM of an utterance and its end. Raises as `stream`, MODEL_DIED within seconds of the process's end."""
+async def whole(session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest) -> Spoken:
+    """A whole utterance. Raises as `stream`, MODEL_DIED within seconds of the process's end."""
     pcm = bytearray()
+    checkpoint = ""
     async with aclosing(stream(session, url, model, request)) as messages:
-        while True:
-            coming = asyncio.ensure_future(anext(messages, None))
-            try:
-                while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
-                    await _check_alive(session, url, model)
-                message = coming.result()
-            finally:
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.wait((coming,))
-                if not coming.cancelled():
-                    coming.exception()  # which nobody may have asked for
-            if message is None:
-                raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"'{model}' stopped in the middle of an utterance.")
+        while message := await _next(session, url, model, messages):
             event, audio = message
             pcm += audio
-            if isinstance(event, EndEvent):
-                return bytes(pcm), event
+            if isinstance(event, StartEvent):
+                checkpoint = event.checkpoint
+            elif isinstance(event, EndEvent):
+                return Spoken(bytes(pcm), event, checkpoint)
+    raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"'{model}' stopped in the middle of an utterance.")
+
+
+async def start_of(session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest) -> StartEvent:
+    """The start event of an utterance, which is then cancelled. Raises as `whole`."""
+    async with aclosing(stream(session, url, model, request)) as messages:
+        message = await _next(session, url, model, messages)
+        if message is None or not isinstance(message[0], StartEvent):
+            raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"'{model}' stopped before it began.")
+        return message[0]
+
+
+async def _next(
+    session: aiohttp.ClientSession, url: str, model: str, messages: AsyncGenerator[tuple[Event, bytes], None]
+) -> tuple[Event, bytes] | None:
+    """The next message, None after the last one. While none comes, the process is asked whether it lives."""
+    coming = asyncio.ensure_future(anext(messages, None))
+    try:
+        while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
+            await _check_alive(session, url, model)
+        return coming.result()
+    finally:
+        if not coming.done():
+            coming.cancel()
+            await asyncio.wait((coming,))
+        if not coming.cancelled():
+            coming.exception()  # retrieved, so that asyncio does not log it
 
 
 async def _check_alive(session: aiohttp.ClientSession, url: str, model: str) -> None:
@@ -60,7 +87,7 @@ async def _check_alive(session: aiohttp.ClientSession, url: str, model: str) -> 
             async for _ in messages:
                 pass
     except TimeoutError:
-        pass  # who is busy may be late
+        pass  # a busy process may be late
     except SpeechError as error:
         if error.code is ErrorCode.MODEL_DIED:
             raise

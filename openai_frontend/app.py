@@ -18,7 +18,7 @@ from openai_frontend.metrics import Metrics
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.openapi import ERRORS
 from openai_frontend.room import Room, usual_bytes
-from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
+from openai_frontend.routes import admin, clone, consents, health, models, page, resolve, speech, voices
 from openai_frontend.routes import metrics as metrics_route
 from openai_frontend.settings import Settings
 from openai_frontend.standby import Standby
@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS
     )
-    for router in (speech.router, clone.router, models.router, voices.router, consents.router):
+    for router in (speech.router, clone.router, resolve.router, models.router, voices.router, consents.router):
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)

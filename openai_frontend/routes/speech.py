@@ -30,20 +30,28 @@ async def create_speech(
     if body.word_timestamps:
         message = "This server makes no word timestamps. Leave word_timestamps out."
         raise invalid("word_timestamps", message, "unsupported_parameter")
-    form = SpeechForm(body.input, body.language, body.response_format, body.seed, body.sample_rate)
-    audio_format = form.audio_format(state.settings)
-    wire = replace(
-        form.to_request(state.settings, request_id),
-        instruct=body.instructions or None,
-        max_audio_seconds=body.max_audio_seconds(state.settings),
-    )
-    model, wire = await _address(body, wire, state)
+    audio_format = _form(body).audio_format(state.settings)
+    model, wire = await wire_request(body, state, request_id)
     allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=allowance)
     response = await respond(request, opening, audio_format, body.stream_format)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
         response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
     return response
+
+
+async def wire_request(body: SpeechBody, state: State, request_id: str) -> tuple[str, SpeechRequest]:
+    """The Triton model and the request that a body means. Raises ApiError or SpeechError."""
+    wire = replace(
+        _form(body).to_request(state.settings, request_id),
+        instruct=body.instructions or None,
+        max_audio_seconds=body.max_audio_seconds(state.settings),
+    )
+    return await _address(body, wire, state)
+
+
+def _form(body: SpeechBody) -> SpeechForm:
+    return SpeechForm(body.input, body.language, body.response_format, body.seed, body.sample_rate)
 
 
 async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:

@@ -1,0 +1,44 @@
+"""POST /v1/audio/speech/resolve: what a speech request is to Triton, for batch clients that send it there themselves.
+
+The reply may hold the recording of a stored voice. So it is for clients that could load a model of their own choice,
+too: those that have Triton's control key.
+"""
+
+import hmac
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+
+from openai_frontend.errors import ApiError
+from openai_frontend.routes.speech import wire_request
+from openai_frontend.schemas import SpeechBody
+from openai_frontend.state import CurrentState, RequestId
+from speech_protocol.control import HEADER
+
+router = APIRouter()
+
+
+@router.post("/audio/speech/resolve")
+async def resolve_speech(
+    body: SpeechBody,
+    request: Request,
+    state: CurrentState,
+    request_id: RequestId,
+    triton_control_key: Annotated[str, Header(alias=HEADER)] = "",
+) -> dict[str, Any]:
+    """The Triton model and the tensors of a speech request, which is not made: its voice, model and language resolved
+    as POST /v1/audio/speech does, for a batch client. Takes Triton's control key."""
+    _check_key(state, triton_control_key)
+    model, wire = await wire_request(body, state, request_id)
+    checkpoint = state.settings.checkpoints().get(model, "")
+    return {"object": "speech.target", "model": model, "checkpoint": checkpoint, "inputs": wire.to_tensors()}
+
+
+def _check_key(state: CurrentState, given: str) -> None:
+    """Raise ApiError 403 without Triton's control key. A server without one, nor API keys, is open to everyone."""
+    expected = state.settings.control_key()
+    if not expected and not state.settings.keys():
+        return
+    if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
+        message = f"Send Triton's control key, TRITON_CONTROL_KEY on the server, in the header {HEADER}."
+        raise ApiError(403, "control_key_required", message)
