@@ -1,4 +1,4 @@
-"""A text as it is read aloud: chapters of blocks of runs. Every run of visible text is spoken, or skipped for a reason."""
+"""A text as it is read aloud: chapters of blocks of runs. Visible text is spoken, or skipped for a reason."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -3,11 +3,11 @@ not at all, memory does not grow with its length, and the same audio gives the s
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import av
 import numpy as np
@@ -56,10 +56,11 @@ _PICTURES: Final = {"image/jpeg": ("mjpeg", "yuvj420p"), "image/png": ("png", "r
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What a file says of itself; `cover` is a picture and its media type."""
+    """What a file says of itself; `cover` is a picture and its media type, `language` a code of three letters."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     cover: tuple[bytes, str] | None = None
+    language: str = ""
 
 
 class AudioWriter(Protocol):
@@ -189,9 +190,10 @@ class _BookWriter:
         with av.open(str(self._bare), format=_DEMUXERS[self._format]) as bare:
             source = bare.streams.audio[0]
             stream = output.add_stream_from_template(source)
-            cover = _picture(output, self._tags.cover)
-            for packet in cover:
-                output.mux(packet)
+            if self._tags.language:
+                stream.metadata["language"] = self._tags.language
+            if (cover := _picture(output, self._tags.cover)) is not None:
+                output.mux(cover)
             for packet in bare.demux(source):
                 if packet.size:
                     packet.stream, packet.time_base = stream, _SECOND
@@ -204,7 +206,7 @@ class _BookWriter:
 def _open(path: Path, codec: _Codec) -> OutputContainer:
     # Nothing of the clock or of chance in the file.
     options = {"fflags": "+bitexact", **codec.options}
-    return cast(OutputContainer, av.open(str(path), "w", format=codec.container, options=options))
+    return av.open(str(path), "w", format=codec.container, options=options)
 
 
 def _set_chapters(output: OutputContainer, marks: Sequence[Mark]) -> None:
@@ -222,25 +224,21 @@ def _set_chapters(output: OutputContainer, marks: Sequence[Mark]) -> None:
     )
 
 
-def _picture(output: OutputContainer, cover: tuple[bytes, str] | None) -> Iterator[av.Packet]:
-    if cover is None:
-        return
-    data, media_type = cover
-    codec, pixels = _PICTURES[media_type]
-    size = _size(data)
-    if size is None:
-        return
+def _picture(output: OutputContainer, cover: tuple[bytes, str] | None) -> "av.Packet[Any] | None":
+    """A picture as a stream of one packet, which players show as the cover; None for one that can't be read."""
+    if cover is None or (size := _size(cover[0])) is None:
+        return None
+    codec, pixels = _PICTURES[cover[1]]
     stream = cast(VideoStream, output.add_stream(codec))
     stream.width, stream.height = size
     stream.pix_fmt, stream.disposition = pixels, Disposition.attached_pic
-    packet = av.Packet(data)
+    packet: av.Packet[Any] = av.Packet(cover[0])
     packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 1000)
-    yield packet
+    return packet
 
 
 def _size(picture: bytes) -> tuple[int, int] | None:
     """The width and height of a picture; None for one that can't be read, which is no cover."""
-
 
     try:
         with av.open(io.BytesIO(picture)) as container:
@@ -257,6 +255,3 @@ def _unfinished(path: Path) -> Path:
 def _sync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-

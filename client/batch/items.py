@@ -113,7 +113,9 @@ def _epub(path: Path) -> Source:
 
 
 def _of_chapters(chapters: Iterable[Chapter], stem: str, problems: tuple[Problem, ...]) -> Source:
-    names, items, silent = _Names(stem), [], []
+    names = _Names(stem)
+    items: list[Item] = []
+    silent: list[tuple[str, Skipped]] = []
     for chapter in chapters:
         if chapter.is_silent:
             silent += [(chapter.title or chapter.place, each) for block in chapter.blocks for each in block.skipped()]
@@ -123,7 +125,9 @@ def _of_chapters(chapters: Iterable[Chapter], stem: str, problems: tuple[Problem
 
 
 def _rows(rows: Iterable[Row | Problem], stem: str) -> Source:
-    names, items, problems = _Names(stem), [], []
+    names = _Names(stem)
+    items: list[Item] = []
+    problems: list[Problem] = []
     ids: dict[str, str] = {}
     for row in rows:
         if isinstance(row, Problem):

@@ -23,15 +23,14 @@ _RAW: Final = re.compile(
     re.IGNORECASE,
 )
 _ELEMENT: Final = re.compile(r"</?(?P<tag>[a-z][a-z0-9-]*)", re.IGNORECASE)
-_ELEMENTS: Final = frozenset(
-    """
-    a abbr address article aside audio b bdi bdo big blockquote br button caption center cite code col colgroup data dd
-    del details dfn dialog div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hr i img input ins kbd
-    label legend li link main mark menu meta meter nav nobr ol output p picture pre progress q rb rp rt rtc ruby s samp
-    section small source span strike strong sub summary sup table tbody td tfoot th thead time tr track tt u ul var
-    video wbr
-    """.split()
-)
+_KNOWN: Final = """
+a abbr address article aside audio b bdi bdo big blockquote br button caption center cite code col colgroup data dd
+del details dfn dialog div dl dt em figcaption figure font footer h1 h2 h3 h4 h5 h6 header hr i img input ins kbd
+label legend li link main mark menu meta meter nav nobr ol output p picture pre progress q rb rp rt rtc ruby s samp
+section small source span strike strong sub summary sup table tbody td tfoot th thead time tr track tt u ul var
+video wbr
+"""
+_ELEMENTS: Final = frozenset(_KNOWN.split())
 # Lines of `name: value` between two rules, as many note-taking programs write them. Prose between two rules is prose.
 _FRONT_MATTER: Final = re.compile(
     r"\A---[^\S\n]*\n(?P<lines>(?:[\w-]+:(?:[^\S\n].*)?\n|[^\S\n]+\S.*\n|- .*\n|#.*\n)+)---[^\S\n]*(?:\n|\Z)"

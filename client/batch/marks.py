@@ -1,4 +1,4 @@
-"""Marks in a text: `[voice:anna]` until the next one, `[/voice]` for the voice before all, `[pause:0.5s]` for silence."""
+"""Marks in a text: `[voice:anna]` until the next one, `[/voice]` for the first one, `[pause:0.5s]` for silence."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,13 +1,12 @@
-"""Two things that FFmpeg leaves undone in an MP4 file, in one pass over it: a player can start before it has read all of
-it, and the list of chapters that counts to 255 covers the whole book where there are more.
+"""Two things that FFmpeg leaves undone in an MP4 file, in one pass over it: a player can start before it has read all
+of it, and the list of chapters that counts to 255 covers the whole book where there are more.
 
-FFmpeg's own fast start would read the file twice; and into `chpl`, Nero's list of chapters, it writes the first 255. The
-QuickTime track with all of them is next to it, and players read the one or the other.
+FFmpeg's own fast start would read the file twice; and into `chpl`, Nero's list of chapters, it writes the first 255.
+The QuickTime track with all of them is next to it, and players read the one or the other.
 """
 
 import io
 import os
-import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -13,7 +13,21 @@ _HEADING: Final = re.compile(r"h[1-6]")
 _LINES: Final = frozenset(("li", "dt", "dd", "caption", "figcaption", "legend", "summary", "option"))
 _BLOCKS: Final = _LINES | {
     *("p", "div", "section", "article", "aside", "main", "header", "footer", "nav", "body", "html", "hgroup"),
-    *("blockquote", "pre", "hr", "ul", "ol", "dl", "menu", "figure", "address", "details", "dialog", "fieldset", "form"),
+    *(
+        "blockquote",
+        "pre",
+        "hr",
+        "ul",
+        "ol",
+        "dl",
+        "menu",
+        "figure",
+        "address",
+        "details",
+        "dialog",
+        "fieldset",
+        "form",
+    ),
     *("table", "thead", "tbody", "tfoot", "tr", "center", "search"),
     *("level", "line", "linegroup", "text"),  # DTBook's, and a drawing's
 }

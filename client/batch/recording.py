@@ -35,7 +35,8 @@ def dress(pcm: bytes) -> Samples:
         ramp = np.arange(fade, dtype=np.float32) / fade
         samples[:fade] *= ramp
         samples[-fade:] *= ramp[::-1]
-    return np.rint(samples * _FULL_SCALE).clip(-32768, 32767).astype(np.int16)
+    dressed: Samples = np.rint(samples * _FULL_SCALE).clip(-32768, 32767).astype(np.int16)
+    return dressed
 
 
 def silence(seconds: float) -> Samples:
