@@ -96,7 +96,7 @@ def _sorted(works: Sequence[Work], source: Source) -> tuple[list[Work], list[Pro
 
 
 def _say(text: str) -> None:
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _say_problems(problems: Sequence[Problem], path: Path) -> None:

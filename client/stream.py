@@ -55,15 +55,6 @@ async def whole(session: aiohttp.ClientSession, url: str, model: str, request: S
     raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"'{model}' stopped in the middle of an utterance.")
 
 
-async def start_of(session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest) -> StartEvent:
-    """The start event of an utterance, which is then cancelled. Raises as `whole`."""
-    async with aclosing(stream(session, url, model, request)) as messages:
-        message = await _next(session, url, model, messages)
-        if message is None or not isinstance(message[0], StartEvent):
-            raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"'{model}' stopped before it began.")
-        return message[0]
-
-
 async def _next(
     session: aiohttp.ClientSession, url: str, model: str, messages: AsyncGenerator[tuple[Event, bytes], None]
 ) -> tuple[Event, bytes] | None:

@@ -83,8 +83,9 @@ def _encoding(data: bytes) -> tuple[str, bool]:
 def _known(label: str) -> str:
     name = _LABELS.get(label, label)
     try:
-        if name not in _NO_ENCODINGS and isinstance(b"".decode(name), str):
+        b"<>".decode(name)
+        if name not in _NO_ENCODINGS:
             return name
     except (LookupError, ValueError):
-        pass
+        pass  # said below
     raise EncodingError(f"it names an encoding that is not known, '{label[:40]}'")

@@ -80,11 +80,13 @@ def read_page(events: Iterable[Event]) -> Iterator[Block]:
 
 def link_share(events: Iterable[Event]) -> float:
     """How much of a page's text is links, 0 to 1: a table of contents is hardly anything else."""
-    depth = linked = others = 0
+    depth = linked = others = hidden = 0
     for name, value in events:
         if name == "a":
             depth += 1 if value is not None else -1
-        elif not name:
+        elif name in INVISIBLE:
+            hidden += 1 if value is not None else -1
+        elif not name and not hidden:
             count = len("".join(str(value).split()))
             linked, others = (linked + count, others) if depth else (linked, others + count)
     return linked / (linked + others) if linked + others else 0.0

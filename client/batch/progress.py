@@ -110,7 +110,7 @@ class Display:
                 return
             self._next_share = self.pace.share + _STEP
         title = f"{number + 1} of {len(self._titles)}, {self._titles[number]}: done"
-        self._console.print(f"{title}; {self.pace.share:.0%} in total{self._rest()}", markup=False)
+        self._console.print(f"{title}; {self.pace.share:.0%} in total{self._rest()}", markup=False, soft_wrap=True)
 
     def _rest(self) -> str:
         left_s = self.pace.remaining_s()

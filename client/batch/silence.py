@@ -37,7 +37,8 @@ _INVISIBLE_STYLE: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidde
 _NOTE_TARGET: Final = re.compile(r"#.*(?:note|fn|ftn|\ben?\d)", re.IGNORECASE)
 _BRACKETED: Final = re.compile(r"\s*(?:\[\s*(?:\d{1,4}|[a-z]|[*†‡§¶]+)\s*\]|[*†‡§¶]+)\s*")
 _MARK: Final = re.compile(r"\s*[\[(]?(?:\d{1,4}|[*†‡§¶]+|[a-z])[\])]?\s*")
-_NUMBER: Final = re.compile(r"\s*[\[(]?(?:\d{1,3}|[*†‡§¶]+)[\])]?\s*")
+_NUMBER: Final = re.compile(r"\s*[\[(]?\d{1,3}[\])]?\s*")
+_SYMBOLS: Final = re.compile(r"\s*[*†‡§¶]+\s*")
 # m², km³, x²: a power of what it stands behind, and not a note.
 _RAISED: Final = re.compile(r"(?<![^\W\d_])(?:[kcdm]?m|ft|in|yd|mi|s|[a-zA-Z])$")
 
@@ -70,4 +71,5 @@ def is_note_mark(text: str, before: str, *, raised: bool, link: str | None) -> b
         if _BRACKETED.fullmatch(text):
             return True
         return bool(_MARK.fullmatch(text)) and (raised or bool(_NOTE_TARGET.search(link)))
-    return raised and bool(_NUMBER.fullmatch(text)) and not _RAISED.search(before)
+    is_power = _RAISED.search(before) is not None
+    return raised and bool(_SYMBOLS.fullmatch(text) or (_NUMBER.fullmatch(text) and not is_power))

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import aiohttp
 from tritonclient.http.aio import InferenceServerClient
@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 from client.batch.failures import UnreachableError
 from client.batch.store import Store
 from client.batch.voices import Job
-from client.stream import Spoken, start_of, whole
+from client.stream import Spoken, whole
 from speech_protocol.control import headers, read_key
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import GUARD_REASONS, FinishReason
@@ -33,13 +33,8 @@ _FOR_GOOD: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT
 _MAX_FAILURES: Final = 5
 # Another seed for an utterance that ran away: so often.
 _RUNAWAYS: Final = 2
-# Of so many utterances one is asked for its checkpoint.
+# Of so many utterances one tells the checkpoint.
 _PROBES: Final = 5
-
-R = TypeVar("R")
-
-
-_Call = Callable[[aiohttp.ClientSession, str, str, SpeechRequest], Awaitable[R]]
 
 
 class Watcher(Protocol):
@@ -61,7 +56,6 @@ class BatchSynthesizer:
         self._bringing_up = asyncio.Lock()
         self._up_s: dict[str, float] = {}
         self._success_s = 0.0
-        self._checked: set[str] = set()
         # Why an utterance has no audio, by its key.
         self.failures: dict[str, str] = {}
 
@@ -76,19 +70,25 @@ class BatchSynthesizer:
         await self._client.close()
 
     async def prepare(self, jobs: Iterable[Job], store: Store) -> None:
-        """Make sure that what the store has is from the checkpoints that are served now, where more has to be made.
-        Raises UnreachableError."""
+        """Make sure that what the store has is from the checkpoints that are served now, where more has to be made: one
+        utterance is spoken, and where it is from another checkpoint, what is there counts no more. Raises
+        UnreachableError."""
         for model, each in _by_model(jobs).items():
-            there = [store.has(job) for job in each]
-            if any(there) and not all(there):
-                await self._find_checkpoint(model, each, store)
+            missing = [job for job in each if not store.has(job)]
+            if not missing or len(missing) == len(each):
+                continue
+            await self._bring_up(model, 0.0, dead=False)
+            for job in missing[:_PROBES]:
+                if await self._speak_into(store, job, may_change=True):
+                    break
 
     async def run(self, jobs: Iterable[Job], store: Store, watcher: "Watcher") -> None:
         """Speak all that the store has not, in order, one model after the other. Raises UnreachableError."""
         for model, each in _by_model(jobs).items():
-            if not all(store.has(job) for job in each):
-                await self._find_checkpoint(model, each, store)
-                await self._run_model([job for job in each if not store.has(job)], store, watcher)
+            missing = [job for job in each if not store.has(job) and job.key not in self.failures]
+            if missing:
+                await self._bring_up(model, 0.0, dead=False)
+                await self._run_model(missing, store, watcher)
 
     async def _run_model(self, jobs: Sequence[Job], store: Store, watcher: "Watcher") -> None:
         queue = iter(jobs)
@@ -106,22 +106,9 @@ class BatchSynthesizer:
         except* UnreachableError as group:
             raise group.exceptions[0] from None
 
-    async def _find_checkpoint(self, model: str, jobs: Sequence[Job], store: Store) -> None:
-        """Ask the model which checkpoint it serves: what is there from another one is made anew."""
-        if model in self._checked:
-            return
-        self._checked.add(model)
-        await self._bring_up(model, 0.0, dead=False)
-        for job in [job for job in jobs if not store.has(job)][:_PROBES]:
-            try:
-                start = await self._persist(start_of, model, job.request)
-            except SpeechError:
-                continue  # the next one may be one that the model speaks
-            store.use_checkpoint(model, start.checkpoint)
-            return
-
-    async def _speak_into(self, store: Store, job: Job) -> None:
-        """Speak an utterance; where there is no audio of it, the report says why."""
+    async def _speak_into(self, store: Store, job: Job, *, may_change: bool = False) -> bool:
+        """Speak an utterance; whether the model did. Where there is no audio of it, `failures` says why. `may_change`:
+        the checkpoint may be another one than that of the run before."""
         model = job.voice.model
         try:
             spoken = await self._speak(job)
@@ -130,35 +117,35 @@ class BatchSynthesizer:
                 self.failures[job.key] = error.message
             else:
                 store.keep(job, b"", "skipped: the model can pronounce nothing of it")
-            return
-        known = store.checkpoint(model)
-        if known is None:
+            return False
+        if store.checkpoint(model) is None or may_change:
             store.use_checkpoint(model, spoken.checkpoint)
-        elif known != spoken.checkpoint:
+        elif store.checkpoint(model) != spoken.checkpoint:
             raise UnreachableError(f"'{model}' serves another checkpoint than it did at the start of this run.")
         notes = list(spoken.end.warnings)
         if spoken.end.finish_reason is not FinishReason.STOP:
             notes.append(f"not complete ({spoken.end.finish_reason})")
         store.keep(job, spoken.pcm, "; ".join(notes))
+        return True
 
     async def _speak(self, job: Job) -> Spoken:
         """An utterance; one that ran away is tried with another seed. Raises SpeechError and UnreachableError."""
         for number in range(_RUNAWAYS + 1):
             request = replace(job.request, seed=(job.request.seed or 0) + number)
-            spoken = await self._persist(whole, job.voice.model, request)
+            spoken = await self._persist(job.voice.model, request)
             if spoken.end.finish_reason not in GUARD_REASONS:
                 break
         return spoken
 
-    async def _persist(self, call: "_Call[R]", model: str, request: SpeechRequest) -> R:
-        """Call until it works, with growing pauses. Raises SpeechError where trying again would not help, and
+    async def _persist(self, model: str, request: SpeechRequest) -> Spoken:
+        """Ask until it works, with growing pauses. Raises SpeechError where trying again would not help, and
         UnreachableError where nothing worked for as long as the patience lasts."""
         failed_s: float | None = None  # since when
         failures, pause_s = 0, _POLL_S
         while True:
             asked_s = time.monotonic()
             try:
-                result = await call(self._session, self._url, model, request)
+                spoken = await whole(self._session, self._url, model, request)
             except SpeechError as error:
                 failure = error
                 if error.code not in {*_AWAY, *_BUSY, ErrorCode.ENGINE_FAILURE}:
@@ -168,7 +155,7 @@ class BatchSynthesizer:
                 failure = SpeechError(ErrorCode.MODEL_UNAVAILABLE, text)
             else:
                 self._success_s = time.monotonic()
-                return result
+                return spoken
             now_s = time.monotonic()
             failed_s = asked_s if failed_s is None else failed_s
             failures += failure.code not in _BUSY
