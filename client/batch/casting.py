@@ -12,6 +12,7 @@ _QUOTES: Final = ("“”", "„“", "«»", "»«", "「」", "『』", '""')
 # What is quoted is speech where it ends as speech does, or is more than a word or two: a title or a nickname is not.
 _SPEECH_END: Final = re.compile(r"[.,!?…;:—–。！？、，][\"'’”»」』]*\Z|[-—–]\Z")
 _SPEECH_WORDS: Final = 4
+_COMMA_BEHIND: Final = ("„,", "«,", "»,")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Casting:
         rules = read_toml(path)
         only(path, rules, ("chapters", "voices", "dialogue"))
         dialogue = table(path, "dialogue", rules.get("dialogue", {}))
-        only(path, dialogue, ("voice", "people", "quotes"))
+        only(path, dialogue, ("voice", "people", "quotes"), "[dialogue]")
         quotes = text(path, "dialogue.quotes", dialogue["quotes"]).split() if "quotes" in dialogue else _QUOTES
         return cls(
             {key.casefold(): voice for key, voice in texts(path, "chapters", rules.get("chapters", {})).items()},
@@ -71,7 +72,7 @@ class Casting:
             end = paragraph.find(pair[1], position + 1)
             # A quotation that goes on in the next paragraph has no end in this one.
             end = len(paragraph) if end < 0 else end + 1
-            if _is_speech(paragraph[position + 1 : end].rstrip(pair[1])):
+            if _is_speech(paragraph[position + 1 : end].rstrip(pair[1]), pair[0] + paragraph[end : end + 1]):
                 if position > begin:
                     yield paragraph[begin:position], False
                 yield paragraph[position:end], True
@@ -81,5 +82,8 @@ class Casting:
             yield paragraph[begin:], False
 
 
-def _is_speech(quoted: str) -> bool:
+def _is_speech(quoted: str, around: str) -> bool:
+    """`around`: the opening quote and what follows the closing one; outside English, the comma of a speech does."""
+    if around in _COMMA_BEHIND:
+        return True
     return bool(_SPEECH_END.search(quoted.rstrip())) or len(quoted.split()) >= _SPEECH_WORDS

@@ -37,8 +37,8 @@ def texts(path: Path, name: str, value: object) -> dict[str, str]:
     return {key: text(path, f"{name}.{key}", each) for key, each in table(path, name, value).items()}
 
 
-def only(path: Path, values: Mapping[str, object], known: Iterable[str]) -> None:
+def only(path: Path, values: Mapping[str, object], known: Iterable[str], where: str = "the file") -> None:
     """Raise InputError for a name that means nothing."""
     known = list(known)
     if unknown := next((name for name in values if name not in known), None):
-        raise InputError(f"{path}: there is no '{unknown}'; there are {', '.join(known)}.")
+        raise InputError(f"{path}: {where} has no '{unknown}'; it has {', '.join(known)}.")
