@@ -18,4 +18,5 @@ async def with_recording(
         message = "Without `x_vector_only_mode` the recording needs its transcript: send it as `ref_text`."
         raise invalid("ref_text", message, "missing_required_parameter")
     pcm = await state.admission.decode_upload(recording)
-    return with_reference(request, Reference.of(pcm, None if x_vector_only else transcript))
+    reference = await state.pools.uploads.run(Reference.of, pcm, None if x_vector_only else transcript)
+    return with_reference(request, reference)
