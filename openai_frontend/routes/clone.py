@@ -44,7 +44,7 @@ async def create_cloned_speech(
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    wire = await with_recording(state, wire, await upload.read(), ref_text)
+    wire = await with_recording(state, wire, await upload.read(), ref_text, allowance)
     allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=allowance)
     return await respond(request, opening, audio_format, "audio")
