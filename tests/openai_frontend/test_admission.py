@@ -1,6 +1,7 @@
 """Places for requests in flight, and each key's share of them."""
 
 from contextlib import ExitStack
+from itertools import count
 
 import pytest
 
@@ -11,15 +12,12 @@ from openai_frontend.turns import Turns
 
 def fill(admission: Admission, held: ExitStack, owner: str) -> int:
     """How many places one owner gets."""
-    count = 0
-    try:
-        while True:
+    with pytest.raises(ApiError) as raised:
+        for _ in count():
             held.enter_context(admission.admit(owner))
-            count += 1
-    except ApiError as error:
-        assert (error.status, error.code) == (503, "server_overloaded")
-        assert int(error.headers["Retry-After"]) >= 1
-    return count
+    assert (raised.value.status, raised.value.code) == (503, "server_overloaded")
+    assert int(raised.value.headers["Retry-After"]) >= 1
+    return admission._held[owner]
 
 
 def test_without_keys_every_place_can_be_taken() -> None:
