@@ -12,9 +12,13 @@ from openai_frontend.turns import Turns
 
 def fill(admission: Admission, held: ExitStack, owner: str) -> int:
     """How many places one owner gets."""
-    with pytest.raises(ApiError) as raised:
+
+    def take_all() -> None:
         for _ in count():
             held.enter_context(admission.admit(owner))
+
+    with pytest.raises(ApiError) as raised:
+        take_all()
     assert (raised.value.status, raised.value.code) == (503, "server_overloaded")
     assert int(raised.value.headers["Retry-After"]) >= 1
     return admission._held[owner]
