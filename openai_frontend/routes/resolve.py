@@ -5,33 +5,41 @@ too: those that have Triton's control key.
 """
 
 import hmac
-from typing import Annotated, Any
+import json
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Response
 
 from openai_frontend.errors import ApiError
+from openai_frontend.limits import CurrentAllowance
 from openai_frontend.routes.speech import wire_request
 from openai_frontend.schemas import SpeechBody
 from openai_frontend.state import CurrentState, RequestId
 from speech_protocol.control import HEADER
+from speech_protocol.request import SpeechRequest
 
 router = APIRouter()
 
 
-@router.post("/audio/speech/resolve")
+@router.post("/audio/speech/resolve", response_class=Response)
 async def resolve_speech(
     body: SpeechBody,
-    request: Request,
     state: CurrentState,
     request_id: RequestId,
+    allowance: CurrentAllowance,
     triton_control_key: Annotated[str, Header(alias=HEADER)] = "",
-) -> dict[str, Any]:
+) -> Response:
     """The Triton model and the tensors of a speech request, which is not made: its voice, model and language resolved
     as POST /v1/audio/speech does, for a batch client. Takes Triton's control key."""
     _check_key(state, triton_control_key)
-    model, wire = await wire_request(body, state, request_id)
-    checkpoint = state.settings.checkpoints().get(model, "")
-    return {"object": "speech.target", "model": model, "checkpoint": checkpoint, "inputs": wire.to_tensors()}
+    model, wire = await wire_request(body, state, request_id, allowance)
+    # A recording is megabytes of base64: not on the event loop.
+    return await state.pools.reading.run(_respond, model, state.settings.checkpoints().get(model, ""), wire)
+
+
+def _respond(model: str, checkpoint: str, wire: SpeechRequest) -> Response:
+    fields = {"object": "speech.target", "model": model, "checkpoint": checkpoint, "inputs": wire.to_tensors()}
+    return Response(json.dumps(fields), media_type="application/json")
 
 
 def _check_key(state: CurrentState, given: str) -> None:
