@@ -153,6 +153,7 @@ def _options(options: argparse.Namespace) -> Options:
         patience_s=options.patience,
         title=options.title,
         author=options.author,
+        epub=options.epub,
     )
 
 
@@ -165,6 +166,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, help="default: m4b for a book, else wav")
     parser.add_argument("--book", action="store_true", help="one file with chapter marks, m4b or mp3")
     parser.add_argument("--captions", choices=("srt", "vtt"), help="subtitles beside each file")
+    parser.add_argument("--epub", action="store_true", help="with --book: an EPUB that shows what is spoken, too")
     parser.add_argument("--dry-run", action="store_true", help="list chapters and what would be skipped, and exit")
     voice = parser.add_argument_group("the voice, in the names of the API")
     voice.add_argument("--voice", help="OpenAI's, a speaker, a stored voice or a blend (default: the server's)")
@@ -190,6 +192,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.server = options.server.rstrip("/").removesuffix("/v1")
     options.format = options.format or ("m4b" if options.book else "wav")
     options.book |= options.format == "m4b"
+    if options.epub and not options.book:
+        parser.error("--epub goes with --book")
     if options.book and options.format not in CHAPTERED:
         parser.error(f"a book with chapters is one of {', '.join(CHAPTERED)}, not {options.format}")
     if options.concurrency < 1:

@@ -14,6 +14,7 @@ from client.batch.dictionary import Dictionary
 from client.batch.encoding import Tags
 from client.batch.failures import InputError, RefusedError, UnreachableError
 from client.batch.items import Source
+from client.batch.overlays import About, write_overlays
 from client.batch.plan import Manner, Work
 from client.batch.progress import Display
 from client.batch.store import Store
@@ -45,6 +46,11 @@ class Options:
     patience_s: float
     title: str | None = None
     author: str | None = None
+    epub: bool = False
+
+    @property
+    def book_path(self) -> Path:
+        return self.output / f"{self.input.stem}.{self.file_format}"
 
 
 @dataclass(slots=True)
@@ -80,6 +86,8 @@ async def run(
             assembler.end()
     except* UnreachableError as errors:
         raise _first(errors) from None
+    if options.epub and assembler.outcome.written:
+        await asyncio.to_thread(_write_overlays, parts, assembler.outcome, source, options)
     return Result(parts, assembler.outcome, synthesizer.failures, refusals)
 
 
@@ -94,6 +102,19 @@ async def _write(assembler: Assembler, parts: Sequence[Part], source: Source, op
                 {"title": work.title, "track": f"{number}/{len(parts)}", **about}, None, _language(source)
             )
         )
+
+
+def _write_overlays(parts: Sequence[Part], outcome: Outcome, source: Source, options: Options) -> None:
+    about = About(
+        options.title or source.title or options.input.stem,
+        options.author or source.author,
+        source.language,
+        source.cover,
+        options.input.stat().st_mtime,
+    )
+    # Not by the name of the input, which may be in the same folder.
+    path = options.output / f"{options.input.stem}.spoken.epub"
+    write_overlays(path, options.book_path, parts, outcome.clips, about)
 
 
 def _about(source: Source, options: Options) -> dict[str, str]:

@@ -284,7 +284,7 @@ def test_obfuscated_fonts_are_no_protection(tmp_path: Path, algorithm: str) -> N
 
 
 @pytest.mark.parametrize("entity", ['<!DOCTYPE x [<!ENTITY a "aaaa">]>', '<!DOCTYPE x SYSTEM "file:///etc/passwd">'])
-def test_a_package_with_entities_of_its_own_is_refused(tmp_path: Path, entity: str) -> None:
+def test_an_epub_with_entities_of_its_own_is_refused(tmp_path: Path, entity: str) -> None:
     container = f'{entity}<container xmlns="urn:c"><a>&a;</a></container>'
     with pytest.raises(InputError, match="can't be read"):
         read_source(write_epub(tmp_path / "b.epub", {}, container=container))
