@@ -17,7 +17,8 @@ from client.batch.tree import PageError
 _UNSAFE: Final = re.compile(r"[^\w.-]+")
 _MAX_NAME_CHARS: Final = 80
 _MAX_NAME_BYTES: Final = 160
-_MAX_BYTES: Final = 512 * 2**20
+_MAX_TEXT_BYTES: Final = 64 * 2**20
+_MAX_DATASET_BYTES: Final = 512 * 2**20
 _DATASETS: Final[dict[str, Callable[[str], Iterable[Row | Problem]]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
@@ -78,8 +79,9 @@ def read_source(path: Path) -> Source:
     try:
         if kind == ".epub":
             return _epub(path)
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path} is larger than {_MAX_BYTES >> 20} MiB.")
+        limit_bytes = _MAX_DATASET_BYTES if kind in _DATASETS else _MAX_TEXT_BYTES
+        if path.stat().st_size > limit_bytes:
+            raise InputError(f"{path} is larger than {limit_bytes >> 20} MiB.")
         text = decode_text(path.read_bytes())
         if kind in _DATASETS:
             return _rows(_DATASETS[kind](text), path.stem)

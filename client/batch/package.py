@@ -21,7 +21,7 @@ from client.batch.tree import local_name, parse_xml
 _CONTAINER: Final = "META-INF/container.xml"
 _ENCRYPTION: Final = "META-INF/encryption.xml"
 _MAX_FILE_BYTES: Final = 20 * 2**20
-_MAX_TOTAL_BYTES: Final = 256 * 2**20
+_MAX_TOTAL_BYTES: Final = 64 * 2**20
 _MAX_FILES: Final = 20_000
 # Fonts only: the rest of the book is open.
 _OBFUSCATION: Final = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")

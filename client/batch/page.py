@@ -58,10 +58,14 @@ class _Line:
     lead: str = ""
     runs: list[Run] = field(default_factory=list)
     anchors: list[str] = field(default_factory=list)
+    has_text: bool = False
+    has_speech: bool = False
 
-    @property
-    def has_text(self) -> bool:
-        return any(run.text.strip() for run in self.runs)
+    def add(self, run: Run) -> None:
+        self.runs.append(run)
+        if run.text.strip():
+            self.has_text = True
+            self.has_speech |= run.skipped is None
 
 
 def read_page(events: Iterable[Event]) -> Iterator[Block]:
@@ -183,7 +187,7 @@ class _Reader:
     def _space(self, reason: Reason) -> None:
         """Blocks that are skipped cut no paragraph that they stand in."""
         if self._line.has_text:
-            self._line.runs.append(Run(" ", reason))
+            self._line.add(Run(" ", reason))
 
     def text(self, text: str) -> None:
         frame = self._frames[-1] if self._frames else _Frame("")
@@ -193,7 +197,7 @@ class _Reader:
             text = _SPACE.sub(" ", text)
         if not text.strip():
             if self._line.runs and not self._separator:
-                self._line.runs.append(Run(text, frame.reason))
+                self._line.add(Run(text, frame.reason))
             return
         if frame.reason:
             self._add(Run(text, frame.reason))
@@ -218,10 +222,10 @@ class _Reader:
             self._line.anchors += self._anchors
             self._anchors = []
         if self._separator and run.skipped is None:
-            if any(each.skipped is None and each.text.strip() for each in self._line.runs):
-                self._line.runs.append(Run(self._separator[:1] if "\n" in self._separator else ", ", added=True))
+            if self._line.has_speech:
+                self._line.add(Run(self._separator[:1] if "\n" in self._separator else ", ", added=True))
             self._separator = ""
-        self._line.runs.append(run)
+        self._line.add(run)
 
     def _is_inside_cell(self) -> bool:
         return any(frame.tag in _CELLS for frame in self._frames)

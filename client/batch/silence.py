@@ -39,6 +39,8 @@ _BRACKETED: Final = re.compile(r"\s*(?:\[\s*(?:\d{1,4}|[a-z]|[*†‡§¶]+)\s*\
 _MARK: Final = re.compile(r"\s*[\[(]?(?:\d{1,4}|[*†‡§¶]+|[a-z])[\])]?\s*")
 _NUMBER: Final = re.compile(r"\s*[\[(]?\d{1,3}[\])]?\s*")
 _SYMBOLS: Final = re.compile(r"\s*[*†‡§¶]+\s*")
+# Of a link, the end tells.
+_LINK_CHARS: Final = 200
 # m², km³, x²: a power of what it stands behind, and not a note.
 _RAISED: Final = re.compile(r"(?<![^\W\d_])(?:[kcdm]?m|ft|in|yd|mi|s|[a-zA-Z])$")
 
@@ -67,7 +69,7 @@ def reason_of(tag: str, attributes: Mapping[str, str]) -> Reason | None:
 def is_note_mark(text: str, before: str, *, raised: bool, link: str | None) -> bool:
     """Whether a text is the mark of a note. `before` is the end of what stands before it, `raised` is true for `<sup>`,
     `link` is where the text leads to."""
-    if link is not None and "#" in link:
+    if link is not None and "#" in (link := link[-_LINK_CHARS:]):
         if _BRACKETED.fullmatch(text):
             return True
         return bool(_MARK.fullmatch(text)) and (raised or bool(_NOTE_TARGET.search(link)))

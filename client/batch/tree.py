@@ -21,18 +21,22 @@ Event = tuple[str, Mapping[str, str] | str | None]
 _NAMESPACE: Final = re.compile(r"\{[^}]*\}")
 _OPS: Final = "{http://www.idpf.org/2007/ops}"
 # What XML keeps as it is, or an entity of HTML's, which XML does not know.
-_ENTITY: Final = re.compile(r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&(?P<name>[A-Za-z][A-Za-z0-9]*);", re.DOTALL)
+# What never ends is taken as a whole, so that it is looked through once.
+_ENTITY: Final = re.compile(
+    r"<!\[CDATA\[(?:.*?\]\]>|.*)|<!--(?:.*?-->|.*)|&(?P<name>[A-Za-z][A-Za-z0-9]{0,40});", re.DOTALL
+)
 _OF_XML: Final = frozenset(("amp", "lt", "gt", "quot", "apos"))
-_CDATA: Final = re.compile(r"<!\[CDATA\[(?P<text>.*?)\]\]>", re.DOTALL)
-_EMPTY: Final = re.compile(r"<(?P<tag>[A-Za-z][\w:.-]*)(?P<rest>(?:[^<>\"']|\"[^\"]*\"|'[^']*')*?)/>")
+_CDATA: Final = re.compile(r"<!\[CDATA\[(?:(?P<text>.*?)\]\]>|(?P<rest>.*))", re.DOTALL)
+_EMPTY: Final = re.compile(r"<(?P<tag>[A-Za-z][\w:.-]*+)(?P<rest>(?:[^<>\"']|\"[^\"]*\"|'[^']*')*?)/>")
 _DECLARATION: Final = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
 _VOID: Final = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
 )
 # Elements that HTML5 puts into each other for as long as nobody ends them; its rules take time that grows with the
 # square of their depth.
-_NESTING: Final = re.compile(r"<(/?)(?:div|span|section|article|aside|blockquote|a|b|i|em|strong|font|table|ul|ol)\b")
+_NESTING: Final = re.compile(r"<(/?)(?:div|span|section|article|aside|blockquote|b|i|em|strong|font|table|ul|ol)\b")
 _MAX_DEPTH: Final = 2_000
+_TOO_DEEP: Final = f"its elements are nested more than {_MAX_DEPTH} deep"
 
 
 class PageError(ValueError):
@@ -44,7 +48,7 @@ def page_events(page: str) -> Iterator[Event]:
     try:
         root = parse_xml(_ENTITY.sub(_character, page))
     except (ParseError, DefusedXmlException, ValueError):
-        page = _CDATA.sub(lambda match: html.escape(match["text"]), _DECLARATION.sub("", page))
+        page = _CDATA.sub(lambda match: html.escape(match["text"] or match["rest"] or ""), _DECLARATION.sub("", page))
         return html_events(_EMPTY.sub(_with_end, page))
     return _xml_events(root)
 
@@ -55,7 +59,7 @@ def html_events(page: str) -> Iterator[Event]:
     for match in _NESTING.finditer(page):
         depth += -1 if match[1] else 1
         if depth > _MAX_DEPTH:
-            raise PageError(f"its elements are nested more than {_MAX_DEPTH} deep")
+            raise PageError(_TOO_DEEP)
     return _html_events(page)
 
 
@@ -94,6 +98,8 @@ def _xml_events(root: Element) -> Iterator[Event]:
             if element.text:
                 yield "", element.text
             stack.append((tag, iter(element), element.tail or "" if stack else ""))
+            if len(stack) > _MAX_DEPTH:
+                raise PageError(_TOO_DEEP)
         element = next(stack[-1][1], None)
         if element is None:
             tag, _, tail = stack.pop()

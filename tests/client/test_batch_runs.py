@@ -188,6 +188,11 @@ def test_words_of_the_dictionary_are_respelt_for_the_model_and_captions_keep_the
     assert "Först wurdz." in triton.texts
 
 
+def test_characters_that_are_not_seen_do_not_reach_the_model(triton: FakeTriton, tmp_path: Path) -> None:
+    assert run(triton, book(tmp_path, "Do\u00adnau\u00addampf\u200b and Zu\u0308rich"), "-o", tmp_path / "out") == 0
+    assert triton.texts == ["Donaudampf and Zürich"]
+
+
 @pytest.mark.parametrize("option", ["--casting", "--dictionary"])
 @pytest.mark.parametrize(("content", "why"), [("x = [", "is not TOML"), ("[dialogue]\nvoices = 3", "dialogue")])
 def test_a_rule_file_that_is_wrong_is_one_clear_line(
