@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import soundfile
 from rich.console import Console
 
 from client.batch.assembly import Assembler, Outcome, Part, Target
@@ -66,7 +67,7 @@ class Result:
 async def run(
     works: Sequence[Work], source: Source, dictionary: Dictionary, store: Store, options: Options, console: Console
 ) -> Result:
-    """Speak works and write their files. Raises InputError and UnreachableError."""
+    """Speak works and write their files. Raises InputError, UnreachableError and OSError."""
     parts, refusals = await _parts(works, source, dictionary, options)
     jobs = [job for part in parts for job in part.jobs if job is not None]
     if not jobs:
@@ -84,7 +85,7 @@ async def run(
             group.create_task(_write(assembler, parts, source, options))
             await synthesizer.run(jobs, store, display)
             assembler.end()
-    except* UnreachableError as errors:
+    except* (UnreachableError, OSError, soundfile.SoundFileError) as errors:
         raise _first(errors) from None
     if options.epub and assembler.outcome.written:
         await asyncio.to_thread(_write_overlays, parts, assembler.outcome, source, options)
@@ -173,9 +174,8 @@ def _write_manifest(parts: Sequence[Part], store: Store, options: Options) -> No
     store.write_manifest({"input": str(options.input), "format": options.file_format, "items": rows})
 
 
-def _first(errors: BaseExceptionGroup[UnreachableError]) -> UnreachableError:
-    error: BaseException = errors
+def _first(errors: BaseException) -> UnreachableError | OSError:
+    error = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, UnreachableError)
-    return error
+    return error if isinstance(error, UnreachableError | OSError) else OSError(str(error))

@@ -15,7 +15,7 @@ import aiohttp
 from client.batch.failures import InputError, RefusedError, UnreachableError
 from client.batch.plan import Manner, Utterance
 from speech_protocol.control import headers, read_key
-from speech_protocol.languages import AUTO
+from speech_protocol.languages import AUTO, parse_language
 from speech_protocol.models import HIBARI
 from speech_protocol.request import SpeechRequest
 
@@ -40,6 +40,11 @@ class Voice:
         tensors = {name: value for name, value in request.to_tensors().items() if name not in ("TEXT", "SEED")}
         digest = hashlib.sha256(json.dumps([model, tensors], sort_keys=True).encode())
         return cls(model, request, digest.hexdigest())
+
+    def instructed(self, instruct: str) -> "Voice":
+        """The same voice, told how to speak."""
+        digest = hashlib.sha256(json.dumps([self.identity, instruct]).encode())
+        return Voice(self.model, replace(self.request, instruct=instruct), digest.hexdigest())
 
     @property
     def language(self) -> str:
@@ -84,17 +89,25 @@ class Resolver:
     async def voices(self, manners: Iterable[Manner]) -> dict[Manner, Voice | RefusedError]:
         """A voice for each manner, or why the server refuses it. Raises InputError and UnreachableError."""
         found: dict[Manner, Voice | RefusedError] = {}
+        asked: dict[Manner, Voice | RefusedError] = {}
         for manner in dict.fromkeys(manners):
-            try:
-                found[manner] = await self._voice(manner)
-            except RefusedError as error:
-                found[manner] = error
+            # Instructions choose no voice, and a dataset may have others in each row.
+            alike = replace(manner, instruct="x" if manner.instruct else None)
+            if alike not in asked:
+                try:
+                    asked[alike] = await self._voice(alike)
+                except RefusedError as error:
+                    asked[alike] = error
+            voice = asked[alike]
+            if manner.instruct and isinstance(voice, Voice):
+                voice = voice.instructed(manner.instruct)
+            found[manner] = voice
         return found
 
     async def language(self, name: str) -> str:
         """What the wire calls a language. Raises RefusedError, InputError and UnreachableError."""
         if self._server is None:
-            return name.lower()
+            return parse_language(name) or name.lower()
         return str((await self._ask({"input": "x", "language": name}))["inputs"].get("LANGUAGE", AUTO))
 
     async def _voice(self, manner: Manner) -> Voice:

@@ -188,6 +188,37 @@ def test_words_of_the_dictionary_are_respelt_for_the_model_and_captions_keep_the
     assert "Först wurdz." in triton.texts
 
 
+def test_a_folder_that_cannot_be_written_is_one_clear_line(
+    triton: FakeTriton, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert run(triton, book(tmp_path), "-o", tmp_path / "out") == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["client.batch.store.write_whole", "client.batch.assembly.Recorder.add"])
+def test_a_disk_that_is_full_in_the_middle_is_one_clear_line_and_what_is_done_is_kept(
+    triton: FakeTriton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        if triton.requests:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, fail)
+        assert run(triton, book(tmp_path), "-o", tmp_path / "out", "--book") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".work"]
+    assert run(triton, book(tmp_path), "-o", tmp_path / "out", "--book") == 0
+
+
+def test_rows_with_instructions_of_their_own_are_made_with_them(triton: FakeTriton, tmp_path: Path) -> None:
+    rows = [{"text": "Same.", "instruct": each} for each in ("calmly", "loudly")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert run(triton, tmp_path / "rows.jsonl", "-o", tmp_path / "out") == 0
+    assert sorted(tensors["INSTRUCT"] for tensors in triton.requests) == ["calmly", "loudly"]
+
+
 def test_characters_that_are_not_seen_do_not_reach_the_model(triton: FakeTriton, tmp_path: Path) -> None:
     assert run(triton, book(tmp_path, "Do\u00adnau\u00addampf\u200b and Zu\u0308rich"), "-o", tmp_path / "out") == 0
     assert triton.texts == ["Donaudampf and Zürich"]
