@@ -175,7 +175,8 @@ class _Reader:
             self._add(Run("”", self._frames[-1].reason, added=True))
         frame = self._frames.pop()
         if frame.reason:
-            self._space(frame.reason)
+            if tag in _BLOCKS or tag in _CELLS or _HEADING.fullmatch(tag):
+                self._space(frame.reason)
         elif tag in _CELLS:
             self._separator = ", " if self._line.has_text else ""
         elif _HEADING.fullmatch(tag) or (tag in _BLOCKS and not self._is_inside_cell()):

@@ -5,10 +5,10 @@ too: those that have Triton's control key.
 """
 
 import hmac
-import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel
 
 from openai_frontend.errors import ApiError
 from openai_frontend.limits import CurrentAllowance
@@ -21,7 +21,16 @@ from speech_protocol.request import SpeechRequest
 router = APIRouter()
 
 
-@router.post("/audio/speech/resolve", response_class=Response)
+class SpeechTarget(BaseModel):
+    """What to send to Triton, but for the text and the seed; `inputs` are tensors by name."""
+
+    object: Literal["speech.target"] = "speech.target"
+    model: str
+    checkpoint: str
+    inputs: dict[str, str | int | float | bool]
+
+
+@router.post("/audio/speech/resolve", response_class=Response, responses={200: {"model": SpeechTarget}})
 async def resolve_speech(
     body: SpeechBody,
     state: CurrentState,
@@ -38,8 +47,8 @@ async def resolve_speech(
 
 
 def _respond(model: str, checkpoint: str, wire: SpeechRequest) -> Response:
-    fields = {"object": "speech.target", "model": model, "checkpoint": checkpoint, "inputs": wire.to_tensors()}
-    return Response(json.dumps(fields), media_type="application/json")
+    target = SpeechTarget(model=model, checkpoint=checkpoint, inputs=wire.to_tensors())
+    return Response(target.model_dump_json(), media_type="application/json")
 
 
 def _check_key(state: CurrentState, given: str) -> None:
