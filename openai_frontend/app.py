@@ -17,6 +17,7 @@ from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.openapi import ERRORS
+from openai_frontend.origins import HostMiddleware, OriginMiddleware, is_loopback
 from openai_frontend.room import Room, usual_bytes
 from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
 from openai_frontend.routes import metrics as metrics_route
@@ -107,8 +108,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
+    origins = settings.origins()
+    app.add_middleware(OriginMiddleware, allowed=origins)
+    app.add_middleware(HostMiddleware, allowed=settings.hosts(), loopback=is_loopback(settings.host))
     app.add_middleware(RequestIdMiddleware)
-    if origins := settings.origins():
+    if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
         )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header
 
 from openai_frontend.errors import ApiError
+from openai_frontend.keys import CHALLENGE, bearer_token
 from openai_frontend.state import CurrentState
 
 
@@ -13,10 +14,10 @@ async def _check_key(state: CurrentState, authorization: Annotated[str, Header()
     if state.settings.admin_key is None:
         message = "This server has no admin routes. Set ADMIN_KEY to open them."
         raise ApiError(403, "admin_disabled", message)
-    expected = f"Bearer {state.settings.admin_key.get_secret_value()}"
-    if not hmac.compare_digest(authorization.encode(), expected.encode()):
+    expected = state.settings.admin_key.get_secret_value().encode()
+    if not hmac.compare_digest(bearer_token(authorization), expected):
         message = "Send the server's ADMIN_KEY as `Authorization: Bearer KEY`."
-        raise ApiError(401, "invalid_admin_key", message, headers={"WWW-Authenticate": "Bearer"})
+        raise ApiError(401, "invalid_admin_key", message, headers=CHALLENGE)
 
 
 router = APIRouter(prefix="/admin", dependencies=[Depends(_check_key)])

@@ -6,7 +6,7 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
-from openai_frontend.limits import CurrentAllowance
+from openai_frontend.keys import CurrentAllowance, Owner
 from openai_frontend.openapi import AUDIO
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Seed, SpeechForm, Speed
@@ -22,6 +22,7 @@ async def create_cloned_speech(
     state: CurrentState,
     request_id: RequestId,
     allowance: CurrentAllowance,
+    owner: Owner,
     text: Annotated[str, Form(alias="input")],
     ref_audio: Annotated[UploadFile | None, File()] = None,
     file: Annotated[UploadFile | None, File(description="The single-file server's name for ref_audio.")] = None,
@@ -38,7 +39,7 @@ async def create_cloned_speech(
     audio_format = form.audio_format(state.settings)
     wire = form.to_request(state.settings, request_id)
     target = state.catalog.resolve(model, None, Task.CLONE)
-    state.library.check_consent(consent)
+    state.library.check_consent(consent, owner)
     upload = ref_audio or file
     if upload is None:
         raise invalid(
