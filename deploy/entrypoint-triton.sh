@@ -1,5 +1,5 @@
 #!/bin/sh
-# The Triton container's process 1: makes the key of Triton's model control where there is none yet, then becomes
+# The Triton container's process 1: makes the key of Triton's HTTP API where there is none yet, then becomes
 # tritonserver, so that SIGTERM reaches it and its model processes end with it. More arguments are passed on.
 set -eu
 
@@ -14,8 +14,10 @@ if [ -z "$key" ] && [ -n "$file" ]; then
     key="$(cat "$file")"
 fi
 if [ -n "$key" ]; then
-    set -- "--http-restricted-api=model-repository,shared-memory,logging,trace:triton-control-key=$key" "$@"
+    set -- "--http-restricted-api=inference,model-repository,shared-memory,logging,trace:triton-control-key=$key" "$@"
 fi
+# The models' processes have no use for it.
+unset TRITON_CONTROL_KEY
 exec tritonserver \
     --model-repository=/opt/speech/model_repository \
     --model-control-mode=explicit \

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     triton_url: str = "http://127.0.0.1:8000"
     """Where tritonserver answers HTTP."""
     triton_control_key: SecretStr | None = None
-    """What opens Triton's model control, where that is restricted; `make serve` makes one."""
+    """The key of Triton's inference and model control, where they are restricted; `make serve` makes one."""
     triton_control_key_file: str = ""
     """A file with that key; the containers share one that Triton's makes."""
     model_id: str = QWEN3_TTS_CUSTOM_VOICE.default_checkpoint

@@ -26,6 +26,7 @@ router = APIRouter(prefix="/admin", dependencies=[Depends(_check_key)])
 @router.post("/models/{name}/load")
 async def load_model(name: str, state: CurrentState) -> dict[str, Any]:
     """Load a Triton model and wait until it is ready."""
+    await _check_exists(name, state)
     await state.lifecycle.ensure_ready(name)
     return {"model": name, "state": "ready"}
 
@@ -33,5 +34,13 @@ async def load_model(name: str, state: CurrentState) -> dict[str, Any]:
 @router.post("/models/{name}/unload")
 async def unload_model(name: str, state: CurrentState) -> dict[str, Any]:
     """Unload a Triton model that no request is using, and wait until it is gone."""
+    await _check_exists(name, state)
     await state.lifecycle.unload(name)
     return {"model": name, "state": "unloaded"}
+
+
+async def _check_exists(name: str, state: CurrentState) -> None:
+    models = await state.triton.index()
+    if name not in models:
+        message = f"Triton has no model '{name}'. It has: {', '.join(sorted(models))}."
+        raise ApiError(404, "model_not_found", message, param="model")
