@@ -2,22 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
+from openai_frontend.failures import FailureMiddleware
 from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.openapi import ERRORS
 from openai_frontend.origins import HostMiddleware, OriginMiddleware, is_loopback
+from openai_frontend.refusals import ReplyMiddleware, Routes
 from openai_frontend.room import Room, usual_bytes
 from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
 from openai_frontend.routes import metrics as metrics_route
@@ -40,6 +43,8 @@ _EXPOSED: Final = ("x-request-id", "openai-processing-ms", "x-speech-warning", "
 
 def create_app(settings: Settings) -> FastAPI:
     """The OpenAI API over one Triton."""
+    metrics = Metrics()
+    metrics.prime({*settings.checkpoints(), *settings.model_names.values(), settings.main_model()})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -49,7 +54,6 @@ def create_app(settings: Settings) -> FastAPI:
             Standby(settings.standby_checkpoints()),
         ):
             started: dict[str, StartEvent] = {}
-            metrics = Metrics()
             tracer = make_tracer(settings.otel_exporter_otlp_endpoint)
             room = Room(
                 settings.max_loaded_models,
@@ -95,14 +99,14 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS
     )
-    for router in (speech.router, clone.router, models.router, voices.router, consents.router):
+    versioned = (speech.router, clone.router, models.router, voices.router, consents.router)
+    others = (health.router, metrics_route.router, admin.router, page.router)
+    for router in versioned:
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)
-    app.include_router(health.router)
-    app.include_router(metrics_route.router)
-    app.include_router(admin.router)
-    app.include_router(page.router)
+    for router in others:
+        app.include_router(router)
     app.mount("/static", page.static)
     errors.install(app)
     app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
@@ -111,12 +115,19 @@ def create_app(settings: Settings) -> FastAPI:
     origins = settings.origins()
     app.add_middleware(OriginMiddleware, allowed=origins)
     app.add_middleware(HostMiddleware, allowed=settings.hosts(), loopback=is_loopback(settings.host))
+    app.add_middleware(FailureMiddleware)
     app.add_middleware(RequestIdMiddleware)
     if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
         )
+    routes = Routes((*_paths(versioned, "/v1"), *_paths(others), "/static/{file:path}"))
+    app.add_middleware(ReplyMiddleware, routes=routes, metrics=metrics)
     return app
+
+
+def _paths(routers: Iterable[APIRouter], prefix: str = "") -> list[str]:
+    return [prefix + route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
 
 def _size_bytes(started: Mapping[str, StartEvent], checkpoints: Mapping[str, str], name: str) -> int:

@@ -80,7 +80,7 @@ class KeyMiddleware:
                 scope["state"]["caller"] = None
                 await self._app(scope, receive, send)
             else:
-                await error.to_response()(scope, receive, send)
+                await error.answer(scope, receive, send)
             return
         allowance = caller.allowance
 
@@ -94,7 +94,7 @@ class KeyMiddleware:
             if scope["method"] == "POST":
                 allowance.spend_request()
         except ApiError as error:
-            await error.to_response()(scope, receive, send_with_limits)
+            await error.answer(scope, receive, send_with_limits)
             return
         await self._app(scope, receive, send_with_limits)
 

@@ -40,7 +40,7 @@ class HostMiddleware:
         if scope["type"] != "http" or self._is_allowed(Headers(scope=scope).get("host", "")):
             await self._app(scope, receive, send)
             return
-        await _wrong_host().to_response()(scope, receive, send)
+        await _wrong_host().answer(scope, receive, send)
 
     def _is_allowed(self, host: str) -> bool:
         if self._any or not host:  # HTTP/1.0 has none; browsers always send it
@@ -63,7 +63,7 @@ class OriginMiddleware:
         if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or self._is_allowed(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        await _cross_origin().to_response()(scope, receive, send)
+        await _cross_origin().answer(scope, receive, send)
 
     def _is_allowed(self, headers: Headers) -> bool:
         origin = headers.get("origin")
