@@ -4,18 +4,21 @@ import asyncio
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from openai_frontend.refusals import RefusalLog, Routes
 from openai_frontend.voices.library import Library
 from tests.e2e.test_errors import check
 from tests.e2e.test_voices import NO_TRITON, SAMPLE, VOICES
+from tests.support.prometheus import DEPLOY
 from tests.support.stack import Frontend
 
 KEY = {"Authorization": "Bearer sk-right"}
@@ -73,6 +76,21 @@ def test_every_reply_is_counted_by_route_and_status_refusals_of_every_layer_incl
     assert before.get((route, str(status)), 0 if status == 405 else None) == 0
     changed = {kind: count - before.get(kind, 0) for kind, count in after.items() if count != before.get(kind)}
     assert changed == {(route, str(status)): 1, ("/metrics", "200"): 1}
+
+
+def test_every_counter_that_an_alert_reads_starts_at_zero_so_that_the_first_burst_is_an_increase(
+    frontend: Frontend,
+) -> None:
+    rules = yaml.safe_load((DEPLOY / "rules.yml").read_text())["groups"]
+    alerts = " ".join(rule["expr"] for group in rules for rule in group["rules"] if "alert" in rule)
+    named = set(re.findall(r"\btts_\w+_total", alerts)) | {"tts_request_outcomes_total"}
+    assert len(named) > 3
+    text = httpx2.get(f"{frontend.url}/metrics", timeout=30).text
+    samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    for name in named:
+        values = [each.value for each in samples if each.name == name]
+        assert values, name
+        assert set(values) == {0}, name
 
 
 def test_a_full_disk_is_counted_and_logged(
