@@ -126,8 +126,8 @@ def _unauthorized(authorization: str) -> ApiError:
     return ApiError(401, "invalid_api_key", message, headers=CHALLENGE)
 
 
-def _allowance(request: Request) -> Allowance:
-    return cast(Caller, request.state.caller).allowance
+def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
 
 
 def _owner(request: Request) -> str | None:
@@ -139,7 +139,7 @@ def _names_only(request: Request) -> bool:
     return request.state.caller is None
 
 
-CurrentAllowance = Annotated[Allowance, Depends(_allowance)]
+CurrentCaller = Annotated[Caller, Depends(_caller)]
 Owner = Annotated[str | None, Depends(_owner)]
 # True for an open list that was asked for without a valid key.
 NamesOnly = Annotated[bool, Depends(_names_only)]

@@ -3,7 +3,7 @@
 import logging
 import time
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,8 +39,8 @@ class Origin:
 
 
 class Library:
-    """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk: what writes
-    or reads a recording belongs into a thread; the rest costs a `stat`. All raise ApiError.
+    """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk,
+    and read the whole folder after a change: call them in a thread. All raise ApiError.
 
     `owner` is the key that asks: what belongs to another one is not there for it. With `shared` everything is there for
     everybody."""
@@ -56,6 +56,7 @@ class Library:
         self._shared = shared
         self._voices = Store(folder / "voices", "voice_", lock, Voice.from_metadata)
         self._consents = Store(folder / "consents", "cons_", lock, Consent.from_metadata)
+        self._index: tuple[Mapping[str, Voice], Mapping[str, list[Voice]]] = ({}, {})
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -73,13 +74,31 @@ class Library:
         """The names of everybody's voices, each once, those of the newest first."""
         return list({fold(voice.name): voice.name for voice in _newest_first(self._voices.entries())}.values())
 
+    def _indexed(self) -> tuple[Mapping[str, Voice], Mapping[str, list[Voice]]]:
+        """Voices by id, and by folded name, which voices of different owners may share."""
+        voices = self._voices.entries()
+        if self._index[0] is not voices:
+            by_name: dict[str, list[Voice]] = {}
+            for voice in voices.values():
+                by_name.setdefault(fold(voice.name), []).append(voice)
+            self._index = voices, by_name
+        return self._index
+
     def find(self, id_or_name: str, owner: str | None = None) -> Voice | None:
         """A voice of `owner` by its id, else by its name as `fold` sees it."""
-        return _found(id_or_name, self._of(owner, self._voices.entries()), owner)
+        return self._found(id_or_name, owner, lambda voice: self._is_of(owner, voice))
 
     def find_any(self, id_or_name: str) -> Voice | None:
         """The same among everybody's voices, for names that the server's operator gave."""
-        return _found(id_or_name, self._voices.entries(), None)
+        return self._found(id_or_name, None, lambda _: True)
+
+    def _found(self, id_or_name: str, owner: str | None, is_seen: Callable[[Voice], bool]) -> Voice | None:
+        """Of several with one name, one of `owner` itself, then the oldest."""
+        voices, by_name = self._indexed()
+        if (voice := voices.get(id_or_name)) and is_seen(voice):
+            return voice
+        named = filter(is_seen, by_name.get(fold(id_or_name), ()))
+        return min(named, key=lambda voice: (voice.owner != owner, voice.created_ns, voice.id), default=None)
 
     def voice(self, voice_id: str, owner: str | None = None) -> Voice:
         """A voice of `owner` by its id. Raises ApiError 404."""
@@ -90,8 +109,8 @@ class Library:
 
     def check_room(self, name: str, owner: str | None = None, size_bytes: int = 0) -> None:
         """Raise ApiError 400 where `owner` can't add a voice of this name and size."""
-        voices = self._voices.entries()
-        if any(fold(voice.name) == fold(name) for voice in self._of(owner, voices).values()):
+        voices, by_name = self._indexed()
+        if any(self._is_of(owner, voice) for voice in by_name.get(fold(name), ())):
             message = f"There is a voice '{name}' already. Choose another name, or delete that voice first."
             raise invalid("name", message, "voice_name_taken")
         self._check_bounds(len(voices), "voices", size_bytes)
@@ -159,7 +178,8 @@ class Library:
 
     def check_consent(self, consent_id: str | None, owner: str | None = None) -> None:
         """Raise ApiError 400 for an id of no consent of `owner`, and for none where the server requires one."""
-        if consent_id and consent_id not in self._of(owner, self._consents.entries()):
+        consent = self._consents.entries().get(consent_id or "")
+        if consent_id and (consent is None or not self._is_of(owner, consent)):
             raise invalid("consent", f"There is no voice consent '{consent_id}'.", "consent_not_found")
         if self._require_consent and not consent_id:
             message = (
@@ -219,15 +239,6 @@ class Library:
                 "Delete some, or raise MAX_VOICES_BYTES on it."
             )
             raise ApiError(400, "voice_limit_reached", message)
-
-
-def _found(id_or_name: str, voices: Mapping[str, Voice], owner: str | None) -> Voice | None:
-    """By id or name; of several with one name, one of `owner` itself, then the oldest."""
-    if id_or_name in voices:
-        return voices[id_or_name]
-    wanted = fold(id_or_name)
-    named = (voice for voice in voices.values() if fold(voice.name) == wanted)
-    return min(named, key=lambda voice: (voice.owner != owner, voice.created_ns, voice.id), default=None)
 
 
 def _newest_first(records: Mapping[str, R]) -> list[R]:
