@@ -23,7 +23,7 @@ from openai_frontend.origins import HostMiddleware, OriginMiddleware, is_loopbac
 from openai_frontend.pools import Pools
 from openai_frontend.refusals import ReplyMiddleware, Routes
 from openai_frontend.room import Room, usual_bytes
-from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
+from openai_frontend.routes import admin, clone, consents, docs, health, models, page, speech, voices
 from openai_frontend.routes import metrics as metrics_route
 from openai_frontend.settings import Settings
 from openai_frontend.standby import Standby
@@ -106,10 +106,16 @@ def create_app(settings: Settings) -> FastAPI:
                 await asyncio.to_thread(tracer.close)
 
     app = FastAPI(
-        title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS
+        title="Triton Speech Server",
+        version="0.1.0",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=ERRORS,
+        docs_url=None,  # the framework's own pages load scripts from a CDN
+        redoc_url=None,
     )
     versioned = (speech.router, clone.router, models.router, voices.router, consents.router)
-    others = (health.router, metrics_route.router, admin.router, page.router)
+    others = (health.router, metrics_route.router, admin.router, page.router, docs.router)
     for router in versioned:
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.
@@ -117,6 +123,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in others:
         app.include_router(router)
     app.mount("/static", page.static)
+    app.mount("/docs/assets", docs.assets)
     errors.install(app)
     app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
@@ -130,7 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
         )
-    routes = Routes((*_paths(versioned, "/v1"), *_paths(others), "/static/{file:path}"))
+    routes = Routes((*_paths(versioned, "/v1"), *_paths(others), "/static/{file:path}", "/docs/assets/{file:path}"))
     app.add_middleware(ReplyMiddleware, routes=routes, metrics=metrics)
     return app
 
