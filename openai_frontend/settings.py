@@ -105,13 +105,11 @@ class Settings(BaseSettings):
     max_upload_bytes: Count = 10 * 1024 * 1024
     """Largest recording that may be uploaded, in bytes; its request may be a third larger, for base64, plus 1 MiB."""
     max_pending_requests: Count = 256
-    """Maximum speech requests in flight, queued ones included; further requests get 503. With several API keys, each
-    has a share: one alone gets three quarters."""
+    """Maximum speech requests in flight, queued ones included; further ones get 503. API keys share these places."""
     admin_key: SecretStr | None = None
     """The bearer token of the `/admin` routes, which load and unload models; none: there are no such routes."""
     max_active_requests: Limit | None = None
-    """Maximum requests synthesized concurrently; the rest queue, round-robin by API key. 0: no limit here, the engine's
-    queue still applies. Not set: 64 with several API keys, so that they share the engine, else 0."""
+    """Maximum requests synthesized at once; the rest queue, round-robin by key. 0: any; unset: 0, or 64 with keys."""
     queue_timeout: Seconds = 30
     """Seconds after which a queued request, or one whose model finds no memory, gets 503; 0: never."""
     api_keys: SecretStr | None = None

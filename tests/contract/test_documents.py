@@ -30,11 +30,7 @@ def table_after(heading: str, document: str = README) -> list[list[str]]:
 
 def settings_rows() -> list[list[str]]:
     return [
-        [
-            f"`{name.upper()}`",
-            "" if field.default in ("", {}, None) else f"`{field.default}`",
-            " ".join((field.description or "").split()),
-        ]
+        [f"`{name.upper()}`", "" if field.default in ("", {}, None) else f"`{field.default}`", field.description or ""]
         for name, field in Settings.model_fields.items()
     ]
 

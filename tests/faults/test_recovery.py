@@ -2,17 +2,20 @@
 docs/operations.md states, and nothing but a log line is left of it."""
 
 import os
+import random
 import signal
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
 import tritonclient.http
 
 from tests.faults.test_stub import FRAME_BYTES, SOON_S, is_whole_again, speak
-from tests.support.processes import has_ended, stub_of, stubs
+from tests.support.processes import has_ended, shared_memory, stub_of, stubs
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
@@ -84,3 +87,34 @@ def test_a_stopped_triton_is_replaced(stack: Stack, name: str) -> None:
     assert stack.triton.pid != before
     assert len([stub for stub in stubs(stack) if not has_ended(stub)]) <= 2
     is_whole_again(stack, name)
+
+
+def test_kills_at_random_moments_of_loads_and_unloads_leave_nothing_behind(stack: Stack, name: str) -> None:
+    """KILL_SECONDS=300 for a long run."""
+    seconds = float(os.environ.get("KILL_SECONDS", "15"))
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    assert speak(stack, name, chunks=1).status_code == 200
+    files_before = psutil.Process().num_fds()
+    outcomes: Counter[int] = Counter()
+    end_s = time.monotonic() + seconds
+    with ThreadPoolExecutor(4) as threads:
+        while time.monotonic() < end_s:
+            replies = [threads.submit(speak, stack, f"{name}-{chance.random()}", chunks=3) for _ in range(3)]
+            if chance.random() < 0.5:
+                unload(stack)
+            threading.Event().wait(chance.uniform(0, 0.5))
+            if (process := newborn(stack)) is not None:
+                process.kill()
+            outcomes.update(reply.result(SOON_S).status_code for reply in replies)
+    # A request whose process is killed again and again gives up; it is never left hanging.
+    assert set(outcomes) <= {200, 503}, (seed, outcomes)
+    assert outcomes[200] > outcomes[503], (seed, outcomes)
+    is_whole_again(stack, name)
+    eventually(lambda: psutil.Process().num_fds() <= files_before + 10, f"no file is left open, seed {seed}")
+    used = shared_memory(stub for stub in stubs(stack) if not has_ended(stub))
+    prefix = stack.triton._shm_prefix
+    eventually(
+        lambda: len(list(Path("/dev/shm").glob(f"{prefix}*"))) <= len(used) + 2,
+        f"no shared memory is left, seed {seed}",
+    )

@@ -1,7 +1,6 @@
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable
 
 import pytest
 
