@@ -57,7 +57,10 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, self.headers)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reply with it from a middleware."""
+        """Reply with it from a middleware; a WebSocket is closed before it opens, which the server answers with 403."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": self.code})
+            return
         scope.setdefault("state", {})["error_code"] = self.code
         await self.to_response()(scope, receive, send)
 

@@ -60,8 +60,8 @@ class KeyRing:
 class KeyMiddleware:
     """Refuses requests without a valid key or beyond its limits, and tells of the limits in the headers of a reply.
 
-    Every POST counts as a request. For the routes it sets `request.state.caller`; None for a list that is open, asked
-    for without a valid key.
+    Every POST and every WebSocket counts as a request. For the routes it sets `request.state.caller`; None for a list
+    that is open, asked for without a valid key.
     """
 
     def __init__(self, app: ASGIApp, ring: KeyRing, open_lists: bool) -> None:
@@ -70,14 +70,15 @@ class KeyMiddleware:
         self._open_lists = open_lists
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_open(scope):
+        if scope["type"] == "lifespan" or self._is_open(scope):
             await self._app(scope, receive, send)
             return
+        state = scope.setdefault("state", {})
         try:
             caller = self._ring.caller(Headers(scope=scope).get("authorization", ""))
         except ApiError as error:
             if self._is_open_list(scope):
-                scope["state"]["caller"] = None
+                state["caller"] = None
                 await self._app(scope, receive, send)
             else:
                 await error.answer(scope, receive, send)
@@ -89,9 +90,9 @@ class KeyMiddleware:
                 MutableHeaders(scope=message).update(allowance.headers())
             await send(message)
 
-        scope["state"]["caller"] = caller
+        state["caller"] = caller
         try:
-            if scope["method"] == "POST":
+            if scope.get("method", "POST") == "POST":
                 allowance.spend_request()
         except ApiError as error:
             await error.answer(scope, receive, send_with_limits)
@@ -101,13 +102,15 @@ class KeyMiddleware:
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]
         if path.startswith(_ADMIN):
-            return True
-        if scope["method"] not in {"GET", "HEAD"}:
-            return False
-        return bool(_OPEN.fullmatch(path))
+            return bool(scope["type"] == "http")
+        return _is_read(scope) and bool(_OPEN.fullmatch(path))
 
     def _is_open_list(self, scope: Scope) -> bool:
-        return self._open_lists and scope["method"] in {"GET", "HEAD"} and bool(_LISTS.fullmatch(scope["path"]))
+        return self._open_lists and _is_read(scope) and bool(_LISTS.fullmatch(scope["path"]))
+
+
+def _is_read(scope: Scope) -> bool:
+    return scope.get("method") in {"GET", "HEAD"}  # a WebSocket has no method
 
 
 def bearer_token(authorization: str) -> bytes:

@@ -37,7 +37,7 @@ class HostMiddleware:
         self._loopback = loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_allowed(Headers(scope=scope).get("host", "")):
+        if scope["type"] == "lifespan" or self._is_allowed(Headers(scope=scope).get("host", "")):
             await self._app(scope, receive, send)
             return
         await _wrong_host().answer(scope, receive, send)
@@ -60,7 +60,9 @@ class OriginMiddleware:
         self._allowed = set(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in _SAFE_METHODS or self._is_allowed(Headers(scope=scope)):
+        # A WebSocket has no method, and needs no preflight.
+        safe = scope["type"] == "lifespan" or scope.get("method") in _SAFE_METHODS
+        if safe or self._is_allowed(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         await _cross_origin().answer(scope, receive, send)
