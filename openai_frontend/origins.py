@@ -31,7 +31,7 @@ class HostMiddleware:
 
     def __init__(self, app: ASGIApp, allowed: Collection[str], loopback: bool) -> None:
         self._app = app
-        self._names = {name.lower() for name in allowed}
+        self._names = {_host_name(name) for name in allowed}
         self._suffixes = tuple(name.removeprefix("*") for name in self._names if name.startswith("*."))
         self._any = _ANY in self._names or not (self._names or loopback)
         self._loopback = loopback

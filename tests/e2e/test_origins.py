@@ -135,7 +135,7 @@ def test_a_server_for_other_machines_answers_to_any_name_as_containers_and_probe
 
 
 def test_allowed_hosts_are_answered_beside_loopback_and_no_others(start: Callable[..., Frontend]) -> None:
-    frontend = start(allowed_hosts="tts.example, *.lan")
+    frontend = start(allowed_hosts="TTS.example:443, *.lan")
     assert {asked(frontend, host) for host in ("tts.example", "TTS.example:443", "nas.lan", "localhost")} == {200}
     assert {asked(frontend, host) for host in ("a.tts.example", "lan", "nas.lan.example", "192.168.1.5")} == {421}
     assert asked(start(allowed_hosts="*"), "elsewhere.example") == 200
