@@ -196,8 +196,8 @@ def test_tritonserver_is_process_one_with_the_arguments_the_service_relies_on() 
     (entrypoint,) = json.loads(instruction("Dockerfile.triton", "ENTRYPOINT")[0])
     script = "deploy/entrypoint-triton.sh"
     assert any(line.endswith(f"{script} {entrypoint}") for line in instruction("Dockerfile.triton", "COPY"))
-    # `exec`: SIGTERM reaches it. What it is called with: test_entrypoint.py.
-    assert "exec tritonserver" in read(script)
+    # `exec`: SIGTERM reaches the supervisor, which passes it on. What it is called with: test_entrypoint.py.
+    assert "exec python3 -m triton_supervisor tritonserver" in read(script)
 
 
 def test_the_frontend_starts_as_a_module_without_a_shell() -> None:
@@ -225,7 +225,7 @@ def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
 
 def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
     copies = [line for line in instruction("Dockerfile.triton", "COPY") if not re.search("requirements|--from=", line)]
-    assert len(copies) == 4
+    assert len(copies) == 5
     assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
 
 
