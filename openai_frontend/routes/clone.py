@@ -44,7 +44,7 @@ async def create_cloned_speech(
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    wire = await with_recording(state, wire, await upload.read(), ref_text, caller.allowance)
+    wire = await with_recording(state, wire, await upload.read(), ref_text, caller.owner)
     caller.allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.allowance)
+    opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.owner)
     return await respond(request, opening, audio_format, "audio")

@@ -38,7 +38,7 @@ async def create_consent(
     if not _LANGUAGE_TAG.fullmatch(language):
         raise invalid("language", f"'{language}' is not a BCP 47 language tag, like en-US.")
     data = await recording.read()
-    await state.admission.decode_upload(data, "recording")
+    await state.admission.decode_upload(data, "recording", owner)
     content_type = (recording.content_type or "application/octet-stream")[:_MAX_TYPE_CHARS]
     added = await state.pools.storing.run(state.library.add_consent, name, language, data, content_type, owner)
     return _public(added)

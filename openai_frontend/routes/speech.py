@@ -44,7 +44,7 @@ async def create_speech(
     )
     model, wire = await _address(body, wire, state, caller)
     caller.allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.allowance)
+    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
     response = await respond(request, opening, audio_format, body.stream_format)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
         response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
@@ -73,6 +73,6 @@ async def _clone(
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
     model = (await state.resolve(body.model, None, Task.CLONE)).model
     await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
-    with state.admission.admit(caller.allowance):  # a fetch may take seconds, and holds the file
+    with state.admission.admit(caller.owner):  # a fetch may take seconds, and holds the file
         recording = await read_ref_audio(ref_audio, state.settings, state.pools.uploads)
-    return model, await with_recording(state, wire, recording, body.ref_text, caller.allowance, body.x_vector_only_mode)
+    return model, await with_recording(state, wire, recording, body.ref_text, caller.owner, body.x_vector_only_mode)
