@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
+from openai_frontend.body_memory import BodyMemory, return_freed_memory
 from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
@@ -104,7 +105,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(page.router)
     app.mount("/static", page.static)
     errors.install(app)
-    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
+    return_freed_memory()
+    memory = BodyMemory(settings.max_body_memory)
+    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes, memory=memory)
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     app.add_middleware(RequestIdMiddleware)

@@ -16,6 +16,7 @@ import openai
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
+from openai_frontend.connections import Phase
 from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 from speech_engines.qwen3_tts.config import EngineConfig
@@ -93,6 +94,10 @@ class Frontend:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
+
+    def connections(self, phase: Phase) -> int:
+        """How many are in a phase now."""
+        return self._server.connections.count(phase)
 
     def _run(self) -> None:
         asyncio.run(self._server.run_until_stopped())
