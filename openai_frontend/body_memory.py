@@ -30,6 +30,11 @@ class BodyMemory:
         self._peak_bytes = 0
         self.held_bytes = 0
 
+    @property
+    def largest_body_bytes(self) -> int:
+        """What a body can have where no other is held."""
+        return self._limit(self._limit_bytes)
+
     def check(self, declared_bytes: int) -> None:
         """Raise ApiError 503 where a body of this size would not fit now."""
         if self.held_bytes + declared_bytes > self._limit(declared_bytes):

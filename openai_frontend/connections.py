@@ -7,12 +7,12 @@ oldest is found at once. One timer looks over them all.
 import asyncio
 import enum
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from openai_frontend.file_limit import connection_limit
+from openai_frontend.logs import OncePerInterval
 from openai_frontend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -24,18 +24,32 @@ LINGER_S: Final = 2.0
 # A body may take BODY_TIMEOUT plus one second for so many bytes: 256 kbit/s.
 MIN_BODY_BYTES_PER_S: Final = 32 * 1024
 _LONGEST_TICK_S: Final = 1.0
-_LOG_INTERVAL_S: Final = 60.0
 
 
-class Phase(enum.Enum):
+class Phase(enum.StrEnum):
     """What a connection is doing."""
 
-    HEAD = "waits for the headers of a request, the first or a following one that has begun"
-    IDLE = "has been answered and is kept open"
-    BODY = "sends the body of a request"
-    ACTIVE = "has sent a request and waits for its reply"
-    REFUSED = "is over the limit: its request gets 503"
-    LINGER = "has been closed on our side; what still arrives is discarded"
+    HEAD = "head"
+    """It has not sent the headers of its first request, or has begun those of a following one."""
+    IDLE = "idle"
+    """Its last request was answered, and it is kept open."""
+    BODY = "body"
+    """It sends the body of a request."""
+    ACTIVE = "active"
+    """It has sent a request and receives the reply."""
+    REFUSED = "refused"
+    """It is over the limit: its request gets 503."""
+    LINGER = "linger"
+    """It is closed on our side; what still arrives is discarded."""
+
+
+class Closed(enum.StrEnum):
+    """Why a connection did not get what it was opened for."""
+
+    EVICTED = "evicted"
+    REFUSED = "refused"
+    HEADER_TIMEOUT = "header_timeout"
+    BODY_TIMEOUT = "body_timeout"
 
 
 _ADMITTED: Final = (Phase.HEAD, Phase.IDLE, Phase.BODY, Phase.ACTIVE)
@@ -86,7 +100,8 @@ class Connections:
         self.limits = limits
         self._phases: dict[Phase, dict[Connection, None]] = {phase: {} for phase in Phase}
         self._half_closed: dict[Connection, None] = {}
-        self._warn = OncePerInterval()
+        self._warn = OncePerInterval(logger)
+        self.report: Callable[[Closed], None] = lambda _: None
 
     def __len__(self) -> int:
         """Admitted ones: neither refused nor closed."""
@@ -105,10 +120,12 @@ class Connections:
                 self._bounded(Phase.REFUSED, MAX_REFUSED)
                 self._enter(connection, Phase.REFUSED, now_s)
                 connection.refuse()
+                self.report(Closed.REFUSED)
                 return
             self._warn("%d connections; the oldest without a request are closed", self.limits.max_connections)
             self.closed(oldest)
             oldest.abort()
+            self.report(Closed.EVICTED)
         self._enter(connection, Phase.HEAD, now_s)
 
     def move(self, connection: Connection, phase: Phase, now_s: float) -> None:
@@ -171,18 +188,3 @@ class Connections:
     def _enter(self, connection: Connection, phase: Phase, now_s: float) -> None:
         connection.phase, connection.since_s = phase, now_s
         self._phases[phase][connection] = None
-
-
-class OncePerInterval:
-    """A warning at most once a minute, however often its cause occurs."""
-
-    def __init__(self, interval_s: float = _LOG_INTERVAL_S, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval_s = interval_s
-        self._clock = clock
-        self._next_s = -float("inf")
-
-    def __call__(self, message: str, *arguments: object) -> None:
-        now_s = self._clock()
-        if now_s >= self._next_s:
-            self._next_s = now_s + self._interval_s
-            logger.warning(message, *arguments)

@@ -21,7 +21,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from openai_frontend.connections import MIN_BODY_BYTES_PER_S, Connections, Phase
+from openai_frontend.connections import MIN_BODY_BYTES_PER_S, Closed, Connections, Phase
 from openai_frontend.errors import ApiError
 
 # An unread body up to this size is read to its end, so that the connection can be used again.
@@ -124,6 +124,7 @@ class HttpProtocol(H11Protocol):
         self._served = self._refusing
 
     def head_timed_out(self) -> None:
+        self._bounds.report(Closed.HEADER_TIMEOUT)
         if self.conn.trailing_data[0]:
             self._answer(ApiError(408, "request_timeout", "The headers of the request took too long to arrive."))
         else:
@@ -135,6 +136,7 @@ class HttpProtocol(H11Protocol):
             self.since_s, self._last_byte_s, self._body_bytes = now_s, now_s, 0
         allowed_s = timeout_s + self._body_bytes / MIN_BODY_BYTES_PER_S
         if now_s - self.since_s > allowed_s or now_s - self._last_byte_s > timeout_s:
+            self._bounds.report(Closed.BODY_TIMEOUT)
             if self.conn.our_state is h11.SEND_RESPONSE:
                 self._answer(ApiError(408, "request_timeout", "The body of the request took too long to arrive."))
             else:

@@ -12,8 +12,9 @@ from typing import Any, Final
 import uvicorn
 
 from openai_frontend.app import create_app
-from openai_frontend.connections import ConnectionLimits, Connections, OncePerInterval
+from openai_frontend.connections import ConnectionLimits, Connections
 from openai_frontend.http_protocol import HttpProtocol
+from openai_frontend.logs import OncePerInterval
 from openai_frontend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Server(uvicorn.Server):
         self.connections = Connections(ConnectionLimits.of(settings))
         super().__init__(
             uvicorn.Config(
-                create_app(settings),
+                create_app(settings, self.connections),
                 http=partial(HttpProtocol, connections=self.connections),  # type: ignore[arg-type]
                 ws="none",
                 log_config=None,
@@ -66,7 +67,7 @@ class Listener(socket.socket):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._accepted = 0
-        self._warn = OncePerInterval()
+        self._warn = OncePerInterval(logger)
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def accept(self) -> tuple[socket.socket, Any]:

@@ -9,7 +9,6 @@ import resource
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ from typing import Final
 import pytest
 
 from local_stack.triton_process import free_port
-from openai_frontend.connections import Phase
 from openai_frontend.file_limit import within
 from tests.support.raw_client import RawClient, post, speech
 from tests.support.stack import Frontend, bare_environment
@@ -37,8 +35,7 @@ def frontend(tmp_path: Path, **settings: object) -> Iterator[Frontend]:
 
 
 def is_waiting(running: Frontend, count: int = 1) -> bool:
-    with urllib.request.urlopen(f"{running.url}/metrics", timeout=60) as reply:
-        return f"tts_pending_requests {count}.0" in reply.read().decode()
+    return running.metric("tts_pending_requests") == count
 
 
 def test_a_connection_that_sends_nothing_is_closed(tmp_path: Path) -> None:
@@ -123,7 +120,7 @@ def test_where_every_connection_is_in_use_one_more_gets_a_503_and_says_when_to_c
     with frontend(tmp_path, max_connections=3, start_timeout=300) as running, contextlib.ExitStack() as clients:
         for _ in range(3):
             clients.enter_context(RawClient(running, speech()))
-        eventually(lambda: running.connections(Phase.ACTIVE) == 3, "all are in use")
+        eventually(lambda: is_waiting(running, 3), "all are in use")
         with RawClient(running, speech()) as refused:
             reply = refused.read_reply()
             assert (reply.status, reply.code()) == (503, "server_overloaded")

@@ -27,10 +27,11 @@ class RawReply:
 
 
 class RawClient:
-    """One connection to a frontend."""
+    """One connection to a frontend, or to a port of loopback."""
 
-    def __init__(self, frontend: Frontend, data: bytes = b"") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", frontend.settings.port), timeout=_TIMEOUT_S)
+    def __init__(self, server: Frontend | int, data: bytes = b"") -> None:
+        port = server if isinstance(server, int) else server.settings.port
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S)
         self._file = self.socket.makefile("rb")
         self.send(data)
 
