@@ -16,7 +16,7 @@ from openai_frontend.responses import unless_gone
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 32
 _MAX_FIELD_BYTES: Final = 1024 * 1024
-_MAX_URLENCODED_BYTES: Final = 64 * 1024
+_MAX_URLENCODED_BYTES: Final = 32 * 1024
 # What is parsed between two looks at the other connections.
 _PIECE_BYTES: Final = 16 * 1024
 _UNREAD: Final = object()
