@@ -45,7 +45,7 @@ class BodyRequest(Request):
 
     async def json(self) -> Any:
         if self._value is _UNREAD:
-            self._value = await read_json(self.stream())
+            self._value = await read_json(self.stream(), self.app.state.speech.pools.json)
         return self._value
 
     async def read_form(self) -> None:

@@ -5,16 +5,15 @@ take a second. A request is a few fields, of which some are long texts. So a lar
 piece by piece, and refused where it has more values than a request needs; what is then left to the parser is copying.
 """
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pydantic_core
 from fastapi.exceptions import RequestValidationError
 
 from openai_frontend.errors import ApiError
+from openai_frontend.pools import WorkerPool
 
 # A body up to this size is parsed at once: at most a millisecond or two, whatever it is.
 _SMALL_BYTES: Final = 32 * 1024
@@ -22,12 +21,11 @@ _MAX_VALUES: Final = 10_000
 _MAX_ESCAPES: Final = 500_000
 _MAX_OUTSIDE_BYTES: Final = 256 * 1024
 _VALUE_MARKS: Final = (b",", b":", b"[", b"{")
-# Large bodies are parsed by one thread; their number is bounded by the memory for bodies.
-_PARSER: Final = ThreadPoolExecutor(1, "json")
 
 
-async def read_json(pieces: AsyncIterator[bytes]) -> Any:
-    """The value of a body. Raises RequestValidationError where it is no JSON, ApiError 400 where it is too complex."""
+async def read_json(pieces: AsyncIterator[bytes], parsers: WorkerPool) -> Any:
+    """The value of a body; a large one is parsed in a thread of `parsers`. Raises RequestValidationError where it is no
+    JSON, ApiError 400 where it is too complex."""
     shape = _Shape()
     kept: list[bytes] = []
     size_bytes = 0
@@ -42,7 +40,7 @@ async def read_json(pieces: AsyncIterator[bytes]) -> Any:
     if size_bytes <= _SMALL_BYTES:
         return _parse(kept)
     shape.check_whole()
-    return await asyncio.get_running_loop().run_in_executor(_PARSER, _parse, kept)
+    return await parsers.run(_parse, kept)
 
 
 def _parse(pieces: list[bytes]) -> Any:

@@ -22,12 +22,14 @@ from hypothesis import strategies as st
 from local_stack.triton_process import free_port
 from openai_frontend.errors import ApiError
 from openai_frontend.json_body import read_json
+from openai_frontend.pools import WorkerPool
 from tests.faults.test_connections import NO_TRITON, frontend, is_waiting
 from tests.support.raw_client import RawClient, RawReply, post, speech
 from tests.support.stack import Frontend, bare_environment
 from tests.support.waiting import eventually
 
 MIB: Final = 2**20
+PARSERS: Final = WorkerPool("JSON", threads=1, max_queued=8)
 BOUNDARY: Final = "0123456789"
 
 
@@ -170,7 +172,7 @@ def test_a_body_means_the_same_however_large_it_is_and_however_it_is_cut(
         for start in range(0, len(data), piece_bytes):
             yield data[start : start + piece_bytes]
 
-    assert asyncio.run(read_json(pieces())) == json.loads(data)
+    assert asyncio.run(read_json(pieces(), PARSERS)) == json.loads(data)
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b" " * 40_000, b'"' + b"x" * 40_000 + b'"']))
@@ -180,7 +182,7 @@ def test_any_bytes_are_json_or_a_clear_error(data: bytes, padding: bytes) -> Non
         yield data
 
     with contextlib.suppress(RequestValidationError, ApiError):
-        asyncio.run(read_json(pieces()))
+        asyncio.run(read_json(pieces(), PARSERS))
 
 
 # Uploads
