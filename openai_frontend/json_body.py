@@ -20,6 +20,7 @@ _SMALL_BYTES: Final = 32 * 1024
 _MAX_VALUES: Final = 10_000
 _MAX_ESCAPES: Final = 500_000
 _MAX_OUTSIDE_BYTES: Final = 256 * 1024
+_STRING: Final = pydantic_core.SchemaValidator(pydantic_core.core_schema.str_schema(strict=True, max_length=2**40))
 _VALUE_MARKS: Final = (b",", b":", b"[", b"{")
 
 
@@ -48,9 +49,12 @@ def _parse(pieces: list[bytes]) -> Any:
     pieces.clear()
     if len(data) > _SMALL_BYTES:
         try:  # five times as fast, but it knows no BOM and no halves of surrogate pairs
-            return pydantic_core.from_json(data)
+            value = pydantic_core.from_json(data)
         except ValueError:
             pass
+        else:
+            _keep_utf_8(value)
+            return value
     try:
         return json.loads(data)
     except json.JSONDecodeError as error:
@@ -59,6 +63,15 @@ def _parse(pieces: list[bytes]) -> Any:
         raise _invalid("json_invalid", f"byte {error.start} is not UTF-8") from None
     except (ValueError, RecursionError):  # a number of thousands of digits; brackets within brackets within brackets
         raise _invalid("json_invalid", "not JSON that can be read") from None
+
+
+def _keep_utf_8(value: Any) -> None:
+    """Have every string keep its UTF-8 form, which a check of its length needs: 10 ms for 9 MB that are not ASCII."""
+    if isinstance(value, str):
+        _STRING.validate_python(value)
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _keep_utf_8(inner)
 
 
 def _invalid(kind: str, message: str, position: int | None = None) -> RequestValidationError:

@@ -24,6 +24,7 @@ from openai_frontend.errors import ApiError
 from openai_frontend.json_body import read_json
 from openai_frontend.pools import WorkerPool
 from tests.faults.test_connections import NO_TRITON, frontend, is_waiting
+from tests.faults.test_event_loop import check_speed
 from tests.support.raw_client import RawClient, RawReply, post, speech
 from tests.support.stack import Frontend, bare_environment
 from tests.support.waiting import eventually
@@ -229,3 +230,24 @@ def test_the_limit_on_open_files_is_the_same_after_a_frontend(tmp_path: Path) ->
     before = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with frontend(tmp_path):
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == before, "only the soft limit is raised"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        post("/v1/audio/speech", b'{"input": "", "ignored": [' + b"[]," * 4_000_000 + b"0]}"),
+        post("/v1/audio/speech", b'{"input": "", "ignored": "' + b"QUJD" * 3_000_000 + b'"}'),
+        post("/v1/audio/speech", b'{"input": "", "ignored": ' + b"9" * 9_000_000 + b"}"),
+        post("/v1/audio/speech", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        + b"1\r\n \r\n" * 50_000
+        + b"0\r\n\r\n",
+        b"GET /live HTTP/1.1\r\n" + b"a:\r\n" * 3_900 + b"\r\n",
+        form("/v1/audio/voices", b"\r\n--" * 500_000, name="Eve"),
+        form("/v1/audio/voices", b"\r" * 2_000_000, name="Eve"),
+    ],
+    ids=["arrays", "a long string", "digits", "chunks of a byte", "headers", "almost boundaries", "carriage returns"],
+)
+def test_the_event_loop_is_never_held_up_by(tmp_path: Path, request_bytes: bytes) -> None:
+    with frontend(tmp_path) as running:
+        answer(running, request_bytes)  # what is imported at the first use is no matter of any request
+        check_speed(running, lambda: answer(running, request_bytes))

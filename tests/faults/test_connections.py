@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 from local_stack.triton_process import free_port
+from openai_frontend.connections import Phase
 from openai_frontend.file_limit import within
 from tests.support.raw_client import RawClient, post, speech
 from tests.support.stack import Frontend, bare_environment
@@ -120,7 +121,7 @@ def test_where_every_connection_is_in_use_one_more_gets_a_503_and_says_when_to_c
     with frontend(tmp_path, max_connections=3, start_timeout=300) as running, contextlib.ExitStack() as clients:
         for _ in range(3):
             clients.enter_context(RawClient(running, speech()))
-        eventually(lambda: is_waiting(running, 3), "all are in use")
+        eventually(lambda: running.connections(Phase.ACTIVE) == 3, "all are in use")
         with RawClient(running, speech()) as refused:
             reply = refused.read_reply()
             assert (reply.status, reply.code()) == (503, "server_overloaded")
