@@ -60,3 +60,19 @@ class OncePerInterval:
         if now_s >= self._next_s:
             self._next_s = now_s + self._interval_s
             self._logger.warning(message, *arguments)
+
+
+class SeldomWarnings(logging.Filter):
+    """Passes a warning of the same words at most once a minute: what clients do must not fill the log."""
+
+    def __init__(self, interval_s: float = 60.0) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._next_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now_s = time.monotonic()
+        if record.levelno != logging.WARNING or now_s >= self._next_s.get(record.msg, 0.0):
+            self._next_s[record.msg] = now_s + self._interval_s
+            return True
+        return False

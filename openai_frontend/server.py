@@ -16,7 +16,7 @@ import uvicorn
 from openai_frontend.app import create_app
 from openai_frontend.connections import ConnectionLimits, Connections
 from openai_frontend.http_protocol import HttpProtocol
-from openai_frontend.logs import OncePerInterval
+from openai_frontend.logs import OncePerInterval, SeldomWarnings
 from openai_frontend.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ class Server(uvicorn.Server):
     """Serves the API of these settings; told to stop, it lets nobody in and finishes what is under way, in time."""
 
     def __init__(self, settings: Settings) -> None:
+        uvicorn_logger = logging.getLogger("uvicorn.error")
+        if not any(isinstance(filtering, SeldomWarnings) for filtering in uvicorn_logger.filters):
+            uvicorn_logger.addFilter(SeldomWarnings())
         self.connections = Connections(ConnectionLimits.of(settings))
         super().__init__(
             uvicorn.Config(

@@ -16,13 +16,17 @@ from typing import Any, Final
 import psutil
 import pytest
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 
 from local_stack.triton_process import free_port
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import ApiError
 from openai_frontend.json_body import read_json
 from openai_frontend.pools import WorkerPool
+from openai_frontend.routes import admin, clone, consents, health, metrics, models, page, voices
+from openai_frontend.routes import speech as speech_route
 from tests.faults.test_connections import NO_TRITON, frontend, is_waiting
 from tests.faults.test_event_loop import check_speed
 from tests.support.raw_client import RawClient, RawReply, post, speech
@@ -184,6 +188,14 @@ def test_any_bytes_are_json_or_a_clear_error(data: bytes, padding: bytes) -> Non
 
     with contextlib.suppress(RequestValidationError, ApiError):
         asyncio.run(read_json(pieces(), PARSERS))
+
+
+def test_every_route_with_a_body_reads_it_within_bounds() -> None:
+    modules = (admin, clone, consents, health, metrics, models, page, speech_route, voices)
+    routes = [route for module in modules for route in module.router.routes if isinstance(route, APIRoute)]
+    with_body = [route for route in routes if route.body_field is not None or "POST" in route.methods]
+    assert len(with_body) >= 5
+    assert [route.path for route in with_body if not isinstance(route, BodyRoute) and "/admin/" not in route.path] == []
 
 
 # Uploads

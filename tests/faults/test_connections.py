@@ -281,3 +281,13 @@ def test_a_body_in_chunks_of_one_byte_is_read(tmp_path: Path) -> None:
     with frontend(tmp_path) as running, RawClient(running, head + body + b"0\r\n\r\n" + LIVE) as client:
         assert client.read_reply().code() == "empty_input"
         assert client.read_reply().status == 200
+
+
+def test_what_is_no_http_at_all_is_a_400_and_one_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with frontend(tmp_path) as running:
+        for _ in range(20):
+            with RawClient(running, b"\x16\x03\x01 hello\r\n\r\n") as client:
+                assert client.read_reply().code() == "invalid_http"
+    assert len([record for record in caplog.records if "Invalid HTTP" in record.getMessage()]) <= 1
