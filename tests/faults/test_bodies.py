@@ -211,6 +211,19 @@ def test_an_upload_needs_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert reply.code() == "invalid_reference_audio"
 
 
+def test_a_decoder_that_cannot_be_started_is_a_503_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with frontend(tmp_path) as running, monkeypatch.context() as patched:
+        patched.setattr(asyncio, "create_subprocess_exec", refused)
+        reply = answer(running, form("/v1/audio/voices", b"RIFF", name="Eve"))
+        assert (reply.status, reply.code()) == (503, "server_overloaded")
+        assert b"decodes recordings" in reply.body
+
+
 @pytest.mark.parametrize("path", ["/v1/audio/voices", "/v1/audio/speech/clone", "/v1/audio/voice_consents"])
 def test_a_form_of_thousands_of_fields_is_a_400(tmp_path: Path, path: str) -> None:
     with frontend(tmp_path) as running:
