@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
 from openai_frontend.keys import CurrentCaller
@@ -13,7 +14,7 @@ from openai_frontend.schemas import Name, RefText, Seed, SpeechForm, Speed, Text
 from openai_frontend.state import CurrentState, RequestId
 from speech_protocol.models import Task
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/audio/speech/clone", response_class=Response, responses=AUDIO)

@@ -5,6 +5,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
 from openai_frontend.keys import Caller, CurrentCaller
@@ -18,7 +19,7 @@ from openai_frontend.voices.speaking import with_voice
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 _INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
