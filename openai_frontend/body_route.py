@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from openai_frontend.json_body import read_json
+from openai_frontend.json_body import missing_body, read_json
+from openai_frontend.media_types import FORMS, is_json, media_type
 from openai_frontend.responses import unless_gone
 
 _URLENCODED: Final = "application/x-www-form-urlencoded"
@@ -45,33 +46,24 @@ class BodyRequest(Request):
 
     async def json(self) -> Any:
         if self._value is _UNREAD:
-            self._value = await read_json(self.stream(), self.app.state.speech.pools.json)
+            raise missing_body()
         return self._value
 
+    async def read_json(self) -> None:
+        """Read and parse the whole body as JSON. Raises as `json_body.read_json` does."""
+        self._value = await read_json(self.stream(), self.app.state.speech.pools.json)
+
     async def read_form(self) -> None:
-        """Read and parse the whole body as a form; one of another type is left unread."""
-        size = _MAX_URLENCODED_BYTES if self.kind == _URLENCODED else _MAX_FIELD_BYTES
+        """Read and parse the whole body as a form."""
+        size = _MAX_URLENCODED_BYTES if media_type(self) == _URLENCODED else _MAX_FIELD_BYTES
         await self.form(max_files=_MAX_FIELDS, max_fields=_MAX_FIELDS, max_part_size=size)
-
-    @property
-    def kind(self) -> str:
-        """The body's content type."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    @property
-    def is_form(self) -> bool:
-        return self.kind in {"multipart/form-data", _URLENCODED}
-
-    @property
-    def is_json(self) -> bool:
-        return self.kind == "application/json" or (self.kind.startswith("application/") and self.kind.endswith("+json"))
 
 
 class BodyRoute(APIRoute):
     """A route with a body. It is read before FastAPI looks at it, which takes every failure to read for the client's
     mistake. The work ends when the client hangs up.
 
-    A route that declares no body but takes one gets a form, or JSON whatever its type is called."""
+    A route that declares no body gets forms and JSON. A body of another type than the route takes is left unread."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
@@ -84,10 +76,10 @@ class BodyRoute(APIRoute):
                 return await answer(request)
             parsed = BodyRequest(request.scope, request.receive)
             try:
-                if parsed.is_form and takes_form:
+                if takes_form and media_type(parsed) in FORMS:
                     await parsed.read_form()
-                elif takes_json and (parsed.is_json or takes_form):
-                    await parsed.json()
+                elif takes_json and is_json(media_type(parsed)):
+                    await parsed.read_json()
             except ClientDisconnect:
                 return Response(status_code=499)  # nobody reads it
             response = await unless_gone(parsed, answer(parsed))

@@ -37,11 +37,16 @@ async def read_json(pieces: AsyncIterator[bytes], parsers: WorkerPool) -> Any:
         if size_bytes > _SMALL_BYTES:
             shape.check()
     if not size_bytes:
-        raise _invalid("missing", "Field required")
+        raise missing_body()
     if size_bytes <= _SMALL_BYTES:
         return _parse(kept)
     shape.check_whole()
     return await parsers.run(_parse, kept)
+
+
+def missing_body() -> RequestValidationError:
+    """For a request that needs JSON and brings none."""
+    return _invalid("missing", "Field required")
 
 
 def _parse(pieces: list[bytes]) -> Any:

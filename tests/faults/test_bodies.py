@@ -122,7 +122,7 @@ def test_memory_goes_back_to_the_system_after_a_flood_of_bodies(tmp_path: Path) 
 
 def _is_up(port: int) -> bool:
     try:
-        return answer(port, b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
+        return answer(port, b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 200
     except OSError:
         return False
 
@@ -266,7 +266,7 @@ def test_the_limit_on_open_files_is_the_same_after_a_frontend(tmp_path: Path) ->
         post("/v1/audio/speech", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         + b"1\r\n \r\n" * 50_000
         + b"0\r\n\r\n",
-        b"GET /live HTTP/1.1\r\n" + b"a:\r\n" * 3_900 + b"\r\n",
+        b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 3_900 + b"\r\n",
         form("/v1/audio/voices", b"\r\n--" * 500_000, name="Eve"),
         form("/v1/audio/voices", b"\r" * 2_000_000, name="Eve"),
     ],

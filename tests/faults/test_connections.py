@@ -22,7 +22,7 @@ from tests.support.raw_client import RawClient, post, speech
 from tests.support.stack import Frontend, bare_environment
 from tests.support.waiting import eventually
 
-LIVE: Final = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+LIVE: Final = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NO_TRITON: Final = "http://127.0.0.1:9"
 
 
@@ -240,7 +240,7 @@ def test_a_body_that_will_never_be_complete_ends_its_connection(tmp_path: Path) 
     ],
 )
 def test_a_request_of_unclear_length_is_refused_and_nothing_after_it_is_served(tmp_path: Path, head: str) -> None:
-    request = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{head}\r\n".encode()
+    request = post("/v1/audio/speech", b"").replace(b"Content-Length: 0\r\n", head.encode())
     with frontend(tmp_path) as running, RawClient(running, request + b"0\r\n\r\n" + LIVE) as client:
         assert client.read_reply().status in {400, 501}
         assert client.is_closed()
