@@ -2,13 +2,14 @@
 `speech_batch` cannot; and where the model's process dies, that is noticed, while Triton ends no stream for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 
+from speech_protocol.control import headers
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, Event, StartEvent
 from speech_protocol.request import SpeechRequest
@@ -28,11 +29,12 @@ class Spoken:
 
 
 async def stream(
-    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest
+    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest, control_key: str = ""
 ) -> AsyncGenerator[tuple[Event, bytes], None]:
     """Each event, and PCM (s16le, mono, 24 kHz) with audio ones. Raises SpeechError and aiohttp.ClientError."""
     lines = EventLines()
-    async with session.post(f"{url}/v2/models/{model}/generate_stream", json=request.to_tensors()) as reply:
+    address, key = f"{url}/v2/models/{model}/generate_stream", headers(control_key)
+    async with session.post(address, json=request.to_tensors(), headers=key) as reply:
         if reply.status != 200:
             raise error_from_triton(error_of_body(await reply.text()), model)
         async for piece in reply.content.iter_any():
@@ -40,12 +42,18 @@ async def stream(
                 yield read_response(data, model)
 
 
-async def whole(session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest) -> Spoken:
+async def whole(
+    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest, control_key: str = ""
+) -> Spoken:
     """A whole utterance. Raises as `stream`, MODEL_DIED within seconds of the process's end."""
     pcm = bytearray()
     checkpoint = ""
-    async with aclosing(stream(session, url, model, request)) as messages:
-        while message := await _next(session, url, model, messages):
+    async with aclosing(stream(session, url, model, request, control_key)) as messages:
+
+        async def check_alive() -> None:
+            await _check_alive(session, url, model, control_key)
+
+        while message := await _next(messages, check_alive):
             event, audio = message
             pcm += audio
             if isinstance(event, StartEvent):
@@ -56,13 +64,13 @@ async def whole(session: aiohttp.ClientSession, url: str, model: str, request: S
 
 
 async def _next(
-    session: aiohttp.ClientSession, url: str, model: str, messages: AsyncGenerator[tuple[Event, bytes], None]
+    messages: AsyncGenerator[tuple[Event, bytes], None], check_alive: Callable[[], Awaitable[None]]
 ) -> tuple[Event, bytes] | None:
     """The next message, None after the last one. While none comes, the process is asked whether it lives."""
     coming = asyncio.ensure_future(anext(messages, None))
     try:
         while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
-            await _check_alive(session, url, model)
+            await check_alive()
         return coming.result()
     finally:
         if not coming.done():
@@ -72,9 +80,10 @@ async def _next(
             coming.exception()  # retrieved, so that asyncio does not log it
 
 
-async def _check_alive(session: aiohttp.ClientSession, url: str, model: str) -> None:
+async def _check_alive(session: aiohttp.ClientSession, url: str, model: str, control_key: str) -> None:
     try:
-        async with asyncio.timeout(_SILENCE_S), aclosing(stream(session, url, model, _PROBE)) as messages:
+        probe = stream(session, url, model, _PROBE, control_key)
+        async with asyncio.timeout(_SILENCE_S), aclosing(probe) as messages:
             async for _ in messages:
                 pass
     except TimeoutError:

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     triton_url: str = "http://127.0.0.1:8000"
     """Where tritonserver answers HTTP."""
     triton_control_key: SecretStr | None = None
-    """What opens Triton's model control, where that is restricted; `make serve` makes one."""
+    """The key of Triton's inference and model control, where they are restricted; `make serve` makes one."""
     triton_control_key_file: str = ""
     """A file with that key; the containers share one that Triton's makes."""
     model_id: str = QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """Cloned and designed voices kept at most, and as many consents."""
     max_voices_bytes: Count = 2**30
     """Bytes of all these recordings together, at most."""
+    voices_shared: bool = False
+    """True: all API keys share all voices and consents; else each key has its own. Without keys, all are shared."""
     require_consent: bool = False
     """True: a voice is cloned from a recording only with the id of a stored consent."""
     default_response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm", "ogg"] = "mp3"
@@ -88,6 +90,12 @@ class Settings(BaseSettings):
     """GPU memory of all loaded models together, in GiB, kept in the same way; 0: no bound."""
     send_timeout: Seconds = 300
     """Seconds after which a client that takes nothing of what is sent to it is hung up on (Linux); 0: never."""
+    max_connections: Count = 1000
+    """Connections at once, fewer where fewer files may be open; for one more, the oldest idle one is closed."""
+    header_timeout: Seconds = 10
+    """Seconds in which a new connection must send the headers of its request, and a kept one after the first byte."""
+    body_timeout: Seconds = 30
+    """Seconds that a request's body may pause, and that it may take in all beyond one for every 32 KiB."""
     load_timeout: Seconds = 900
     """Seconds a load may take; the first one of a hub id includes its download."""
     restart_timeout: Seconds = 30
@@ -102,6 +110,8 @@ class Settings(BaseSettings):
     """Longest audio of one segment, in seconds at speed 1; it ends there. A long input has many segments."""
     max_upload_bytes: Count = 10 * 1024 * 1024
     """Largest recording that may be uploaded, in bytes; its request may be a third larger, for base64, plus 1 MiB."""
+    max_body_memory: Count = 256 * 1024 * 1024
+    """Bytes of all request bodies that are held at once, until their replies begin; beyond it they get 503."""
     max_pending_requests: Count = 256
     """Maximum speech requests in flight, queued ones included; further ones get 503. API keys share these places."""
     admin_key: SecretStr | None = None
@@ -122,6 +132,8 @@ class Settings(BaseSettings):
     """Characters of `input` a minute that a key may have spoken, 0 for any number; without keys, everybody together."""
     cors_origins: str = ""
     """Origins whose pages may call this server, such as `https://app.example`, separated by commas."""
+    allowed_hosts: str = ""
+    """Host names that requests may be for, such as `tts.example, *.lan`, or `*`; empty: any, or on loopback its own."""
     ref_audio_hosts: str = ""
     """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -167,6 +179,10 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
         return tuple(origin.rstrip("/") for origin in _listed(self.cors_origins))
+
+    def hosts(self) -> tuple[str, ...]:
+        """The host names of `allowed_hosts`."""
+        return _listed(self.allowed_hosts)
 
     @property
     def max_body_bytes(self) -> int:

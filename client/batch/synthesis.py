@@ -145,7 +145,7 @@ class BatchSynthesizer:
         while True:
             asked_s = time.monotonic()
             try:
-                spoken = await whole(self._session, self._url, model, request)
+                spoken = await whole(self._session, self._url, model, request, read_key())
             except SpeechError as error:
                 failure = error
                 if error.code not in {*_AWAY, *_BUSY, ErrorCode.ENGINE_FAILURE}:

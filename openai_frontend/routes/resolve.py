@@ -10,15 +10,17 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import ApiError
-from openai_frontend.limits import CurrentAllowance
+from openai_frontend.keys import CurrentCaller
+from openai_frontend.media_types import JSON_ONLY
 from openai_frontend.routes.speech import wire_request
 from openai_frontend.schemas import SpeechBody
 from openai_frontend.state import CurrentState, RequestId
 from speech_protocol.control import HEADER
 from speech_protocol.request import SpeechRequest
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 class SpeechTarget(BaseModel):
@@ -30,18 +32,20 @@ class SpeechTarget(BaseModel):
     inputs: dict[str, str | int | float | bool]
 
 
-@router.post("/audio/speech/resolve", response_class=Response, responses={200: {"model": SpeechTarget}})
+@router.post(
+    "/audio/speech/resolve", response_class=Response, responses={200: {"model": SpeechTarget}}, dependencies=[JSON_ONLY]
+)
 async def resolve_speech(
     body: SpeechBody,
     state: CurrentState,
     request_id: RequestId,
-    allowance: CurrentAllowance,
+    caller: CurrentCaller,
     triton_control_key: Annotated[str, Header(alias=HEADER)] = "",
 ) -> Response:
     """The Triton model and the tensors of a speech request, which is not made: its voice, model and language resolved
     as POST /v1/audio/speech does, for a batch client. Takes Triton's control key."""
     _check_key(state, triton_control_key)
-    model, wire = await wire_request(body, state, request_id, allowance)
+    model, wire = await wire_request(body, state, request_id, caller)
     # A recording is megabytes of base64: not on the event loop.
     return await state.pools.reading.run(_respond, model, state.settings.checkpoints().get(model, ""), wire)
 
