@@ -100,6 +100,12 @@ class Display:
         self._draw()
         self._wake()
 
+    def spoken(self) -> None:
+        """All utterances were made; what is left is to write the files."""
+        self._bars.update(self._total_bar, rest=", writing the rest")
+        if not self._console.is_terminal:
+            self._console.print("All is spoken, writing the rest.")
+
     def _count(self, number: int, job: Job) -> None:
         self._left[number] -= 1
         self._done_widths[number] += job.utterance.width

@@ -84,6 +84,7 @@ async def run(
             group = await held.enter_async_context(asyncio.TaskGroup())
             group.create_task(_write(assembler, parts, source, options))
             await synthesizer.run(jobs, store, display)
+            display.spoken()
             assembler.end()
     except* (UnreachableError, OSError, soundfile.SoundFileError) as errors:
         raise _first(errors) from None
