@@ -5,14 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: sbom serve serve-qwen test test-faults check format smoke bench soak lock clean
+.PHONY: ports sbom serve serve-qwen test test-faults check format smoke bench soak lock clean
 .DEFAULT_GOAL := serve
+# The ports are looked at before anything is installed.
+.NOTPARALLEL:
 
-serve: $(VENV)/serve.installed
-	@$(BIN)/python -m local_stack.serve
+serve: ports $(VENV)/serve.installed
+	@sh local_stack/run.sh $(BIN)/python -m local_stack.serve
 
-serve-qwen: $(VENV)/qwen.installed
-	@$(BIN)/python -m local_stack.serve --qwen
+serve-qwen: ports $(VENV)/qwen.installed
+	@sh local_stack/run.sh $(BIN)/python -m local_stack.serve --qwen
+
+ports:
+	@PYTHON="$(PYTHON)" sh local_stack/ports.sh $(BIN)/python
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest $(ARGS)
@@ -65,8 +70,7 @@ $(VENV)/uv.installed: requirements/uv.txt
 	@PYTHON="$(PYTHON)" sh requirements/bootstrap.sh $(VENV)
 
 $(VENV)/%.installed: requirements/%.txt pyproject.toml $(VENV)/uv.installed
-	@sh requirements/install.sh $(VENV) $<
-	@touch $@
+	@sh requirements/install.sh $(VENV) $< $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .cache

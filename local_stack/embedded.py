@@ -1,7 +1,7 @@
 """Finds the tritonserver binary that the nvidia-pytriton wheel carries, and what it needs to run on this machine.
 
 Only the binaries of that wheel are used. Facts: the Python stub is built per Python version, loads libpython from
-LD_LIBRARY_PATH, and finds its packages through the first `python3` on PATH.
+LD_LIBRARY_PATH, finds its packages through the first `python3` on PATH, and dies where that one's path is not ASCII.
 """
 
 import importlib.util
@@ -26,10 +26,13 @@ class EmbeddedTriton:
     backend_files: tuple[Path, ...]
     libraries: tuple[Path, ...]
 
-    def environment(self) -> dict[str, str]:
-        """os.environ with the library and executable paths that the server and its stubs need."""
+    def make_environment(self, folder: Path) -> dict[str, str]:
+        """os.environ with the library and executable paths that the server and its stubs need. `folder`, a new link to
+        this Python's, stands for it, so its path should be plain."""
+        executables = Path(sys.executable).parent
+        folder.symlink_to(executables.parent)
         libraries = os.pathsep.join([*map(str, self.libraries), *_split(os.environ.get("LD_LIBRARY_PATH"))])
-        path = os.pathsep.join([str(Path(sys.executable).parent), *_split(os.environ.get("PATH"))])
+        path = os.pathsep.join([str(folder / executables.name), *_split(os.environ.get("PATH"))])
         return {**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path}
 
     def make_backend_directory(self, folder: Path) -> Path:
