@@ -14,7 +14,8 @@ DEFAULTS = {"PORT": 8101, "TRITON_HTTP_PORT": 8000, "TRITON_METRICS_PORT": 8002}
 
 def read_ports(environment: Mapping[str, str]) -> Tuple[Dict[str, int], List[str]]:  # noqa: UP006
     """Setting to port, of those that are ports; and a sentence for each of the others, and for a port given twice."""
-    ports, problems = {}, []
+    ports: Dict[str, int] = {}  # noqa: UP006
+    problems = []
     for name, default in DEFAULTS.items():
         text = environment.get(name) or str(default)
         if not (text.isdecimal() and 0 < int(text) < 65_536):

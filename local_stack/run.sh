@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs a program so that Ctrl-C reaches it as SIGTERM: what ends without a word by that one answers Ctrl-C with a
-# traceback (Python while it starts, pip) or a message of its own. Where the program was ended by it, says "stopping".
+# traceback (Python while it starts, pip) or a message of its own. Where that ended the program, says "stopping", unless
+# SILENT is set.
 stopped=
 child=
 trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' INT TERM HUP
@@ -15,7 +16,7 @@ while :; do
     kill -0 "$child" 2>/dev/null || break
 done
 if [ -n "$stopped" ] && [ "$status" -eq 143 ]; then
-    echo stopping
+    [ -n "${SILENT:-}" ] || echo stopping
     exit 130
 fi
 exit "$status"

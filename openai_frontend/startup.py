@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
@@ -58,12 +59,13 @@ def warn_of_folders(settings: Settings) -> None:
     """Log what will not work because a folder can't be written, now and not at the first request that needs it."""
     folder = Path(settings.voices_folder)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
         logger.warning(
-            "VOICES_FOLDER is '%s', which user %d cannot write: no voice or consent can be stored. Give that user the "
-            "folder (chown), or set VOICES_FOLDER to another one.",
-            folder,
-            os.getuid(),
+            "VOICES_FOLDER is '%s', which user %d cannot write (%s): no voice or consent can be stored. Give that user "
+            "the folder (chown), or set VOICES_FOLDER to another one.",
+            *(folder, os.getuid(), error.strerror),
         )
 
 
@@ -195,8 +197,9 @@ def _is_voice(voice: str, known: set[str]) -> bool:
 def _known_voices(settings: Settings) -> list[str] | None:
     """Every voice that can be meant; None where a model may have speakers that only it knows."""
     checkpoint = settings.checkpoints()[QWEN3_TTS_CUSTOM_VOICE.name]
-    own = () if checkpoint.startswith("Qwen/") else speakers_of_checkpoint(checkpoint)
-    if own is None or settings.main_model() not in MODELS:
+    own = speakers_of_checkpoint(checkpoint) or ()
+    is_another_one = _HUB_ID.fullmatch(checkpoint) and not checkpoint.startswith("Qwen/") and not own
+    if is_another_one or settings.main_model() in settings.model_names.values():
         return None
     embedded = _EMBEDDED_SPEAKERS if settings.main_model() == HIBARI.name else ()
     folder = Path(settings.voices_folder)

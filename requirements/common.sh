@@ -1,9 +1,9 @@
 # What bootstrap.sh and install.sh share.
 
-# Ctrl-C ends a step without a word but "stopping".
-trap 'exit 130' INT TERM HUP
+# Ctrl-C ends a step without a word of its own.
+trap 'echo stopping; exit 130' INT TERM HUP
 step() {
-    sh local_stack/run.sh "$@"
+    SILENT=1 sh local_stack/run.sh "$@"
 }
 
 # Where the home folder can't be written, uv keeps its files in the checkout.

@@ -1,6 +1,7 @@
 """`make serve` as a user meets it: a process that prints a curl line, and leaves nothing behind when it is stopped."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -71,6 +72,11 @@ class Serve:
         return subprocess.run(
             self.curl_line(), shell=True, cwd=folder, check=False, timeout=120, capture_output=True, text=True
         )
+
+    def message(self, path: str) -> str:
+        """What /health or /ready says in words."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=10) as reply:
+            return str(json.load(reply)["message"])
 
     def interrupt(self) -> None:
         """Ctrl-C: SIGINT to the whole group."""
@@ -219,9 +225,13 @@ def test_wrong_settings_of_the_frontend_and_of_the_engines_are_told_all_at_once(
 def test_qwen_without_a_checkpoint_says_what_to_do_in_the_log_and_to_the_client(tmp_path: Path) -> None:
     serve = Serve(tmp_path, "--qwen")
     try:
+        serve.wait_for("hello.mp3")
+        assert "The weights of Qwen/Qwen3-TTS-12Hz-0.6B-CustomVoice are not on this machine." in serve.message("health")
         done = serve.curl(tmp_path)
         assert "checkpoint_unavailable" in done.stdout
         assert "MODEL_ID" in done.stdout
+        for path in ("health", "ready"):
+            assert serve.message(path).startswith("The last load of 'qwen3_tts_custom_voice' failed: Qwen/Qwen3-TTS-")
     finally:
         serve.process.send_signal(signal.SIGTERM)
         serve.wait()
