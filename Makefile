@@ -31,10 +31,10 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/hadolint Dockerfile.triton Dockerfile.frontend
+	$(BIN)/hadolint Dockerfile.triton Dockerfile.triton-cpu Dockerfile.frontend
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	@# The schema does not know Compose's own !reset tag.
-	sed 's/ !reset//' docker-compose.cpu.yml | $(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
+	@# The schema does not know Compose's own tags.
+	sed 's/ !reset//; s/ !override//' docker-compose.cpu.yml | $(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
 	$(BIN)/yamllint --strict .
 	$(BIN)/python -m pytest -q tests/deploy/test_kubernetes.py tests/deploy/test_monitoring.py -k "kubernetes or promtool or panels or says"
 	PATH="$(BIN):$$PATH" $(BIN)/python requirements/audit.py
@@ -61,6 +61,7 @@ sbom: $(VENV)/dev.installed
 	@mkdir -p out
 	$(BIN)/cyclonedx-py requirements requirements/frontend-image.txt --output-file out/sbom-frontend.json
 	$(BIN)/cyclonedx-py requirements requirements/triton-image.txt --output-file out/sbom-triton.json
+	$(BIN)/cyclonedx-py requirements requirements/triton-cpu-image.txt --output-file out/sbom-triton-cpu.json
 
 # Pinned requirements from pyproject.toml; run it after a change there.
 lock: $(VENV)/uv.installed

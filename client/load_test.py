@@ -16,6 +16,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -34,6 +35,9 @@ TRITON = "triton+"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
+    if options.plot and find_spec("matplotlib") is None:
+        # Before the load, not after it.
+        sys.exit(f"--plot needs matplotlib, which is not installed. Run: {sys.executable} -m pip install matplotlib")
     try:
         targets = [parse_target(text, options) for text in options.targets]
         prompts = _prompts(options.prompts)
@@ -45,10 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     report.write(options.output, rows, settings, shlex.join(["python -m client.load_test", *words]))
     if options.plot:
-        try:
-            report.plot(options.plot, rows)
-        except ModuleNotFoundError:
-            print("no picture: that needs matplotlib", file=sys.stderr)
+        report.plot(options.plot, rows)
     sys.exit(any(row["failures"] for row in rows))
 
 

@@ -6,12 +6,15 @@ LD_LIBRARY_PATH, finds its packages through the first `python3` on PATH, and die
 
 import importlib.util
 import os
+import shlex
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+WITHOUT_GPU = ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")
 
 
 class SetupError(Exception):
@@ -42,6 +45,23 @@ class EmbeddedTriton:
         for file in self.backend_files:
             (python / file.name).symlink_to(file)
         return folder
+
+    def make_command(self, folder: Path) -> Path:
+        """Make `folder/bin/tritonserver`, a command for machines without a GPU that takes tritonserver's arguments and
+        needs nothing in its environment; the CPU image is built with it."""
+        backends = self.make_backend_directory(folder / "backends")
+        command = folder / "bin" / "tritonserver"
+        command.parent.mkdir()
+        libraries = os.pathsep.join(map(str, self.libraries))
+        lines = (
+            "#!/bin/sh",
+            f"export LD_LIBRARY_PATH={shlex.quote(libraries)}",
+            f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',
+            shlex.join(("exec", str(self.binary), f"--backend-directory={backends}", *WITHOUT_GPU)) + ' "$@"',
+        )
+        command.write_text("\n".join((*lines, "")))
+        command.chmod(0o755)
+        return command
 
 
 def find_embedded_triton() -> EmbeddedTriton:
@@ -79,3 +99,8 @@ def _find_libpython() -> Path:
 
 def _split(value: str | None) -> list[str]:
     return [part for part in (value or "").split(os.pathsep) if part]
+
+
+if __name__ == "__main__":
+    # python -m local_stack.embedded FOLDER
+    print(find_embedded_triton().make_command(Path(sys.argv[1]).absolute()))

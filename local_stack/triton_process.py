@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from local_stack.embedded import SetupError, find_embedded_triton
+from local_stack.embedded import WITHOUT_GPU, SetupError, find_embedded_triton
 from speech_protocol.control import HEADER, RESTRICTED, headers
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
@@ -229,7 +229,7 @@ class TritonProcess:
                 if self._control_key
                 else []
             ),
-            *([] if gpu else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
+            *(() if gpu else WITHOUT_GPU),
         ]
 
     def _copy(self, source: Path, number: int) -> Path:
