@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     if options.plot and find_spec("matplotlib") is None:
         # Before the load, not after it.
-        sys.exit(f"--plot needs matplotlib, which is not installed. Run: {sys.executable} -m pip install matplotlib")
+        sys.exit(
+            "--plot needs matplotlib, which is not installed. Run: "
+            ".venv/bin/uv pip install --constraints requirements/dev.txt matplotlib"
+        )
     try:
         targets = [parse_target(text, options) for text in options.targets]
         prompts = _prompts(options.prompts)
