@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from openai_frontend.server import Server
+from openai_frontend.server import Server, tune_interpreter
 from openai_frontend.settings import Settings
 from openai_frontend.stop_signals import StopSignals
 
@@ -19,6 +19,7 @@ async def run(settings: Settings, signals: StopSignals, on_started: Callable[[],
     address can't be had."""
     logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
     server = _Server(settings)
+    tune_interpreter()
     serving = asyncio.create_task(server.run_until_stopped())
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)

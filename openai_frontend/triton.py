@@ -119,17 +119,34 @@ class Triton:
     async def process_of(self, model: str) -> str | None:
         """The id of the process that serves a model; None where it died, which Triton's index never tells, but a
         request that no model accepts does; empty where there is no answer in time: who is busy may be late."""
-        process = ""
+        try:
+            start = await self._probe(model)
+        except SpeechError as error:
+            return None if error.code is ErrorCode.MODEL_DIED else ""
+        return start.process if start else ""
+
+    async def requests_of(self, model: str) -> int:
+        """How many requests a model is serving now, of any client; 0 where it does not answer."""
+        try:
+            start = await self._probe(model)
+        except SpeechError:
+            return 0
+        return start.other_requests if start else 0
+
+    async def _probe(self, model: str) -> StartEvent | None:
+        """The start event of a request that no model accepts; None where none comes in time. Raises SpeechError."""
+        start: StartEvent | None = None
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), aclosing(self.speak(model, _PROBE)) as messages:
                 async for message in messages:
                     if isinstance(message.event, StartEvent):
-                        process = message.event.process
+                        start = message.event
         except TimeoutError:
-            pass
+            return start
         except SpeechError as error:
-            return None if error.code is ErrorCode.MODEL_DIED else process
-        return process
+            if start is None or error.code is ErrorCode.MODEL_DIED:
+                raise
+        return start
 
     async def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
         """The messages of one request, up to and including its end event. Closing the generator cancels the request."""

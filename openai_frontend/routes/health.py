@@ -21,6 +21,9 @@ router = APIRouter()
 
 _MIB = 2**20
 _CHECKPOINT_VARIABLES = {spec.name: spec.checkpoint_variable for spec in QWEN3_TTS}
+# Shorter than what probes wait: a Triton that hangs must not make the frontend look dead.
+_TIMEOUT_S = 2.0
+_SILENT = "Triton does not answer. Retry later."
 
 
 @router.get("/health")
@@ -28,9 +31,11 @@ async def health(state: CurrentState) -> JSONResponse:
     """`status` is `ok`, or `unavailable` with 503 where Triton does not answer. `message` says what the default model
     lacks, such as its weights."""
     try:
-        index = await state.triton.index()
-    except SpeechError as error:
-        return JSONResponse({"status": "unavailable", "message": error.message, "models": {}}, 503)
+        async with asyncio.timeout(_TIMEOUT_S):
+            index = await state.triton.index()
+    except (SpeechError, TimeoutError) as error:
+        message = error.message if isinstance(error, SpeechError) else _SILENT
+        return JSONResponse({"status": "unavailable", "message": message, "models": {}}, 503)
     models = {name: _model(state, name, status) for name, status in index.items() if _is_speech(state, name)}
     pending = state.admission.pending
     waiting = state.admission.turns.waiting
@@ -49,10 +54,16 @@ async def live() -> dict[str, str]:
 async def ready(state: CurrentState) -> dict[str, str]:
     """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach. `message`, as
     /health has it, is no reason for 503: a request would load the model, or be told why not."""
-    if not await state.triton.is_live():
-        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, "Triton does not answer. Try again in a moment.")
-    with suppress(SpeechError):
-        return {"status": "ok", **await _hindrance(state, await state.triton.index())}
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            is_live = await state.triton.is_live()
+    except TimeoutError:
+        is_live = False
+    if not is_live:
+        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, _SILENT)
+    with suppress(SpeechError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT_S):
+            return {"status": "ok", **await _hindrance(state, await state.triton.index())}
     return {"status": "ok"}
 
 

@@ -1,7 +1,7 @@
 """/v1/audio/voices and /v1/audio/languages. Lists are answered from memory: none ever wakes the GPU or asks Triton."""
 
-import asyncio
 import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -28,13 +28,20 @@ Owner = Annotated[str | None, Depends(_owner)]
 
 
 @router.get("/audio/voices")
-async def list_voices(state: CurrentState, legacy: bool = False) -> dict[str, Any]:
+async def list_voices(state: CurrentState, legacy: bool = False) -> Response:
     """Every voice, built-in ones first; `?legacy=true` gives names as plain strings."""
+    body = await state.pools.reading.run(_listed, state, legacy)
+    return Response(body, media_type="application/json")
+
+
+def _listed(state: State, legacy: bool) -> bytes:
+    """The list as JSON, a voice at a time: thousands at once would hold up every other thread."""
     voices = [_built_in(name, state) for name in state.catalog.voices]
     voices += [_public(voice) for voice in state.library.voices()]
     if legacy:
-        return {"voices": [voice["name"] for voice in voices]}
-    return {"object": "list", "data": voices, "voices": voices}
+        return json.dumps({"voices": [voice["name"] for voice in voices]}).encode()
+    rows = b",".join(json.dumps(voice).encode() for voice in voices)
+    return b'{"object":"list","data":[%b],"voices":[%b]}' % (rows, rows)
 
 
 @router.post("/audio/voices", openapi_extra=VOICE_BODY_DOCS, response_model=None)
@@ -45,7 +52,7 @@ async def create_voice(
     body = await read_voice(request)
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
-    state.library.check_room(name)
+    await state.pools.reading.run(state.library.check_room, name)
     if isinstance(body, SampleVoice):
         reference, origin = await clone(body, state, owner)
     else:
@@ -54,7 +61,7 @@ async def create_voice(
         if designed is None:
             return Response(status_code=499)
         reference, origin = designed
-    return _public(await asyncio.to_thread(state.library.add_voice, name, reference, origin))
+    return _public(await state.pools.storing.run(state.library.add_voice, name, reference, origin))
 
 
 @router.get("/audio/voices/{voice_id}")
@@ -62,7 +69,7 @@ async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
     """One voice."""
     if voice_id in state.catalog.voices:
         return _built_in(voice_id, state)
-    return _public(state.library.voice(voice_id))
+    return _public(await state.pools.reading.run(state.library.voice, voice_id))
 
 
 @router.delete("/audio/voices/{voice_id}")
@@ -70,7 +77,7 @@ async def delete_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
     """Forget a voice; requests that speak with it already go on."""
     if voice_id in state.catalog.voices:
         raise invalid("voice_id", f"'{voice_id}' is a built-in voice, which stays.", "built_in_voice")
-    await asyncio.to_thread(state.library.remove_voice, voice_id)
+    await state.pools.storing.run(state.library.remove_voice, voice_id)
     return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}
 
 

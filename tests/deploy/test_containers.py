@@ -227,8 +227,8 @@ def test_tritonserver_is_process_one_with_the_arguments_the_service_relies_on() 
     for name in ("Dockerfile.triton", "Dockerfile.triton-cpu"):
         (entrypoint,) = json.loads(instruction(name, "ENTRYPOINT")[0])
         assert any(line.endswith(f"{script} {entrypoint}") for line in instruction(name, "COPY"))
-    # `exec`: SIGTERM reaches it. What it is called with: test_entrypoint.py.
-    assert "exec tritonserver" in read(script)
+    # `exec`: SIGTERM reaches the supervisor, which passes it on. What it is called with: test_entrypoint.py.
+    assert "exec python3 -m triton_supervisor tritonserver" in read(script)
 
 
 def test_the_frontend_starts_as_a_module_without_a_shell() -> None:
@@ -259,7 +259,7 @@ def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
 
 
 def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
-    for name, count in (("Dockerfile.triton", 4), ("Dockerfile.triton-cpu", 5)):
+    for name, count in (("Dockerfile.triton", 5), ("Dockerfile.triton-cpu", 6)):
         copies = [
             line for line in instruction(name, "COPY") if not re.search("requirements|--from=|^local_stack", line)
         ]

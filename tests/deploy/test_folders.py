@@ -42,7 +42,8 @@ def start(folder: Path, *before: str, **environment: str) -> subprocess.Complete
     server.chmod(0o755)
     return subprocess.run(
         [*before, str(ENTRYPOINT)],
-        env={"PATH": f"{server.parent}:/usr/bin:/bin", **environment},
+        # The images have the supervisor in their Python.
+        env={"PATH": f"{server.parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -99,7 +100,10 @@ def test_the_tritonserver_of_the_cpu_image_needs_nothing_of_its_environment_and_
     addresses = (f"--http-port={port}", "--http-address=127.0.0.1", "--allow-metrics=false")
     process = subprocess.Popen(
         [str(ENTRYPOINT), *addresses],
-        env={"PATH": f"{tmp_path / 'triton/bin'}:/usr/bin:/bin", "MODEL_REPOSITORY": str(tmp_path / "models")},
+        env={
+            "PATH": f"{tmp_path / 'triton/bin'}:{Path(sys.executable).parent}:/usr/bin:/bin",
+            "MODEL_REPOSITORY": str(tmp_path / "models"),
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
