@@ -163,15 +163,9 @@ def check_that_it_stopped_in_order(serve: Serve) -> None:
 def test_a_checkout_with_a_name_that_a_shell_takes_apart_speaks(tmp_path: Path) -> None:
     """The programs, the Python, the folder for temporary files: all are in it."""
     folder = tmp_path / "my 'server' (cöpy) $HOME & \"more\""
-    for name in (
-        "local_stack",
-        "model_repository",
-        "openai_frontend",
-        "speech_engines",
-        "speech_protocol",
-        "speech_text",
-    ):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("local_stack", "model_repository", "openai_frontend", "speech_*", "triton_supervisor"):
+        for source in ROOT.glob(part):
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "venv").symlink_to(sys.prefix)
     (folder / "tmp").mkdir()
     serve = Serve(folder, python=str(folder / "venv/bin/python"), PYTHONPATH=str(folder), TMPDIR=str(folder / "tmp"))
