@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.triton_process import free_port
+from tests.support.stack import bare_environment
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +81,40 @@ def test_folders_that_root_or_an_earlier_server_made_can_be_written_after_the_on
     assert outside.stat().st_uid == 0
     for path in (models / "new", snapshot / "new"):
         subprocess.run([*CONTAINER, "touch", str(path)], check=True, timeout=60)
+
+
+@needs_root
+def test_the_frontend_says_at_its_start_that_it_cannot_store_voices_and_not_after_the_one_shot_service(
+    folder: Path,
+) -> None:
+    voices = folder / "voices"
+    voices.mkdir(mode=0o755)
+    sentence = f"VOICES_FOLDER is '{voices}', which user {USER} cannot write (Permission denied)"
+    assert sentence in log_of_frontend(folder, voices)
+    subprocess.run([str(OWN_FOLDERS), str(USER), str(voices)], check=True, timeout=60)
+    assert "VOICES_FOLDER is" not in log_of_frontend(folder, voices)
+
+
+def log_of_frontend(folder: Path, voices: Path) -> str:
+    """What the frontend logs as it starts as the containers' user, without a Triton."""
+    port = free_port()
+    own = {"PORT": str(port), "VOICES_FOLDER": str(voices), "TRITON_URL": "http://127.0.0.1:9"}
+    log = folder / "log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [*CONTAINER, sys.executable, "-m", "openai_frontend"],
+            env={**bare_environment(folder), **own, "PYTHONPATH": str(ROOT)},
+            cwd=folder,
+            stderr=stderr,
+        )
+    try:
+        eventually(lambda: answers(f"http://127.0.0.1:{port}/live") or process.poll() is not None, "it serves", 60)
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+    return log.read_text()
 
 
 @needs_root
