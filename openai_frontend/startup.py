@@ -29,7 +29,7 @@ from speech_protocol.models import (
 
 logger = logging.getLogger(__name__)
 
-_HUB_ID: Final = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_HUB_ID: Final = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")
 _EMBEDDED_SPEAKERS: Final = ("heart", "kore", "fenrir", "emma", "fable")
 _KEYS: Final = ("api_keys", "api_keys_file")
 _LISTED: Final = 40  # names in a sentence
