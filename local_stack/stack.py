@@ -6,6 +6,8 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -16,7 +18,7 @@ from local_stack.triton_process import TritonProcess
 from openai_frontend.logs import set_up
 from openai_frontend.run import NotStartedError, run
 from openai_frontend.settings import Settings
-from openai_frontend.startup import SettingsProblem, read_settings, warn_of_folders
+from openai_frontend.startup import SettingsProblem, read_settings, warn
 from openai_frontend.stop_signals import StopSignals
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_protocol.control import make_key
@@ -40,7 +42,7 @@ def run_stack(screen: Output, signals: StopSignals, *, qwen: bool) -> None:
     # People start it, be their terminal a file.
     set_up(settings.log_level, "text" if settings.log_format == "auto" else settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its progress is told in our own words
-    warn_of_folders(settings)
+    warn(settings)
     try:
         triton = TritonProcess(
             http_port=ports["TRITON_HTTP_PORT"],
@@ -65,11 +67,7 @@ def run_stack(screen: Output, signals: StopSignals, *, qwen: bool) -> None:
 
 
 def _settings(triton_port: int, key: str, qwen: bool) -> Settings:
-    problems = []
-    try:
-        EngineConfig.from_environment(os.environ)
-    except SpeechError as error:
-        problems.append(error.message)
+    problems = sorted(_problems_of_engines())
     try:
         settings = read_settings(
             default_model=os.environ.get("DEFAULT_MODEL") or ("" if qwen else HIBARI.name),
@@ -83,6 +81,15 @@ def _settings(triton_port: int, key: str, qwen: bool) -> Settings:
     if problems:
         sys.exit(cannot_start(problems))
     return settings
+
+
+def _problems_of_engines() -> Iterator[str]:
+    """A sentence for each wrong setting that only the engines read, which would find it out when a model is loaded."""
+    for name in {field.name for field in fields(EngineConfig)} - set(Settings.model_fields):
+        try:
+            EngineConfig.from_environment({name.upper(): os.environ.get(name.upper(), "")})
+        except SpeechError as error:
+            yield error.message
 
 
 def _invite(screen: Output, settings: Settings) -> None:
@@ -101,8 +108,8 @@ def _curl_line(settings: Settings) -> str:
 
 
 def _url(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
-    return f"http://{host}:{settings.port}"
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def _log_triton(line: str) -> None:

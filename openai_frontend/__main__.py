@@ -14,14 +14,14 @@ def main() -> None:
 
     from openai_frontend.logs import set_up
     from openai_frontend.run import NotStartedError, run
-    from openai_frontend.startup import SettingsProblem, read_settings, warn_of_folders
+    from openai_frontend.startup import SettingsProblem, read_settings, warn
 
     try:
         settings = read_settings()
     except SettingsProblem as problem:
         sys.exit("\n".join(f"Cannot start: {sentence}" for sentence in problem.sentences))
     set_up(settings.log_level, settings.log_format)
-    warn_of_folders(settings)
+    warn(settings)
     try:
         asyncio.run(run(settings, signals))
     except NotStartedError as error:

@@ -4,7 +4,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -55,10 +56,15 @@ def read_settings(**given: Any) -> Settings:
     return settings
 
 
-def warn_of_folders(settings: Settings) -> None:
-    """Log what will not work because a folder can't be written, now and not at the first request that needs it."""
+def warn(settings: Settings) -> None:
+    """Log what will not work as things are, but may later: now, and not at the first request that meets it."""
+    known = _known_voices(settings)
+    meant = dict.fromkeys(settings.voice_names.values())
+    if known is not None and (unknown := [voice for voice in meant if not _is_voice(voice, known)]):
+        voices = ", ".join(map(repr, unknown))
+        logger.warning("VOICE_NAMES means %s, which is no voice here: requests fail until one is stored.", voices)
     folder = Path(settings.voices_folder)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
@@ -142,11 +148,11 @@ def _check_checkpoints(settings: Settings) -> Iterator[tuple[str, str]]:
     own = [(spec.checkpoint_variable.lower(), spec.task) for spec in QWEN3_TTS]
     for field, task in (("model_id", None), *own):
         checkpoint = getattr(settings, field)
-        folder = Path(checkpoint)
         if not checkpoint:
             continue
-        if folder.is_dir():
-            if not (folder / "config.json").is_file():
+        # os.path, unlike pathlib, takes what may not be looked at for not there.
+        if os.path.isdir(checkpoint):
+            if not os.path.isfile(os.path.join(checkpoint, "config.json")):
                 yield field, _wrong(field, checkpoint, "a checkpoint folder, and this one has no config.json")
             elif task and (found := task_of_checkpoint(checkpoint)) is not task:
                 yield field, _wrong(field, checkpoint, f"a {task} checkpoint, and this is a {found} one")
@@ -165,7 +171,7 @@ def _check_files(settings: Settings) -> Iterator[tuple[str, str]]:
         file = settings.triton_control_key_file
         yield "triton_control_key_file", _wrong("triton_control_key_file", file, allowed)
     folder = Path(settings.voices_folder)
-    if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
+    if any(os.path.exists(path) and not os.path.isdir(path) for path in (folder, *folder.parents)):
         yield "voices_folder", _wrong("voices_folder", folder, "a folder, and a file is in its place")
 
 
@@ -173,23 +179,20 @@ def _check_voices(settings: Settings) -> Iterator[tuple[str, str]]:
     known = _known_voices(settings)
     if known is None:
         return
-    names = {fold(name) for name in known}
-    listed = ", ".join(known[:_LISTED]) + (", …" if len(known) > _LISTED else "")
-    allowed = f"one of {listed}, or a blend of stored voices such as 'anna(2)+bob(1)'"
     default = settings.default_voice
-    mapped = {fold(name): meant for name, meant in settings.voice_names.items()}
     changed = default != Settings.model_fields["default_voice"].default
-    if changed and fold(default) not in mapped and not _is_voice(default, names):
+    if changed and not _is_voice(default, [*known, *settings.voice_names]):
+        listed = ", ".join(known[:_LISTED]) + (", …" if len(known) > _LISTED else "")
+        allowed = f"one of {listed}, or a blend of stored voices such as 'anna(2)+bob(1)'"
         yield "default_voice", _wrong("default_voice", default, allowed)
-    if unknown := [meant for meant in mapped.values() if not _is_voice(meant, names)]:
-        yield "voice_names", f"VOICE_NAMES means {', '.join(map(repr, unknown))}; each name must mean {allowed}."
 
 
-def _is_voice(voice: str, known: set[str]) -> bool:
-    if fold(voice) in known or not is_blend(voice):
-        return fold(voice) in known
+def _is_voice(voice: str, known: Iterable[str]) -> bool:
+    names = {fold(name) for name in known}
+    if fold(voice) in names or not is_blend(voice):
+        return fold(voice) in names
     try:
-        return all(fold(part.name) in known for part in parse_blend(voice))
+        return all(fold(part.name) in names for part in parse_blend(voice))
     except ApiError:
         return False
 
@@ -203,8 +206,9 @@ def _known_voices(settings: Settings) -> list[str] | None:
         return None
     embedded = _EMBEDDED_SPEAKERS if settings.main_model() == HIBARI.name else ()
     folder = Path(settings.voices_folder)
-    stored = Store(folder / "voices", "voice_", folder / ".lock", Voice.from_metadata).entries()
+    stored: list[str] = []
+    with suppress(ApiError, OSError):  # a folder that can't be read has no voices for us
+        entries = Store(folder / "voices", "voice_", folder / ".lock", Voice.from_metadata).entries()
+        stored = [*(voice.name for voice in entries.values()), *entries]
     speakers = (speaker.name for speaker in SPEAKERS)
-    return list(
-        dict.fromkeys((*speakers, *OPENAI_VOICES, *own, *embedded, *(voice.name for voice in stored.values()), *stored))
-    )
+    return list(dict.fromkeys((*speakers, *OPENAI_VOICES, *own, *embedded, *stored)))

@@ -209,10 +209,10 @@ def test_every_taken_port_is_one_clear_line_before_anything_else(tmp_path: Path)
 
 
 def test_wrong_settings_of_the_frontend_and_of_the_engines_are_told_all_at_once(tmp_path: Path) -> None:
-    serve = Serve(tmp_path, IDLE_TIMEOUT="soon", DEFAULT_VOICE="nobody", DTYPE="float17")
+    serve = Serve(tmp_path, IDLE_TIMEOUT="soon", DEFAULT_VOICE="nobody", DTYPE="float17", MAX_BATCH="0")
     assert serve.wait() == 1
     lines = [line for line in serve.output().splitlines() if line.startswith("Cannot start: ")]
-    assert [line.split()[2] for line in lines] == ["DTYPE", "DEFAULT_VOICE", "IDLE_TIMEOUT"]
+    assert [line.split()[2] for line in lines] == ["DTYPE", "MAX_BATCH", "DEFAULT_VOICE", "IDLE_TIMEOUT"]
     assert "Traceback" not in serve.output()
 
 
