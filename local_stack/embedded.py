@@ -30,13 +30,16 @@ class EmbeddedTriton:
     libraries: tuple[Path, ...]
 
     def make_environment(self, folder: Path) -> dict[str, str]:
-        """os.environ with the library and executable paths that the server and its stubs need. `folder`, a new link to
-        this Python's, stands for it, so its path should be plain."""
+        """os.environ with the library and executable paths that the server and its stubs need, and without the
+        frontend's keys: models run code that reads what strangers send. `folder`, a new link to this Python's, stands
+        for it, so its path should be plain."""
         executables = Path(sys.executable).parent
         folder.symlink_to(executables.parent)
+        secrets = _secrets()
+        kept = {name: value for name, value in os.environ.items() if name.upper() not in secrets}
         libraries = os.pathsep.join([*map(str, self.libraries), *_split(os.environ.get("LD_LIBRARY_PATH"))])
         path = os.pathsep.join([str(folder / executables.name), *_split(os.environ.get("PATH"))])
-        return {**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path}
+        return {**kept, "LD_LIBRARY_PATH": libraries, "PATH": path}
 
     def make_backend_directory(self, folder: Path) -> Path:
         """Lay out `folder/python/` as tritonserver's --backend-directory expects it, with the stub of this Python."""
@@ -95,6 +98,15 @@ def _find_libpython() -> Path:
         f"libpython{PYTHON_VERSION}`; Fedora: `dnf install python{PYTHON_VERSION}-libs`), or use a Python that has it: "
         "`make clean serve PYTHON=/path/to/python3`."
     )
+
+
+def _secrets() -> set[str]:
+    """The variables that hold keys."""
+    # Here, since the CPU image is built with this module and without the frontend's packages.
+    from openai_frontend.settings import Settings
+
+    keys = {name.upper() for name in Settings.model_fields if name.split("_")[-1] in {"key", "keys"}}
+    return keys | {"API_KEYS_FILE", "TRITON_CONTROL_KEY_FILE", "TTS_API_KEY"}
 
 
 def _split(value: str | None) -> list[str]:

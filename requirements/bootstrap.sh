@@ -53,7 +53,8 @@ else
     set -- "$venv/bin/python" -m pip
 fi
 # What pip says matters only where it fails.
-step "$@" install --quiet --disable-pip-version-check --retries 2 --timeout 10 -r "$here/uv.txt" 2>"$venv/pip.log" || {
+step "$@" install --quiet --disable-pip-version-check --retries 2 --timeout 10 --require-hashes -r "$here/uv.txt" \
+    2>"$venv/pip.log" || {
     status=$?
     grep ERROR "$venv/pip.log" >&2 || true
     failed $status "uv could not be installed. $network"

@@ -68,14 +68,7 @@ def instruction(dockerfile: str, keyword: str) -> list[str]:
 
 
 def pins(requirements: str) -> dict[str, str]:
-    lines = [line for line in read(f"requirements/{requirements}").splitlines() if not line.startswith("#")]
-    return dict(line.split("==") for line in lines)
-
-
-def pins_of_tests() -> dict[str, str]:
-    """Those of the environment that the tests run in."""
-    lines = (line.split(";")[0].strip() for line in read("requirements/dev.txt").splitlines())
-    return dict(line.split("==") for line in lines if "==" in line)
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", read(f"requirements/{requirements}"), re.MULTILINE))
 
 
 def project() -> dict[str, Any]:
@@ -280,11 +273,33 @@ def test_an_image_has_the_python_that_its_requirements_are_compiled_for(name: st
 
 # Requirements
 
+HASHES = r"( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+
 
 @pytest.mark.parametrize("name", ["triton-image.txt", "triton-cpu-image.txt", "frontend-image.txt"])
 def test_a_compiled_requirement_file_is_exact_pins_and_names_no_registry(name: str) -> None:
-    for line in read(f"requirements/{name}").splitlines():
-        assert re.fullmatch(r"[a-z0-9-]+==[a-z0-9.+]+", line)
+    assert re.fullmatch(rf"([a-z0-9-]+==[a-z0-9.+]+{HASHES})+", read(f"requirements/{name}"))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda file: file.name)
+def test_every_pinned_package_is_listed_by_the_hashes_of_its_files(file: Path) -> None:
+    assert re.fullmatch(rf"([a-z0-9-]+(\[[a-z0-9,-]+\])?==[a-z0-9.+]+( ; [^\\\n]+)?{HASHES})+", file.read_text())
+
+
+def test_what_has_no_hash_is_not_installed(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text("pip-audit==0.0.1\n")
+    command = ["sh", str(ROOT / "requirements/install.sh"), sys.prefix, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "--require-hashes" in done.stderr
+
+
+def test_the_images_install_nothing_without_its_hash() -> None:
+    for dockerfile in DOCKERFILES:
+        commands = " ".join(instruction(dockerfile, "RUN"))
+        for command in re.findall(r"pip (?:--python=\S+ )?install [^&]+", commands):
+            assert "--require-hashes" in command or "--no-index" in command
 
 
 def test_the_triton_image_installs_the_engines_and_neither_another_triton_nor_a_web_framework() -> None:
@@ -294,7 +309,7 @@ def test_the_triton_image_installs_the_engines_and_neither_another_triton_nor_a_
 
 
 def test_the_cpu_image_has_the_embedded_voice_and_the_triton_of_the_tests_and_nothing_of_cuda() -> None:
-    installed, tested = pins("triton-cpu-image.txt"), pins_of_tests()
+    installed, tested = pins("triton-cpu-image.txt"), pins("dev.txt")
     assert {"hibari-tts", "nvidia-pytriton", "onnxruntime"} <= set(installed)
     assert installed.items() <= tested.items()
     # What the others of nvidia are, CUDA is.
@@ -325,9 +340,7 @@ def test_the_bill_of_materials_has_every_pinned_package_of_an_image(image: str, 
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     components = json.loads((tmp_path / "bill").read_text())["components"]
     found = {(each["name"].lower(), each["version"]) for each in components}
-    lines = (line.split(";")[0].strip() for line in pins.read_text().splitlines())
-    pinned = {tuple(line.split("==")) for line in lines if "==" in line}
-    assert {(name.split("[")[0], version) for name, version in pinned} == found
+    assert set(re.findall(r"^([a-z0-9-]+)==([^ ]+)", pins.read_text(), re.MULTILINE)) == found
 
 
 def test_weights_are_in_the_triton_image_only_where_a_build_argument_names_them() -> None:
