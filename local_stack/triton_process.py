@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from local_stack.embedded import WITHOUT_GPU, SetupError, find_embedded_triton
+from local_stack.folders import FolderLock, remove_abandoned
 from speech_protocol.control import HEADER, RESTRICTED, headers
 from triton_supervisor.client import TritonClient
 from triton_supervisor.watch import Watch
@@ -38,6 +39,7 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./-]*")
 _STEADY_S = 60.0
 _MAX_PAUSE_S = 30.0
 _PR_SET_PDEATHSIG = 1
+_PREFIX = "speech-triton-"
 # The proxy variables of a shell are not about loopback.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -73,7 +75,9 @@ class TritonProcess:
         self._exit_timeout_s = exit_timeout_s
         self._control_key = control_key
         self._restarts = restarts
-        self._folder = _plain_folder("speech-triton-")
+        _remove_abandoned()
+        self._folder = _plain_folder(_PREFIX)
+        self._lock = FolderLock(self._folder)
         # Its own prefix, so that what a killed stub leaves in /dev/shm can be told from anybody else's.
         self._shm_prefix = f"{self._folder.name}-"
         self._process: subprocess.Popen[str] | None = None
@@ -179,6 +183,7 @@ class TritonProcess:
                     process.wait(STOP_TIMEOUT_S)
             self._clear(process)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.release()
 
     def _unload_models(self) -> bool:
         """False where a model still has a process after UNLOAD_TIMEOUT_S."""
@@ -215,8 +220,7 @@ class TritonProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
-            leftover.unlink(missing_ok=True)
+        _clear_shared_memory(self._shm_prefix)
 
     def _arguments(self, backends: Path) -> list[str]:
         gpu = Path("/dev/nvidiactl").exists()
@@ -268,16 +272,32 @@ class TritonProcess:
         raise SetupError("tritonserver did not start:\n" + "\n".join(list(self.log)[-20:]))
 
 
+def _plain_folders() -> list[str]:
+    """Where temporary files may be, of paths that a shell takes for one word."""
+    return [*filter(_PLAIN_PATH.fullmatch, (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"))]
+
+
 def _plain_folder(prefix: str) -> Path:
-    """A new temporary folder whose path a shell takes for one word. Raises SetupError."""
-    folders = (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm")
-    for folder in filter(_PLAIN_PATH.fullmatch, folders):
+    """A new temporary folder in the first of them that can be written. Raises SetupError."""
+    for folder in _plain_folders():
         with contextlib.suppress(OSError):
             return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
     raise SetupError(
-        f"No temporary files can be made in {', '.join(filter(None, folders))}. Set TMPDIR to a folder that can be "
-        "written, with a path of plain letters, digits, '-', '_' and '.'."
+        f"No temporary files can be made in {', '.join(_plain_folders())}. Set TMPDIR to a folder that can be written, "
+        "with a path of plain letters, digits, '-', '_' and '.'."
     )
+
+
+def _remove_abandoned() -> None:
+    """Remove what servers have left behind whose process was killed."""
+    for folder in filter(os.path.isdir, _plain_folders()):
+        for name in remove_abandoned(Path(folder), _PREFIX):
+            _clear_shared_memory(f"{name}-")
+
+
+def _clear_shared_memory(prefix: str) -> None:
+    for leftover in Path("/dev/shm").glob(f"{prefix}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def free_port() -> int:
