@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from importlib.util import find_spec
 from types import FrameType
 from typing import NoReturn
 
@@ -24,7 +25,7 @@ from openai_frontend.logs import set_up
 from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 from speech_protocol.control import make_key
-from speech_protocol.models import HIBARI
+from speech_protocol.models import HIBARI, QWEN3_TTS, not_installed
 
 TRITON_HTTP_PORT = 8000
 TRITON_METRICS_PORT = 8002
@@ -58,6 +59,7 @@ def _run(qwen: bool, begin_s: float) -> None:
     key = make_key()
     settings = Settings(
         default_model=default_model,
+        unavailable_models={} if find_spec("torch") else {spec.name: not_installed(spec.name) for spec in QWEN3_TTS},
         triton_url=f"http://127.0.0.1:{http_port}",
         triton_control_key=SecretStr(key),
         # A person at a terminal waits for it.

@@ -12,11 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
+from openai_frontend.http_forms import AbsoluteTargetMiddleware, HeadMiddleware
 from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from openai_frontend.model_facts import ModelFacts
 from openai_frontend.openapi import ERRORS
+from openai_frontend.outcomes import Outcomes
 from openai_frontend.room import Room, usual_bytes
 from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
 from openai_frontend.routes import metrics as metrics_route
@@ -79,7 +82,10 @@ def create_app(settings: Settings) -> FastAPI:
             )
             library = Library.of(settings)
             catalog = Catalog(settings, library)
-            app.state.speech = State(settings, library, catalog, triton, lifecycle, admission, synthesis, metrics)
+            facts = ModelFacts(settings.unavailable_models, started, lambda: triton.last_index)
+            app.state.speech = State(
+                settings, library, catalog, triton, lifecycle, admission, synthesis, metrics, facts, Outcomes()
+            )
             timer = asyncio.create_task(lifecycle.run_timer())
             try:
                 yield
@@ -108,10 +114,12 @@ def create_app(settings: Settings) -> FastAPI:
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(HeadMiddleware)
     if origins := settings.origins():
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
         )
+    app.add_middleware(AbsoluteTargetMiddleware)
     return app
 
 

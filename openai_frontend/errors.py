@@ -60,6 +60,11 @@ def too_large(limit_bytes: int) -> ApiError:
     return ApiError(413, "request_too_large", f"The request body is over {limit_bytes} bytes. Send a smaller one.")
 
 
+def compressed(encoding: str) -> ApiError:
+    message = f"The body is compressed (Content-Encoding: {encoding[:40]}). Send it as it is."
+    return ApiError(415, "unsupported_content_encoding", message, headers={"Accept-Encoding": "identity"})
+
+
 def upload_too_large(param: str, limit_bytes: int) -> ApiError:
     message = f"The recording is over {limit_bytes} bytes. Send a shorter one, or a compressed one."
     return ApiError(413, "request_too_large", message, param=param)
@@ -111,6 +116,8 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, RequestValidationError):
         return _from_validation(error)
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            return _invalid_json(f"byte {error.__cause__.start} is not UTF-8")
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
     logger.error("a request failed in an unforeseen way", exc_info=error)
@@ -131,7 +138,7 @@ _VALIDATION_CODES: Final = {
 def _from_validation(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, "invalid_json", "The body is not valid JSON.")
+        return _invalid_json(_json_problem(first))
     # A union's location names its members too: keep the field, drop what is inside the brackets of pydantic.
     path = [str(part) for part in first["loc"] if part not in {"body", "query", "path"}]
     param = path[0] if path else None
@@ -141,6 +148,17 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     if first["type"] == "is_instance_of" or "UploadFile" in first["msg"]:
         return ApiError(400, "invalid_type", f"{param}: Send a file, in a form of multipart/form-data.", param=param)
     return ApiError(400, code, f"{param}: {first['msg']}.", param=param)
+
+
+def _invalid_json(problem: str) -> ApiError:
+    message = f"The body is not valid JSON{problem and ': '}{problem}. Send JSON in UTF-8."
+    return ApiError(400, "invalid_json", message)
+
+
+def _json_problem(error: Mapping[str, Any]) -> str:
+    """What is wrong and where, as far as the parser says."""
+    reason, position = error.get("ctx", {}).get("error"), error["loc"][-1]
+    return f"{reason}, at character {position}" if reason and isinstance(position, int) else ""
 
 
 def sse_error(error: Exception) -> bytes:

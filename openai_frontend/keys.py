@@ -18,7 +18,7 @@ from openai_frontend.limits import Allowance
 
 _OPEN: Final = re.compile(r"/|/health|/live|/ready|/metrics|/static/.*")
 _ADMIN: Final = "/admin/"  # its routes have a key of their own
-_LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/audio/(models|voices|languages))")
+_LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/test|/audio/(models|voices|languages))")
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openai_frontend.errors import too_large
+from openai_frontend.errors import compressed, too_large
 from openai_frontend.tracing import incoming
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -56,7 +56,11 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+            await compressed(headers["content-encoding"]).to_response()(scope, receive, send)
+            return
+        declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._limit_bytes:
             await too_large(self._limit_bytes).to_response()(scope, receive, send)
             return

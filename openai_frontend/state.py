@@ -8,6 +8,8 @@ from fastapi import Depends, Request
 from openai_frontend.admission import Admission
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
+from openai_frontend.model_facts import ModelFacts
+from openai_frontend.outcomes import Outcomes
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
@@ -25,6 +27,8 @@ class State:
     admission: Admission
     synthesis: Synthesis
     metrics: Metrics
+    facts: ModelFacts
+    outcomes: Outcomes
 
 
 def _state(request: Request) -> State:

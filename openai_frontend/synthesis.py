@@ -20,15 +20,17 @@ from openai_frontend.errors import timed_out
 from openai_frontend.lifecycle import Lifecycle, ReplacedError
 from openai_frontend.metrics import Metrics, RequestRecord
 from openai_frontend.segments import recite, segment_seed
-from openai_frontend.text.language import detect_language, detect_script
+from openai_frontend.text.english import LETTERS_LEFT_OUT, readable_in_english
+from openai_frontend.text.language import detect_language
 from openai_frontend.text.script import Script, write_script
 from openai_frontend.tracing import Trace, Tracer
 from openai_frontend.triton import Message, Triton
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, StartEvent
 from speech_protocol.languages import AUTO
-from speech_protocol.models import QWEN3_TTS
+from speech_protocol.models import HIBARI, QWEN3_TTS
 from speech_protocol.request import SpeechRequest
+from speech_text.characters import normalized
 from speech_text.markdown import plain_text
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,6 @@ _FEW_REQUESTS: Final = 4
 _QUEUE_POLL_S: Final = 0.2
 # So long a model may send nothing before its process is asked for.
 _SILENCE_S: Final = 2.0
-# A language that a model of one language does not speak is an error, so only for these is one guessed.
 _MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 
@@ -58,9 +59,10 @@ class Encoded:
 class Body:
     """A reply's body, its first piece already there: an async iterator that must be closed, read to its end or not."""
 
-    def __init__(self, first: Encoded, rest: AsyncGenerator[Encoded, None]) -> None:
+    def __init__(self, first: Encoded, rest: AsyncGenerator[Encoded, None], warnings: tuple[str, ...] = ()) -> None:
         self._first: Encoded | None = first
         self._rest = rest
+        self.warnings = warnings
 
     def __aiter__(self) -> Self:
         return self
@@ -125,7 +127,8 @@ class Synthesis:
         trace = self._tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         request = replace(request, traceparent=trace.traceparent)
-        body = self._encode(self._speak(model, request, whole, owner, trace), encoder, record)
+        warnings: list[str] = []
+        body = self._encode(self._speak(model, request, whole, owner, trace, warnings), encoder, record)
         try:
             first = await anext(body)
             if first.end is not None and not first.end.audio_samples:
@@ -134,7 +137,7 @@ class Synthesis:
         except BaseException:
             await body.aclose()
             raise
-        return Body(first, body)
+        return Body(first, body, tuple(warnings))
 
     async def _encode(
         self, messages: AsyncGenerator[Message, None], encoder: SpeechEncoder, record: RequestRecord
@@ -160,11 +163,12 @@ class Synthesis:
             record.close()
 
     async def _speak(
-        self, model: str, request: SpeechRequest, whole: bool, owner: Hashable, trace: Trace
+        self, model: str, request: SpeechRequest, whole: bool, owner: Hashable, trace: Trace, warnings: list[str]
     ) -> AsyncGenerator[Message, None]:
-        """Audio messages and the end event of one request, whose text may be long and have pause marks."""
+        """Audio messages and the end event of one request, whose text may be long and have pause marks. Adds to
+        `warnings` before the first message."""
         with self._admission.admit():
-            script, language = await asyncio.to_thread(self._write, model, request, whole)
+            script, language = await asyncio.to_thread(self._write, model, request, whole, warnings)
             seed = secrets.randbits(63) if request.seed is None and len(script) > 1 else request.seed
 
             def speak(number: int, text: str) -> AsyncGenerator[Message, None]:
@@ -184,16 +188,20 @@ class Synthesis:
                 async for message in messages:
                     yield message
 
-    def _write(self, model: str, request: SpeechRequest, whole: bool) -> tuple[Script, str]:
+    def _write(self, model: str, request: SpeechRequest, whole: bool, warnings: list[str]) -> tuple[Script, str]:
         """The script of a request, and its language. Takes up to seconds for the longest text: in a thread."""
+        text = normalized(request.text)
+        if model == HIBARI.name and request.language in (AUTO, "english"):
+            text, left_out = readable_in_english(text)
+            warnings += [LETTERS_LEFT_OUT] * left_out
         if whole:
-            script: Script = (request.text,)
+            script: Script = (text,)
         else:
-            script = write_script(plain_text(request.text) if self._reads_markdown else request.text)
-        if request.language != AUTO:
+            script = write_script(plain_text(text) if self._reads_markdown else text)
+        # A model of one language gets none that was guessed: it would be an error.
+        if request.language != AUTO or model not in _MULTILINGUAL:
             return script, request.language
-        text = "\n".join(part for part in script if isinstance(part, str))
-        return script, (detect_language if model in _MULTILINGUAL else detect_script)(text)
+        return script, detect_language("\n".join(part for part in script if isinstance(part, str)))
 
     def _ahead(self) -> int:
         return _SEGMENTS_AHEAD if self._admission.pending <= _FEW_REQUESTS else 0

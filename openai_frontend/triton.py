@@ -63,6 +63,7 @@ class Triton:
         self._load_timeout_s = load_timeout_s
         self._control = headers(control_key)
         self._resources = AsyncExitStack()
+        self.last_index: dict[str, ModelStatus] = {}
 
     async def __aenter__(self) -> Self:
         host = self._url.partition("://")[2]
@@ -94,7 +95,8 @@ class Triton:
         """Every model in the repository and its state."""
         with _translated():
             rows = await self._queries.get_model_repository_index(headers=self._control)
-        return {row["name"]: _status(row) for row in rows}
+        self.last_index = {row["name"]: _status(row) for row in rows}
+        return self.last_index
 
     async def load(self, model: str) -> None:
         """Load and wait until ready. Parallel loads of one model join; never call it while the model is UNLOADING."""

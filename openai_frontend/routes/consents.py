@@ -50,7 +50,7 @@ async def list_consents(
     """A page of consents, newest first, those behind the id `after`."""
     consents = state.library.consents()
     start = 0
-    if after is not None:
+    if after:
         ids = [consent.id for consent in consents]
         if after not in ids:
             raise invalid("after", f"There is no voice consent '{after}'.")

@@ -65,14 +65,9 @@ def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
         "gpu_memory_bytes": started.gpu_memory_bytes if started else None,
         "idle_s": None if idle_s is None else round(idle_s, 1),
         "unload_in_s": None if unload_in_s is None else round(unload_in_s, 1),
+        "speakers": list(state.facts.speakers(name)),
     }
-    return {**fields, "reason": _reason(status.reason)} if status.state is ModelState.FAILED else fields
-
-
-def _reason(text: str) -> str:
-    """Why a load failed, without the paths and lines that Triton adds."""
-    error = SpeechError.from_text(text)
-    return error.message if error else text.strip().partition("\n")[0]
+    return {**fields, **state.facts.public(name)}
 
 
 def _single_file_fields(state: State, models: dict[str, dict[str, Any]]) -> dict[str, Any]:

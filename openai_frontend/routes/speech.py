@@ -1,7 +1,7 @@
 """POST /v1/audio/speech."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,7 +10,7 @@ from openai_frontend.errors import invalid
 from openai_frontend.limits import CurrentAllowance
 from openai_frontend.openapi import AUDIO
 from openai_frontend.ref_audio import read_ref_audio
-from openai_frontend.responses import respond
+from openai_frontend.responses import add_warning, respond
 from openai_frontend.schemas import SpeechBody, SpeechForm
 from openai_frontend.state import CurrentState, RequestId, State
 from openai_frontend.voices.speaking import with_voice
@@ -35,15 +35,25 @@ async def create_speech(
     wire = replace(
         form.to_request(state.settings, request_id),
         instruct=body.instructions or None,
+        temperature=body.temperature,
+        top_k=body.top_k,
+        top_p=body.top_p,
+        repetition_penalty=body.repetition_penalty,
         max_audio_seconds=body.max_audio_seconds(state.settings),
     )
     model, wire = await _address(body, wire, state)
     allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=allowance)
-    response = await respond(request, opening, audio_format, body.stream_format)
+    response = await respond(request, opening, audio_format, body.stream_format, state.outcomes)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
-        response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
+        add_warning(response, _INSTRUCTIONS_IGNORED)
     return response
+
+
+@router.get("/audio/speech/{request_id}")
+async def get_outcome(request_id: str, state: CurrentState, allowance: CurrentAllowance) -> dict[str, Any]:
+    """What has become of a reply, by its x-request-id, until a minute after its end; for the key that asked for it."""
+    return state.outcomes.find(allowance, request_id)
 
 
 async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:

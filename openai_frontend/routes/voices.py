@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from openai_frontend.errors import invalid
 from openai_frontend.responses import unless_gone
-from openai_frontend.state import CurrentState, RequestId, State
+from openai_frontend.state import CurrentState, RequestId
 from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
+from openai_frontend.voices.listing import built_in_voices, of_library
 from openai_frontend.voices.making import clone, design
-from openai_frontend.voices.names import SPEAKERS
 from openai_frontend.voices.records import Voice, check_voice_name
 from speech_protocol.languages import AUTO, LANGUAGES
+from speech_protocol.models import QWEN3_TTS_BASE
 
 router = APIRouter()
 
@@ -28,10 +29,11 @@ Owner = Annotated[str | None, Depends(_owner)]
 
 
 @router.get("/audio/voices")
-async def list_voices(state: CurrentState, legacy: bool = False) -> dict[str, Any]:
-    """Every voice, built-in ones first; `?legacy=true` gives names as plain strings."""
-    voices = [_built_in(name, state) for name in state.catalog.voices]
-    voices += [_public(voice) for voice in state.library.voices()]
+async def list_voices(state: CurrentState, legacy: bool = False, model: str | None = None) -> dict[str, Any]:
+    """Every voice, built-in ones first, or those of one `model`; `?legacy=true` gives names as plain strings."""
+    voices = built_in_voices(state.catalog, state.facts, model or None)
+    if not state.catalog.is_particular(model) or state.catalog.model(model) == QWEN3_TTS_BASE.name:
+        voices += [{**_public(voice), **of_library(state.facts)} for voice in state.library.voices()]
     if legacy:
         return {"voices": [voice["name"] for voice in voices]}
     return {"object": "list", "data": voices, "voices": voices}
@@ -60,9 +62,10 @@ async def create_voice(
 @router.get("/audio/voices/{voice_id}")
 async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
     """One voice."""
-    if voice_id in state.catalog.voices:
-        return _built_in(voice_id, state)
-    return _public(state.library.voice(voice_id))
+    for voice in built_in_voices(state.catalog, state.facts):
+        if voice["id"] == voice_id:
+            return voice
+    return {**_public(state.library.voice(voice_id)), **of_library(state.facts)}
 
 
 @router.delete("/audio/voices/{voice_id}")
@@ -75,9 +78,12 @@ async def delete_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
 
 
 @router.get("/audio/languages")
-async def list_languages() -> dict[str, Any]:
-    """The languages a request may name."""
-    return {"languages": [AUTO, *LANGUAGES]}
+async def list_languages(state: CurrentState) -> dict[str, Any]:
+    """The languages a request may name, and which of them each model that can be loaded speaks."""
+    facts = state.facts
+    models = {name: facts.languages(name) for name in state.catalog.triton_models if not facts.why_unavailable(name)}
+    spoken = {language for languages in models.values() for language in languages}
+    return {"languages": [AUTO, *(name for name in LANGUAGES if name in spoken)], "models": models}
 
 
 def _public(voice: Voice) -> dict[str, Any]:
@@ -90,11 +96,3 @@ def _public(voice: Voice) -> dict[str, Any]:
         "created_at": voice.created_at,
         **{name: value for name, value in extra.items() if value is not None},
     }
-
-
-def _built_in(name: str, state: State) -> dict[str, Any]:
-    voice: dict[str, Any] = {"id": name, "name": name, "object": "audio.voice"}
-    for speaker in SPEAKERS:
-        if speaker.name == state.catalog.speaker(name):
-            voice |= {"gender": speaker.gender, "language": speaker.language, "description": speaker.description}
-    return voice
