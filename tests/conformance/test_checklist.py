@@ -322,7 +322,9 @@ def test_a_model_whose_id_holds_a_slash_can_be_looked_up(stack: Stack) -> None:
     assert "Qwen/Qwen3-TTS-12Hz-0.6B-Base" in {model.id for model in stack.frontend.openai().models.list()}
 
 
-@pytest.mark.parametrize("path", ["/models", "/models/tts-1", "/audio/models", "/audio/voices", "/audio/languages", "/test"])
+@pytest.mark.parametrize(
+    "path", ["/models", "/models/tts-1", "/audio/models", "/audio/voices", "/audio/languages", "/test"]
+)
 def test_every_list_is_there_without_the_v1_too(stack: Stack, path: str) -> None:
     assert httpx2.get(stack.frontend.url + path).json() == httpx2.get(f"{stack.frontend.url}/v1{path}").json()
 
