@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 _NO_RETRY: Final = {"x-should-retry": "false"}
 _RETRY_SOON: Final = {"Retry-After": "2"}
+# Of a path in a message.
+_SHOWN_CHARS: Final = 100
 
 
 class ApiError(Exception):
@@ -118,10 +120,22 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         if isinstance(error.__cause__, UnicodeDecodeError):
             return _invalid_json(f"byte {error.__cause__.start} is not UTF-8")
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
+        message = f"The request could not be read: {str(error.detail).rstrip('.')}. Send it as /openapi.json describes."
+        return ApiError(error.status_code, "http_error", message, headers=error.headers)
     logger.error("a request failed in an unforeseen way", exc_info=error)
     return ApiError(500, "internal_error", "The server failed. Its log says why.", headers=_NO_RETRY)
+
+
+def _of_route(request: Request, error: Exception) -> ApiError | None:
+    """What to do about a path or a method that is not served."""
+    if not isinstance(error, HTTPException) or error.status_code not in {404, 405}:
+        return None
+    path = request.url.path[:_SHOWN_CHARS]
+    if error.status_code == 404:
+        return ApiError(404, "not_found", f"There is no route {path}. GET /openapi.json lists all.")
+    allowed = (error.headers or {}).get("allow", "another method")
+    message = f"{path} does not take {request.method[:_SHOWN_CHARS]}. Use {allowed}."
+    return ApiError(405, "method_not_allowed", message, headers=error.headers)
 
 
 # pydantic's names of what is wrong with a field; any other is one of its type.
@@ -147,7 +161,10 @@ def _from_validation(error: RequestValidationError) -> ApiError:
         return ApiError(400, code, "The body is no JSON object. Send one, with Content-Type: application/json.")
     if first["type"] == "is_instance_of" or "UploadFile" in first["msg"]:
         return ApiError(400, "invalid_type", f"{param}: Send a file, in a form of multipart/form-data.", param=param)
-    return ApiError(400, code, f"{param}: {first['msg']}.", param=param)
+    if code == "missing_required_parameter":
+        return ApiError(400, code, f"{param} is missing. Send it.", param=param)
+    problem = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return ApiError(400, code, f"{param} {problem}.", param=param)
 
 
 def _invalid_json(problem: str) -> ApiError:
@@ -170,7 +187,7 @@ def install(app: FastAPI) -> None:
     """Make every failure of `app` leave in OpenAI's shape."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        response = from_exception(error).to_response()
+        response = (_of_route(request, error) or from_exception(error)).to_response()
         # What nobody foresaw is answered outside of our middleware, which adds the id to all else.
         response.headers.setdefault("x-request-id", request.state.request_id)
         return response

@@ -14,6 +14,7 @@ from speech_protocol.events import EndEvent
 KEPT_S: Final = 60.0
 # Those of the most recent requests, finished or not.
 MAX_KEPT: Final = 4096
+_SHOWN_CHARS: Final = 128
 
 
 class Status(StrEnum):
@@ -68,7 +69,8 @@ class Outcomes:
         """The public form of an outcome. Raises ApiError 404."""
         outcome = self._kept.get((owner, request_id))
         if outcome is None or self._is_over(outcome):
-            message = f"There is no speech request '{request_id}' of this key. Outcomes are kept for {KEPT_S:g} s."
+            message = f"There is no speech request '{request_id[:_SHOWN_CHARS]}' of this key. "
+            message += f"Use the x-request-id of its reply, within {KEPT_S:g} s of its end."
             raise ApiError(404, "not_found", message, param="request_id")
         return {"id": request_id, "object": "audio.speech", "status": outcome.status, **(outcome.fields or {})}
 

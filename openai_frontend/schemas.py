@@ -20,7 +20,7 @@ from speech_protocol.request import SpeechRequest
 def _well_formed(text: str) -> str:
     """Half of a surrogate pair is valid in JSON and in nothing that comes after it."""
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("the text holds half of a surrogate pair")
+        raise ValueError("should be Unicode without half of a surrogate pair")
     return text
 
 
@@ -132,7 +132,7 @@ class SpeechForm:
         try:
             return at_rate(audio_format, self.sample_rate_hz)
         except ValueError as error:
-            raise invalid("sample_rate", f"sample_rate: {error}.") from None
+            raise invalid("sample_rate", f"sample_rate: {error}. Leave it out for 24000.") from None
 
     def to_request(self, settings: Settings, request_id: str) -> SpeechRequest:
         """The part of the request that both routes share. Raises ApiError 400."""

@@ -132,7 +132,7 @@ class Synthesis:
         try:
             first = await anext(body)
             if first.end is not None and not first.end.audio_samples:
-                message = "The model made no audio of this input. Send other words."
+                message = "The model made no audio of this input. Send another text, or another seed."
                 raise SpeechError(ErrorCode.ENGINE_FAILURE, message, "text")
         except BaseException:
             await body.aclose()

@@ -104,7 +104,8 @@ class Triton:
             try:
                 await self._loads.load_model(model, headers=self._control)
             except TimeoutError:
-                message = f"The model '{model}' was not loaded within {self._load_timeout_s:g} s (LOAD_TIMEOUT)."
+                limit = f"{self._load_timeout_s:g} s"
+                message = f"The model '{model}' was not loaded within {limit}. Try again, or raise LOAD_TIMEOUT."
                 raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message) from None
 
     async def unload(self, model: str) -> None:
@@ -152,7 +153,10 @@ class Triton:
                         yield message
                         if isinstance(message.event, EndEvent):
                             return
-        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' stopped in the middle of an utterance.")
+        raise SpeechError(
+            ErrorCode.MODEL_UNAVAILABLE,
+            f"The model '{model}' stopped in the middle of an utterance. Send the request again.",
+        )
 
 
 class _translated:  # noqa: N801 - reads as a statement at its uses

@@ -90,5 +90,7 @@ class Turns:
     def _refusal(self) -> ApiError:
         least, most = _RETRY_AFTER_S
         seconds = math.ceil(self._usual_s * (self.waiting + 1) / self._places)
-        message = f"No place came free in {self._timeout_s:g} s. Try again in {min(max(seconds, least), most)} s."
+        message = (
+            f"The server had no capacity for {self._timeout_s:g} s. Try again in {min(max(seconds, least), most)} s."
+        )
         return ApiError(503, "queue_timeout", message, headers={"Retry-After": str(min(max(seconds, least), most))})

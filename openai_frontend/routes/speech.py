@@ -62,10 +62,10 @@ async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple
         return await _clone(body, body.ref_audio, wire, state)
     target = state.catalog.resolve(body.model, body.voice_name(), body.task)
     if target.needs_instructions and not (body.instructions or "").strip():
-        message = f"'{target.model}' makes the voice from a description: send it as `instructions`."
+        message = f"'{target.model}' makes the voice from a description. Send it as `instructions`."
         raise invalid("instructions", message)
     if body.task is Task.CLONE and not target.voices:
-        message = "task_type 'Base' clones a voice: send its recording as `ref_audio`, or name a stored voice."
+        message = "task_type 'Base' clones a voice. Send its recording as `ref_audio`, or name a stored voice."
         raise invalid("ref_audio", message, "missing_required_parameter")
     return target.model, await with_voice(wire, target, state.library, body.x_vector_only_mode)
 
@@ -73,7 +73,7 @@ async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple
 async def _clone(body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
     """The same for a request that brings its recording."""
     if body.task is not Task.CLONE:
-        raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
+        raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or task_type out.")
     model = state.catalog.resolve(body.model, None, Task.CLONE).model
     state.library.check_consent(body.consent)
     with state.admission.admit():  # a fetch may take seconds, and holds the file

@@ -72,7 +72,9 @@ async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
 async def delete_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
     """Forget a voice; requests that speak with it already go on."""
     if voice_id in state.catalog.voices:
-        raise invalid("voice_id", f"'{voice_id}' is a built-in voice, which stays.", "built_in_voice")
+        raise invalid(
+            "voice_id", f"'{voice_id}' is a built-in voice and can't be deleted. Name a stored one.", "built_in_voice"
+        )
     await asyncio.to_thread(state.library.remove_voice, voice_id)
     return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}
 

@@ -152,7 +152,7 @@ class Catalog:
 
     def _blendable(self, name: str) -> Voice:
         if self.speaker(name):
-            message = f"'{name}' is a built-in voice. Only cloned and designed voices can be blended."
+            message = f"'{name}' is a built-in voice. Use cloned and designed voices only in a blend."
             raise invalid("voice", message, "unsupported_task")
         voice = self._library.find(self.meant(name))
         if voice is None:
@@ -169,7 +169,7 @@ class Catalog:
         if isinstance(voice, str) and voice not in self._built_in.values():
             raise self._unknown(voice)
         if isinstance(voice, tuple) and task is not Task.CLONE:
-            message = f"'{voice[0].voice.name}' is a cloned voice, which only a cloning task can speak with."
+            message = f"'{voice[0].voice.name}' is a cloned voice. Leave task_type out, or send 'Base'."
             raise invalid("voice", message, "unsupported_task")
         fitting = next(spec.name for spec in QWEN3_TTS if spec.task is task)
         if by_name:
