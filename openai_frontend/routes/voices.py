@@ -10,7 +10,7 @@ from openai_frontend.errors import invalid
 from openai_frontend.responses import unless_gone
 from openai_frontend.state import CurrentState, RequestId
 from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
-from openai_frontend.voices.listing import built_in_voices, of_library
+from openai_frontend.voices.listing import built_in_voices, is_spoken, of_library
 from openai_frontend.voices.making import clone, design
 from openai_frontend.voices.records import Voice, check_voice_name
 from speech_protocol.languages import AUTO, LANGUAGES
@@ -30,13 +30,16 @@ Owner = Annotated[str | None, Depends(_owner)]
 
 @router.get("/audio/voices")
 async def list_voices(state: CurrentState, legacy: bool = False, model: str | None = None) -> dict[str, Any]:
-    """Every voice, built-in ones first, or those of one `model`; `?legacy=true` gives names as plain strings."""
-    voices = built_in_voices(state.catalog, state.facts, model or None)
+    """Every voice, built-in ones first, or those of one `model`; `?legacy=true` gives names as plain strings. In
+    `unavailable` are names that nothing here speaks with, and the reason of each."""
+    built_in = built_in_voices(state.catalog, state.facts, model or None)
+    voices = [voice for voice in built_in if is_spoken(voice)]
     if not state.catalog.is_particular(model) or state.catalog.model(model) == QWEN3_TTS_BASE.name:
         voices += [{**_public(voice), **of_library(state.facts)} for voice in state.library.voices()]
     if legacy:
         return {"voices": [voice["name"] for voice in voices]}
-    return {"object": "list", "data": voices, "voices": voices}
+    unavailable = [voice for voice in built_in if not is_spoken(voice)]
+    return {"object": "list", "data": voices, "voices": voices, "unavailable": unavailable}
 
 
 @router.post("/audio/voices", openapi_extra=VOICE_BODY_DOCS, response_model=None)

@@ -39,6 +39,11 @@ def built_in_voices(catalog: Catalog, facts: ModelFacts, model: str | None = Non
     return entries
 
 
+def is_spoken(entry: dict[str, Any]) -> bool:
+    """Whether there is a voice behind an entry, be its model loadable now or not."""
+    return "speaker" in entry or "same_as" in entry
+
+
 def of_library(facts: ModelFacts) -> dict[str, Any]:
     """What the entry of a cloned or designed voice has besides the voice itself."""
     return {"model": QWEN3_TTS_BASE.name, **facts.public(QWEN3_TTS_BASE.name)}

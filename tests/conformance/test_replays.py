@@ -101,7 +101,11 @@ def test_wyoming_openai_detects_a_server_that_lists_its_voices(stack: Stack) -> 
         assert httpx2.get(f"{base}/../../health", timeout=5).text != "OK"
         assert httpx2.get(f"{base}/test", timeout=5).json().get("status") == "ok"
         voices = httpx2.get(f"{base}/audio/voices", timeout=5).json()["voices"]
-    assert {"heart", "alloy", "vivian"} <= {voice.get("id") or voice.get("name") for voice in voices}
+        names = {voice.get("id") or voice.get("name") for voice in voices}
+        assert {"heart", "alloy", "vivian"} <= names
+        for name in names:
+            body = {"model": "tts-1", "voice": name, "input": "Yes.", "response_format": "wav"}
+            assert httpx2.post(f"{base}/audio/speech", json=body, headers=KEYS, timeout=60).status_code == 200, name
 
 
 def test_home_assistants_openai_tts_sends_instructions_that_may_be_empty(stack: Stack) -> None:

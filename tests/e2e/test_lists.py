@@ -26,12 +26,15 @@ def embedded_only(stack: Stack) -> Frontend:
 
 def test_the_lists_say_what_an_embedded_voice_alone_can_do(stack: Stack) -> None:
     with embedded_only(stack) as frontend:
-        voices = {voice["id"]: voice for voice in get(frontend, "/v1/audio/voices")["voices"]}
+        listed = get(frontend, "/v1/audio/voices")
+        voices = {voice["id"]: voice for voice in listed["voices"]}
         models = {model["id"]: model for model in get(frontend, "/v1/models")["data"]}
         languages = get(frontend, "/v1/audio/languages")
         health = get(frontend, "/health")["models"]
     assert [name for name, voice in voices.items() if voice["available"] and "same_as" not in voice] == ["heart"]
-    assert {"alloy", "vivian", "emma"} <= voices.keys()
+    assert {"alloy", "vivian"} <= voices.keys()
+    assert {voice["id"] for voice in listed["unavailable"]} == {"kore", "fenrir", "emma"}
+    assert all(voice["reason"] for voice in listed["unavailable"])
     assert models["tts-1"]["available"]
     assert (models["tts-1"]["triton_model"], models["tts-1"]["languages"]) == ("hibari", ["english"])
     for spec in QWEN3_TTS:

@@ -9,11 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import numpy as np
 import pytest
 
 from openai_frontend.schemas import SpeechBody
 from tests.e2e.test_errors import check
 from tests.e2e.test_voice_routing import VOICES
+from tests.openai_frontend.audio.signals import record, tone, with_soundfile
+from tests.openai_frontend.audio.test_reference import without_first_atom
 from tests.support.stack import Frontend, Gate, Stack
 from tests.support.waiting import eventually
 
@@ -184,6 +187,27 @@ def test_a_request_target_may_be_the_whole_address(stack: Stack, path: str) -> N
     expected = httpx2.get(target or "/")
     assert reply.startswith(f"HTTP/1.1 {expected.status_code} ".encode())
     assert expected.content in reply
+
+
+# Recordings
+
+STEREO = np.stack([tone(300, 2.0, 44_101), -0.95 * tone(300, 2.0, 44_101)], axis=1)
+RECORDINGS = {
+    "a channel inverted, an offset, an odd rate": with_soundfile(0.4 * STEREO + 0.3, 44_101),
+    "mov without ftyp": without_first_atom(record("mov", "pcm_s16be", tone(300, 2.0, 48_000), 48_000)),
+    "alac": record("ipod", "alac", tone(300, 2.0, 44_100), 44_100),
+    "aiff": with_soundfile(tone(300, 2.0, 44_100), 44_100, "AIFF", "PCM_24"),
+    "caf": record("caf", "adpcm_ima_qt", tone(300, 2.0, 44_100), 44_100),
+}
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_as_devices_make_it_is_taken(stack: Stack, name: str) -> None:
+    consents = f"{stack.frontend.url}/v1/audio/voice_consents"
+    form, files = {"name": name, "language": "en"}, {"recording": ("recording", RECORDINGS[name])}
+    reply = httpx2.post(consents, data=form, files=files, timeout=60)
+    assert reply.status_code == 200, reply.text
+    assert httpx2.delete(f"{consents}/{reply.json()['id']}", timeout=30).status_code == 200
 
 
 # Outcomes
