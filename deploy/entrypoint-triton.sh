@@ -1,6 +1,7 @@
 #!/bin/sh
-# The Triton container's process 1: makes the key of Triton's model control where there is none yet, then becomes
-# tritonserver, so that SIGTERM reaches it and its model processes end with it. More arguments are passed on.
+# The Triton container's process 1: makes the key of Triton's model control where there is none yet, then becomes the
+# supervisor, which runs tritonserver, passes SIGTERM on to it and starts it again when it hangs. More arguments are
+# passed on to tritonserver.
 set -eu
 
 key="${TRITON_CONTROL_KEY:-}"
@@ -16,7 +17,8 @@ fi
 if [ -n "$key" ]; then
     set -- "--http-restricted-api=model-repository,shared-memory,logging,trace:triton-control-key=$key" "$@"
 fi
-exec tritonserver \
+export TRITON_CONTROL_KEY="$key"
+exec python3 -m triton_supervisor tritonserver \
     --model-repository=/opt/speech/model_repository \
     --model-control-mode=explicit \
     --strict-readiness=false \

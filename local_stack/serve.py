@@ -22,7 +22,7 @@ from pydantic_settings import SettingsError
 from local_stack.embedded import SetupError
 from local_stack.triton_process import TritonProcess
 from openai_frontend.logs import set_up
-from openai_frontend.server import Server
+from openai_frontend.server import Server, tune_interpreter
 from openai_frontend.settings import Settings
 from speech_protocol.control import make_key
 from speech_protocol.models import HIBARI, QWEN3_TTS, not_installed
@@ -92,6 +92,7 @@ def _run(qwen: bool, begin_s: float) -> None:
 
 async def _serve(settings: Settings, begin_s: float) -> None:
     server = Server(settings)
+    tune_interpreter()
     serving = asyncio.create_task(server.run_until_stopped())
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Self
 
 from local_stack.embedded import SetupError, find_embedded_triton
-from speech_protocol.control import HEADER, RESTRICTED
+from speech_protocol.control import HEADER, RESTRICTED, headers
+from triton_supervisor.client import TritonClient
+from triton_supervisor.watch import Watch
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 START_TIMEOUT_S = 30.0
@@ -38,8 +40,9 @@ class TritonProcess:
 
     Use it as a context manager. `environment` is added to the server's own (its models read their settings there).
     `on_log` gets each line that the server and its models write, on a thread of its own. With a `control_key`, only who
-    sends it can load and unload models. With `restarts`, a server that ends by itself is started again on its ports;
-    that happens: one in a hundred times or so, a tritonserver whose model's process is killed aborts with it.
+    sends it can load and unload models. With `restarts`, a server that ends by itself or has to be killed (see
+    `triton_supervisor.watch`) is started again on its ports: one in a hundred times or so, a tritonserver whose model
+    process is killed aborts with it.
     """
 
     def __init__(
@@ -76,6 +79,10 @@ class TritonProcess:
         return f"http://127.0.0.1:{self.http_port}"
 
     @property
+    def _metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -104,6 +111,9 @@ class TritonProcess:
         if self._restarts:
             # The kernel takes the end of the thread that started a process for the end of its parent; this one stays.
             threading.Thread(target=self._keep_running, args=(process,), name="triton-restarts", daemon=True).start()
+            client = TritonClient(self.url, self._metrics_url, headers(self._control_key))
+            watch = Watch(client, lambda: self.pid if self.is_running() else None)
+            threading.Thread(target=watch.run, args=(self._stopped,), name="triton-watch", daemon=True).start()
 
     def _launch(self) -> subprocess.Popen[str]:
         with self._changing:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from openai_frontend.logs import set_up
-from openai_frontend.server import Server
+from openai_frontend.server import Server, tune_interpreter
 from openai_frontend.settings import Settings
 
 
@@ -22,7 +22,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stopped)
     set_up(settings.log_level, settings.log_format)
     try:
-        asyncio.run(Server(settings).run_until_stopped())
+        server = Server(settings)
+        tune_interpreter()
+        asyncio.run(server.run_until_stopped())
     except OSError as error:
         sys.exit(f"{settings.host}:{settings.port} cannot be used ({error.strerror}). Set HOST or PORT.")
 

@@ -20,6 +20,7 @@ from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.model_facts import ModelFacts
 from openai_frontend.openapi import ERRORS
 from openai_frontend.outcomes import Outcomes
+from openai_frontend.pools import Pools
 from openai_frontend.room import Room, usual_bytes
 from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
 from openai_frontend.routes import metrics as metrics_route
@@ -65,10 +66,14 @@ def create_app(settings: Settings) -> FastAPI:
                 keep=settings.kept(),
                 restart_timeout_s=settings.restart_timeout,
                 start_timeout_s=settings.start_timeout,
+                switch_timeout_s=settings.queue_timeout or settings.request_timeout,
                 metrics=metrics,
             )
-            turns = Turns(settings.max_active_requests, settings.queue_timeout)
-            admission = Admission(settings.max_pending_requests, settings.max_upload_bytes, turns)
+            turns = Turns(settings.active_limit(), settings.queue_timeout)
+            admission = Admission(
+                settings.max_pending_requests, settings.max_upload_bytes, turns, shares_by_key=len(settings.keys()) > 1
+            )
+            pools = Pools()
             synthesis = Synthesis(
                 triton,
                 lifecycle,
@@ -77,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
                 started,
                 metrics,
                 tracer,
+                pools,
                 reads_markdown=settings.text_cleanup == "markdown",
                 max_lead_s=settings.max_leading_silence,
             )
@@ -84,7 +90,9 @@ def create_app(settings: Settings) -> FastAPI:
             catalog = Catalog(settings, library)
             facts = ModelFacts(settings.unavailable_models, started, lambda: triton.last_index)
             app.state.speech = State(
-                settings, library, catalog, triton, lifecycle, admission, synthesis, metrics, facts, Outcomes()
+                *(settings, library, catalog, triton, lifecycle, admission, synthesis, metrics, pools),
+                facts=facts,
+                outcomes=Outcomes(),
             )
             timer = asyncio.create_task(lifecycle.run_timer())
             try:
@@ -95,6 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
                     await timer
                 await lifecycle.aclose(unload=settings.unload_on_stop)
                 await admission.aclose()
+                pools.close()
                 await asyncio.to_thread(tracer.close)
 
     app = FastAPI(

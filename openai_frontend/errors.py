@@ -6,6 +6,7 @@ Every failure leaves as `{"error": {"message", "type", "param", "code"}}`, all f
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -42,6 +43,10 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.headers = dict(headers or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With its keyword arguments, which pickle would lose: it may come from another process.
+        return partial(ApiError, param=self.param, headers=self.headers), (self.status, self.code, self.message)
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the reply."""
@@ -99,9 +104,11 @@ _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
 _PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions", "ref_blend": "voice"}
 
 
-def from_speech_error(error: SpeechError) -> ApiError:
-    """An engine's or Triton's failure as a reply."""
+def from_speech_error(error: SpeechError, retry_after_s: int | None = None) -> ApiError:
+    """An engine's or Triton's failure as a reply, which names the seconds to wait where they are given."""
     status, headers = _SPEECH_ERRORS[error.code]
+    if retry_after_s is not None:
+        headers = {"Retry-After": str(retry_after_s)}
     param = _PARAMS.get(error.param or "", error.param)
     message = error.message
     if error.code is ErrorCode.UNKNOWN_SPEAKER:

@@ -23,6 +23,8 @@ from speech_protocol.models import (
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=0)]
+# As many as an engine queues by default, so that its queue is not full before ours.
+_SHARED_ACTIVE = 64
 
 
 class Settings(BaseSettings):
@@ -94,8 +96,8 @@ class Settings(BaseSettings):
     """Seconds that requests without audio yet wait for a Triton that was there and is gone; 0: they fail at once."""
     start_timeout: Seconds = 0
     """Seconds that requests wait for a Triton that is not there, such as one scaled to zero; 0: they fail at once."""
-    max_input_chars: Count = 100_000
-    """Longest `input`, in characters; OpenAI's own limit is 4096."""
+    max_input_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
+    """Longest `input`, in characters, at most a million; OpenAI's own limit is 4096."""
     text_cleanup: Literal["off", "markdown"] = "off"
     """`markdown` reads the input as Markdown: marks, code blocks and emoji are not spoken, an address is its host."""
     max_audio_seconds: Annotated[float, Field(gt=0, le=3600)] = 600
@@ -103,13 +105,13 @@ class Settings(BaseSettings):
     max_upload_bytes: Count = 10 * 1024 * 1024
     """Largest recording that may be uploaded, in bytes; its request may be a third larger, for base64, plus 1 MiB."""
     max_pending_requests: Count = 256
-    """Speech requests in the house at once, waiting ones included; one more gets 503."""
+    """Maximum speech requests in flight, queued ones included; further ones get 503. API keys share these places."""
     admin_key: SecretStr | None = None
     """The bearer token of the `/admin` routes, which load and unload models; none: there are no such routes."""
-    max_active_requests: Limit = 0
-    """Speech requests served at once, the others wait, in turns by key; 0: all, and the engine's queue is the bound."""
+    max_active_requests: Limit | None = None
+    """Maximum requests synthesized at once; the rest queue, round-robin by key. 0: any; unset: 0, or 64 with keys."""
     queue_timeout: Seconds = 30
-    """Seconds after which a request that waits for its turn gets 503; 0: never."""
+    """Seconds after which a queued request, or one whose model finds no memory, gets 503; 0: never."""
     api_keys: SecretStr | None = None
     """Keys that clients send as `Authorization: Bearer`, separated by commas; without any, no key is asked for."""
     api_keys_file: str = ""
@@ -148,6 +150,12 @@ class Settings(BaseSettings):
         if self.triton_control_key is not None:
             return self.triton_control_key.get_secret_value()
         return Path(self.triton_control_key_file).read_text("ascii").strip() if self.triton_control_key_file else ""
+
+    def active_limit(self) -> int:
+        """`max_active_requests`, or what it is where it is not set; 0 for no limit."""
+        if self.max_active_requests is None:
+            return _SHARED_ACTIVE if len(self.keys()) > 1 else 0
+        return self.max_active_requests
 
     def kept(self) -> tuple[str, ...]:
         """The Triton models of `keep_loaded`."""

@@ -10,11 +10,13 @@ from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
 from openai_frontend.model_facts import ModelFacts
 from openai_frontend.outcomes import Outcomes
+from openai_frontend.pools import Pools
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
-from openai_frontend.voices.catalog import Catalog
+from openai_frontend.voices.catalog import Catalog, Target
 from openai_frontend.voices.library import Library
+from speech_protocol.models import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,15 @@ class State:
     admission: Admission
     synthesis: Synthesis
     metrics: Metrics
+    pools: Pools
     facts: ModelFacts
     outcomes: Outcomes
+
+    async def resolve(self, model: str | None, voice: str | None, task: Task | None = None) -> Target:
+        """`Catalog.resolve`, in a thread where it has to look into the voice library."""
+        if self.catalog.is_built_in(voice) or (voice is None and task is Task.CLONE):
+            return self.catalog.resolve(model, voice, task)
+        return await self.pools.reading.run(self.catalog.resolve, model, voice, task)
 
 
 def _state(request: Request) -> State:

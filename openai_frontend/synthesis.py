@@ -16,13 +16,12 @@ from typing import Final, Self
 from openai_frontend.admission import Admission
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.audio.pipeline import SpeechEncoder
-from openai_frontend.errors import timed_out
+from openai_frontend.errors import from_speech_error, timed_out
 from openai_frontend.lifecycle import Lifecycle, ReplacedError
 from openai_frontend.metrics import Metrics, RequestRecord
+from openai_frontend.pools import Pools
 from openai_frontend.segments import recite, segment_seed
-from openai_frontend.text.english import LETTERS_LEFT_OUT, readable_in_english
-from openai_frontend.text.language import detect_language
-from openai_frontend.text.script import Script, write_script
+from openai_frontend.text.preparing import Rules, TextPreparation
 from openai_frontend.tracing import Trace, Tracer
 from openai_frontend.triton import Message, Triton
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -30,14 +29,14 @@ from speech_protocol.events import EndEvent, StartEvent
 from speech_protocol.languages import AUTO
 from speech_protocol.models import HIBARI, QWEN3_TTS
 from speech_protocol.request import SpeechRequest
-from speech_text.characters import normalized
-from speech_text.markdown import plain_text
 
 logger = logging.getLogger(__name__)
 
 
 # The model was not there to take the request, which can be sent once more.
 _GONE: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
+# These may well be served later.
+_OVERLOADED: Final = {ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
 # How many segments of a long text run ahead of the one being read, in a house with few requests. With more of them
 # each has one place in the engine's batch: a book must not take those that others wait for.
 _SEGMENTS_AHEAD: Final = 2
@@ -90,6 +89,7 @@ class Synthesis:
         started: dict[str, StartEvent],
         metrics: Metrics,
         tracer: Tracer,
+        pools: Pools,
         *,
         reads_markdown: bool,
         max_lead_s: float,
@@ -102,6 +102,8 @@ class Synthesis:
         self._max_lead_s = max_lead_s
         self._metrics = metrics
         self._tracer = tracer
+        self._pools = pools
+        self._texts = TextPreparation(pools.text)
         self.started = started
 
     def obeys_instruct(self, model: str) -> bool:
@@ -123,7 +125,7 @@ class Synthesis:
         `whole` speaks the text as it stands, in one utterance: no cuts, no pause marks. Owners take turns.
         Raises ApiError or SpeechError.
         """
-        encoder = SpeechEncoder(audio_format, speed)
+        encoder = SpeechEncoder(audio_format, speed, self._pools.encoding)
         trace = self._tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         request = replace(request, traceparent=trace.traceparent)
@@ -134,8 +136,10 @@ class Synthesis:
             if first.end is not None and not first.end.audio_samples:
                 message = "The model made no audio of this input. Send another text, or another seed."
                 raise SpeechError(ErrorCode.ENGINE_FAILURE, message, "text")
-        except BaseException:
+        except BaseException as error:
             await body.aclose()
+            if isinstance(error, SpeechError) and error.code in _OVERLOADED:
+                raise from_speech_error(error, self._admission.retry_after_s()) from error
             raise
         return Body(first, body, tuple(warnings))
 
@@ -167,8 +171,12 @@ class Synthesis:
     ) -> AsyncGenerator[Message, None]:
         """Audio messages and the end event of one request, whose text may be long and have pause marks. Adds to
         `warnings` before the first message."""
-        with self._admission.admit():
-            script, language = await asyncio.to_thread(self._write, model, request, whole, warnings)
+        with self._admission.admit(owner):
+            prepared = await self._texts.prepare(
+                request.text, request.language, self._rules(model, request, whole), owner
+            )
+            script, language = prepared.script, prepared.language
+            warnings += prepared.warnings
             seed = secrets.randbits(63) if request.seed is None and len(script) > 1 else request.seed
 
             def speak(number: int, text: str) -> AsyncGenerator[Message, None]:
@@ -188,20 +196,10 @@ class Synthesis:
                 async for message in messages:
                     yield message
 
-    def _write(self, model: str, request: SpeechRequest, whole: bool, warnings: list[str]) -> tuple[Script, str]:
-        """The script of a request, and its language. Takes up to seconds for the longest text: in a thread."""
-        text = normalized(request.text)
-        if model == HIBARI.name and request.language in (AUTO, "english"):
-            text, left_out = readable_in_english(text)
-            warnings += [LETTERS_LEFT_OUT] * left_out
-        if whole:
-            script: Script = (text,)
-        else:
-            script = write_script(plain_text(text) if self._reads_markdown else text)
-        # A model of one language gets none that was guessed: it would be an error.
-        if request.language != AUTO or model not in _MULTILINGUAL:
-            return script, request.language
-        return script, detect_language("\n".join(part for part in script if isinstance(part, str)))
+    def _rules(self, model: str, request: SpeechRequest, whole: bool) -> Rules:
+        # A language that was asked for and is not spoken is the model's to refuse.
+        is_english = model == HIBARI.name and request.language in {AUTO, "english"}
+        return Rules(whole, self._reads_markdown, guesses_language=model in _MULTILINGUAL, reads_latin_only=is_english)
 
     def _ahead(self) -> int:
         return _SEGMENTS_AHEAD if self._admission.pending <= _FEW_REQUESTS else 0

@@ -31,6 +31,5 @@ async def load_model(name: str, state: CurrentState) -> dict[str, Any]:
 
 @router.post("/models/{name}/unload")
 async def unload_model(name: str, state: CurrentState) -> dict[str, Any]:
-    """Unload a Triton model that no request is using, and wait until it is gone."""
-    await state.lifecycle.unload(name)
-    return {"model": name, "state": "unloaded"}
+    """Unload a Triton model, wait until it is gone, and return its state. 503 `busy` where it is in use or loading."""
+    return {"model": name, "state": await state.lifecycle.unload(name)}

@@ -9,7 +9,7 @@ from openai_frontend.errors import invalid
 from openai_frontend.limits import CurrentAllowance
 from openai_frontend.openapi import AUDIO
 from openai_frontend.responses import respond
-from openai_frontend.schemas import Seed, SpeechForm, Speed
+from openai_frontend.schemas import Name, RefText, Seed, SpeechForm, Speed, Text
 from openai_frontend.state import CurrentState, RequestId
 from speech_protocol.models import Task
 
@@ -22,29 +22,29 @@ async def create_cloned_speech(
     state: CurrentState,
     request_id: RequestId,
     allowance: CurrentAllowance,
-    text: Annotated[str, Form(alias="input")],
+    text: Annotated[Text, Form(alias="input")],
     ref_audio: Annotated[UploadFile | None, File()] = None,
     file: Annotated[UploadFile | None, File(description="The single-file server's name for ref_audio.")] = None,
-    ref_text: Annotated[str | None, Form()] = None,
-    model: Annotated[str | None, Form()] = None,
-    language: Annotated[str | None, Form()] = None,
-    response_format: Annotated[str | None, Form()] = None,
+    ref_text: Annotated[RefText | None, Form()] = None,
+    model: Annotated[Name | None, Form()] = None,
+    language: Annotated[Name | None, Form()] = None,
+    response_format: Annotated[Name | None, Form()] = None,
     speed: Annotated[Speed, Form()] = 1.0,
     seed: Annotated[Seed | None, Form()] = None,
-    consent: Annotated[str | None, Form()] = None,
+    consent: Annotated[Name | None, Form()] = None,
 ) -> Response:
     """Speak a text in the voice of `ref_audio`; with its transcript in `ref_text` the likeness is better."""
     form = SpeechForm(text, language, response_format, seed)
     audio_format = form.audio_format(state.settings)
     wire = form.to_request(state.settings, request_id)
-    target = state.catalog.resolve(model, None, Task.CLONE)
-    state.library.check_consent(consent)
+    target = await state.resolve(model, None, Task.CLONE)
+    await state.pools.reading.run(state.library.check_consent, consent)
     upload = ref_audio or file
     if upload is None:
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    wire = await with_recording(state, wire, await upload.read(), ref_text)
+    wire = await with_recording(state, wire, await upload.read(), ref_text, allowance)
     allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=allowance)
     return await respond(request, opening, audio_format, "audio", state.outcomes)

@@ -3,6 +3,7 @@
 None of them wakes or delays anything, or resets a timer.
 """
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,15 +17,20 @@ from speech_protocol.models import MODELS
 router = APIRouter()
 
 _MIB = 2**20
+# Shorter than what probes wait: a Triton that hangs must not make the frontend look dead.
+_TIMEOUT_S = 2.0
+_SILENT = "Triton does not answer. Retry later."
 
 
 @router.get("/health")
 async def health(state: CurrentState) -> JSONResponse:
     """`status` is `ok`, or `unavailable` with 503 where Triton does not answer."""
     try:
-        index = await state.triton.index()
-    except SpeechError as error:
-        return JSONResponse({"status": "unavailable", "message": error.message, "models": {}}, 503)
+        async with asyncio.timeout(_TIMEOUT_S):
+            index = await state.triton.index()
+    except (SpeechError, TimeoutError) as error:
+        message = error.message if isinstance(error, SpeechError) else _SILENT
+        return JSONResponse({"status": "unavailable", "message": message, "models": {}}, 503)
     models = {name: _model(state, name, status) for name, status in index.items() if _is_speech(state, name)}
     pending = state.admission.pending
     waiting = state.admission.turns.waiting
@@ -42,8 +48,13 @@ async def live() -> dict[str, str]:
 @router.get("/ready")
 async def ready(state: CurrentState) -> dict[str, str]:
     """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach."""
-    if not await state.triton.is_live():
-        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, "Triton does not answer. Try again in a moment.")
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            is_live = await state.triton.is_live()
+    except TimeoutError:
+        is_live = False
+    if not is_live:
+        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, _SILENT)
     return {"status": "ok"}
 
 

@@ -1,5 +1,6 @@
 """POST /v1/audio/speech."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ async def create_speech(
         repetition_penalty=body.repetition_penalty,
         max_audio_seconds=body.max_audio_seconds(state.settings),
     )
-    model, wire = await _address(body, wire, state)
+    model, wire = await _address(body, wire, state, allowance)
     allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=allowance)
     response = await respond(request, opening, audio_format, body.stream_format, state.outcomes)
@@ -56,26 +57,28 @@ async def get_outcome(request_id: str, state: CurrentState, allowance: CurrentAl
     return state.outcomes.find(allowance, request_id)
 
 
-async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
+async def _address(body: SpeechBody, wire: SpeechRequest, state: State, owner: Hashable) -> tuple[str, SpeechRequest]:
     """The Triton model for a request, and the request with its voice. Raises ApiError or SpeechError."""
     if body.ref_audio:
-        return await _clone(body, body.ref_audio, wire, state)
-    target = state.catalog.resolve(body.model, body.voice_name(), body.task)
+        return await _clone(body, body.ref_audio, wire, state, owner)
+    target = await state.resolve(body.model, body.voice_name(), body.task)
     if target.needs_instructions and not (body.instructions or "").strip():
         message = f"'{target.model}' makes the voice from a description. Send it as `instructions`."
         raise invalid("instructions", message)
     if body.task is Task.CLONE and not target.voices:
         message = "task_type 'Base' clones a voice. Send its recording as `ref_audio`, or name a stored voice."
         raise invalid("ref_audio", message, "missing_required_parameter")
-    return target.model, await with_voice(wire, target, state.library, body.x_vector_only_mode)
+    return target.model, await with_voice(wire, target, state.library, state.pools.reading, body.x_vector_only_mode)
 
 
-async def _clone(body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
+async def _clone(
+    body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State, owner: Hashable
+) -> tuple[str, SpeechRequest]:
     """The same for a request that brings its recording."""
     if body.task is not Task.CLONE:
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or task_type out.")
-    model = state.catalog.resolve(body.model, None, Task.CLONE).model
-    state.library.check_consent(body.consent)
-    with state.admission.admit():  # a fetch may take seconds, and holds the file
-        recording = await read_ref_audio(ref_audio, state.settings)
-    return model, await with_recording(state, wire, recording, body.ref_text, body.x_vector_only_mode)
+    model = (await state.resolve(body.model, None, Task.CLONE)).model
+    await state.pools.reading.run(state.library.check_consent, body.consent)
+    with state.admission.admit(owner):  # a fetch may take seconds, and holds the file
+        recording = await read_ref_audio(ref_audio, state.settings, state.pools.uploads)
+    return model, await with_recording(state, wire, recording, body.ref_text, owner, body.x_vector_only_mode)

@@ -1,14 +1,14 @@
 """/v1/audio/voices and /v1/audio/languages. Lists are answered from memory: none ever wakes the GPU or asks Triton."""
 
-import asyncio
 import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from openai_frontend.errors import invalid
 from openai_frontend.responses import unless_gone
-from openai_frontend.state import CurrentState, RequestId
+from openai_frontend.state import CurrentState, RequestId, State
 from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
 from openai_frontend.voices.listing import built_in_voices, is_spoken, of_library
 from openai_frontend.voices.making import clone, design
@@ -29,17 +29,25 @@ Owner = Annotated[str | None, Depends(_owner)]
 
 
 @router.get("/audio/voices")
-async def list_voices(state: CurrentState, legacy: bool = False, model: str | None = None) -> dict[str, Any]:
+async def list_voices(state: CurrentState, legacy: bool = False, model: str | None = None) -> Response:
     """Every voice, built-in ones first, or those of one `model`; `?legacy=true` gives names as plain strings. In
     `unavailable` are names that nothing here speaks with, and the reason of each."""
-    built_in = built_in_voices(state.catalog, state.facts, model or None)
+    body = await state.pools.reading.run(_listed, state, model or None, legacy)
+    return Response(body, media_type="application/json")
+
+
+def _listed(state: State, model: str | None, legacy: bool) -> bytes:
+    """The list as JSON, a voice at a time: thousands at once would hold up every other thread."""
+    built_in = built_in_voices(state.catalog, state.facts, model)
     voices = [voice for voice in built_in if is_spoken(voice)]
     if not state.catalog.is_particular(model) or state.catalog.model(model) == QWEN3_TTS_BASE.name:
-        voices += [{**_public(voice), **of_library(state.facts)} for voice in state.library.voices()]
+        spoken_with = of_library(state.facts)
+        voices += [{**_public(voice), **spoken_with} for voice in state.library.voices()]
     if legacy:
-        return {"voices": [voice["name"] for voice in voices]}
-    unavailable = [voice for voice in built_in if not is_spoken(voice)]
-    return {"object": "list", "data": voices, "voices": voices, "unavailable": unavailable}
+        return json.dumps({"voices": [voice["name"] for voice in voices]}).encode()
+    rows = b",".join(json.dumps(voice).encode() for voice in voices)
+    unavailable = json.dumps([voice for voice in built_in if not is_spoken(voice)]).encode()
+    return b'{"object":"list","data":[%b],"voices":[%b],"unavailable":%b}' % (rows, rows, unavailable)
 
 
 @router.post("/audio/voices", openapi_extra=VOICE_BODY_DOCS, response_model=None)
@@ -50,7 +58,7 @@ async def create_voice(
     body = await read_voice(request)
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
-    state.library.check_room(name)
+    await state.pools.reading.run(state.library.check_room, name)
     if isinstance(body, SampleVoice):
         reference, origin = await clone(body, state, owner)
     else:
@@ -59,15 +67,19 @@ async def create_voice(
         if designed is None:
             return Response(status_code=499)
         reference, origin = designed
-    return _public(await asyncio.to_thread(state.library.add_voice, name, reference, origin))
+    voice = await state.pools.storing.run(state.library.add_voice, name, reference, origin)
+    return {**_public(voice), **of_library(state.facts)}
 
 
 @router.get("/audio/voices/{voice_id}")
 async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
     """One voice."""
-    for voice in built_in_voices(state.catalog, state.facts):
-        if voice["id"] == voice_id:
-            return voice
+    return await state.pools.reading.run(_found, state, voice_id)
+
+
+def _found(state: State, voice_id: str) -> dict[str, Any]:
+    if voice_id in state.catalog.voices:
+        return next(voice for voice in built_in_voices(state.catalog, state.facts) if voice["id"] == voice_id)
     return {**_public(state.library.voice(voice_id)), **of_library(state.facts)}
 
 
@@ -75,10 +87,9 @@ async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
 async def delete_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
     """Forget a voice; requests that speak with it already go on."""
     if voice_id in state.catalog.voices:
-        raise invalid(
-            "voice_id", f"'{voice_id}' is a built-in voice and can't be deleted. Name a stored one.", "built_in_voice"
-        )
-    await asyncio.to_thread(state.library.remove_voice, voice_id)
+        message = f"'{voice_id}' is a built-in voice and can't be deleted. Name a stored one."
+        raise invalid("voice_id", message, "built_in_voice")
+    await state.pools.storing.run(state.library.remove_voice, voice_id)
     return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}
 
 

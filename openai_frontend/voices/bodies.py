@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 
 from openai_frontend.errors import invalid
 from openai_frontend.optional_fields import OptionalFields
-from openai_frontend.schemas import MAX_INSTRUCTIONS_CHARS, Text
+from openai_frontend.schemas import Instructions, Name, RefText, Text
 from openai_frontend.text.language import parse_language
 from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES
@@ -31,9 +31,9 @@ class Upload:
 class _Body(OptionalFields):
     model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
 
-    name: Text
+    name: Name
     """A label, by which the voice can be spoken with, too."""
-    language: Text | None = None
+    language: Name | None = None
     """Extension: the language that is spoken in the recording, or to be spoken in the sample."""
 
     def language_name(self) -> str | None:
@@ -51,9 +51,9 @@ class SampleVoice(_Body):
     type: Literal["audio_sample"] = "audio_sample"
     audio_sample: InstanceOf[Upload] = Field(json_schema_extra={"type": "string", "format": "binary"})
     """A recording of one person speaking, 1 to 60 s: mp3, wav, ogg, aac, flac, webm or mp4."""
-    consent: Text | None = None
+    consent: Name | None = None
     """The id of the speaker's consent; the server may require one."""
-    ref_text: Text | None = None
+    ref_text: RefText | None = None
     """Extension: what is said in the recording, word for word; with it the likeness is better."""
 
 
@@ -61,7 +61,7 @@ class PromptVoice(_Body):
     """A voice from a description."""
 
     type: Literal["prompt"]
-    prompt: Annotated[Text, Field(max_length=MAX_INSTRUCTIONS_CHARS, pattern=r"\S")]
+    prompt: Annotated[Instructions, Field(pattern=r"\S")]
     """What the voice is like."""
     script_hint: Annotated[Text | None, Field(max_length=MAX_SCRIPT_CHARS)] = None
     """What the voice says in the sample that it is kept as; a sentence in its language where it is left out."""

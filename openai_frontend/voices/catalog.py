@@ -112,6 +112,10 @@ class Catalog:
         """The built-in speaker that a name means; None where it means none."""
         return self._built_in.get(fold(self.meant(voice)))
 
+    def is_built_in(self, voice: str | None) -> bool:
+        """Whether a voice, none for the server's own, is found without the library."""
+        return self.speaker(voice or self._default_voice) is not None
+
     def check_new_name(self, name: str) -> None:
         """Raise ApiError 400 where a new voice of this name could not be spoken with."""
         if fold(name) in self.voices:

@@ -38,8 +38,8 @@ class Origin:
 
 
 class Library:
-    """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk: what writes
-    or reads a recording belongs into a thread; the rest costs a `stat`. All raise ApiError."""
+    """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk,
+    and read the whole folder after a change: call them in a thread. All raise ApiError."""
 
     def __init__(self, folder: Path, max_voices: int, max_bytes: int, require_consent: bool = False) -> None:
         """Bounds: on the number of voices, on that of consents, and on the bytes of both together."""
@@ -49,6 +49,7 @@ class Library:
         self._require_consent = require_consent
         self._voices = Store(folder / "voices", "voice_", lock, Voice.from_metadata)
         self._consents = Store(folder / "consents", "cons_", lock, Consent.from_metadata)
+        self._index: tuple[Mapping[str, Voice], dict[str, Voice]] = ({}, {})
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -63,11 +64,18 @@ class Library:
 
     def find(self, id_or_name: str) -> Voice | None:
         """A voice by its id, else by its name as `fold` sees it."""
+        voices, by_name = self._indexed()
+        return voices.get(id_or_name) or by_name.get(fold(id_or_name))
+
+    def _indexed(self) -> tuple[Mapping[str, Voice], Mapping[str, Voice]]:
+        """Voices by id, and by folded name."""
         voices = self._voices.entries()
-        if id_or_name in voices:
-            return voices[id_or_name]
-        wanted = fold(id_or_name)
-        return next((voice for voice in voices.values() if fold(voice.name) == wanted), None)
+        if self._index[0] is not voices:
+            by_name: dict[str, Voice] = {}
+            for voice in voices.values():
+                by_name.setdefault(fold(voice.name), voice)
+            self._index = voices, by_name
+        return self._index
 
     def voice(self, voice_id: str) -> Voice:
         """A voice by its id. Raises ApiError 404."""
@@ -78,8 +86,8 @@ class Library:
 
     def check_room(self, name: str, size_bytes: int = 0) -> None:
         """Raise ApiError 400 where a voice of this name and size can't be added."""
-        voices = self._voices.entries()
-        if any(fold(voice.name) == fold(name) for voice in voices.values()):
+        voices, by_name = self._indexed()
+        if fold(name) in by_name:
             message = f"There is a voice '{name}' already. Choose another name, or delete that voice first."
             raise invalid("name", message, "voice_name_taken")
         self._check_bounds(len(voices), "voices", size_bytes)

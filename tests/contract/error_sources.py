@@ -96,7 +96,9 @@ def _text(node: ast.expr, function: ast.AST, line: int) -> str | None:
             parts = [_text(side, function, line) for side in (left, right)]
             return "".join(part or "{}" for part in parts)
         case ast.Name(name):
-            return _assigned(name, function, line)
+            return _assigned(name, function, line) or _CONSTANTS.get(name)
+        case ast.IfExp(_, first, _):
+            return _text(first, function, line)
     return None
 
 

@@ -226,7 +226,7 @@ def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
 
 def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
     copies = [line for line in instruction("Dockerfile.triton", "COPY") if not re.search("requirements|--from=", line)]
-    assert len(copies) == 5
+    assert len(copies) == 6
     assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
 
 
