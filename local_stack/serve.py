@@ -59,7 +59,7 @@ def _run(qwen: bool, begin_s: float) -> None:
     key = make_key()
     settings = Settings(
         default_model=default_model,
-        unavailable_models={} if find_spec("torch") else {spec.name: not_installed(spec.name) for spec in QWEN3_TTS},
+        unavailable_models=_unavailable_models(),
         triton_url=f"http://127.0.0.1:{http_port}",
         triton_control_key=SecretStr(key),
         # A person at a terminal waits for it.
@@ -101,6 +101,11 @@ async def _serve(settings: Settings, begin_s: float) -> None:
         _say(begin_s, f"{_url(settings)}/ in a browser, or")
         _say(begin_s, _curl_line(settings))
     await serving
+
+
+def _unavailable_models() -> dict[str, str]:
+    """`make serve` installs the embedded voice only, and Triton's models run in this environment."""
+    return {} if find_spec("torch") else {spec.name: not_installed(spec.name) for spec in QWEN3_TTS}
 
 
 def _curl_line(settings: Settings) -> str:
