@@ -19,6 +19,7 @@ from openai_frontend.turns import Turns
 from speech_protocol.languages import AUTO
 from speech_text.characters import latin_only, normalized
 from speech_text.markdown import plain_text
+from speech_text.segments import is_spoken
 
 # A text of this length takes a few milliseconds at most.
 _SHORT_CHARS: Final = 2_000
@@ -76,9 +77,12 @@ def _script(text: str, rules: Rules, left_out: bool) -> Script:
     if rules.whole:
         return (text,)
     try:
-        return write_script(plain_text(text) if rules.reads_markdown else text)
+        script = write_script(plain_text(text) if rules.reads_markdown else text)
     except ApiError as error:
-        if left_out and error.code == "empty_input":
-            message = "The input has no Latin letter, and this model reads English only. Use a Qwen3-TTS model for it."
-            raise ApiError(400, "unspeakable_text", message, param="input") from None
-        raise
+        if error.code != "empty_input" or not left_out:
+            raise
+        script = ()
+    if left_out and not any(is_spoken(part) for part in script if isinstance(part, str)):
+        message = "The input has no Latin letter, and this model reads English only. Use a Qwen3-TTS model for it."
+        raise ApiError(400, "unspeakable_text", message, param="input")
+    return script
