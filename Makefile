@@ -31,7 +31,7 @@ check: $(VENV)/dev.installed
 	@# The schema does not know Compose's own !reset tag.
 	sed 's/ !reset//' docker-compose.cpu.yml | $(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
 	$(BIN)/yamllint --strict .
-	$(BIN)/python -m pytest -q tests/deploy/test_kubernetes.py tests/deploy/test_monitoring.py -k "kubernetes or promtool or panels or says"
+	$(BIN)/python -m pytest -q tests/deploy/test_kubernetes.py tests/deploy/test_monitoring.py tests/deploy/test_alerts.py -k "kubernetes or promtool or panels or says or situation"
 	PATH="$(BIN):$$PATH" $(BIN)/python requirements/audit.py
 
 format: $(VENV)/dev.installed

@@ -5,7 +5,8 @@
 
 A target is the address of a server with OpenAI's /v1/audio/speech, or `triton+http://127.0.0.1:8000?model=hibari`
 for a speech model of Triton without the frontend; `model`, `voice` and `format` after a `?` are that target's own. All
-targets get the same loads, one after the other. A server's key, where it asks for one, is TTS_API_KEY.
+targets get the same loads, one after the other. A server's key, where it asks for one, is TTS_API_KEY; that of Triton
+is TRITON_CONTROL_KEY, or found as `make serve` left it.
 
 Exits with 1 where a request failed that was not meant to, and 2 where a target cannot be asked at all.
 """
@@ -27,6 +28,7 @@ from client.load.figures import figures
 from client.load.prompts import PROMPTS
 from client.load.targets import OpenAITarget, Target, TargetError, TritonTarget
 from client.load.traffic import Driver, Load, warm_up
+from speech_protocol.control import read_key
 
 DEFAULT_TARGET = "http://127.0.0.1:8101"
 TRITON = "triton+"
@@ -86,7 +88,7 @@ def parse_target(text: str, options: argparse.Namespace) -> Target:
     url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
     label = label if separator else parts.netloc
     if address.startswith(TRITON):
-        return TritonTarget(url, label, own.get("model", "hibari"), own.get("voice", ""))
+        return TritonTarget(url, label, own.get("model", "hibari"), own.get("voice", ""), control_key=read_key())
     model, voice = own.get("model", options.model), own.get("voice", options.voice)
     return OpenAITarget(url, label, model, voice, own.get("format", options.format), os.environ.get("TTS_API_KEY", ""))
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The Triton container's process 1: makes the key of Triton's model control where there is none yet, then becomes the
+# The Triton container's process 1: makes the key of Triton's HTTP API where there is none yet, then becomes the
 # supervisor, which runs tritonserver, passes SIGTERM on to it and starts it again when it hangs. More arguments are
 # passed on to tritonserver.
 set -eu
@@ -15,7 +15,7 @@ if [ -z "$key" ] && [ -n "$file" ]; then
     key="$(cat "$file")"
 fi
 if [ -n "$key" ]; then
-    set -- "--http-restricted-api=model-repository,shared-memory,logging,trace:triton-control-key=$key" "$@"
+    set -- "--http-restricted-api=inference,model-repository,shared-memory,logging,trace:triton-control-key=$key" "$@"
 fi
 export TRITON_CONTROL_KEY="$key"
 exec python3 -m triton_supervisor tritonserver \

@@ -10,7 +10,15 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from openai_frontend.settings import Settings
+
+_SECRETS: Final = {name.upper() for name in Settings.model_fields if name.split("_")[-1] in {"key", "keys"}} | {
+    "API_KEYS_FILE",
+    "TRITON_CONTROL_KEY_FILE",
+    "TTS_API_KEY",
+}
 PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -27,10 +35,12 @@ class EmbeddedTriton:
     libraries: tuple[Path, ...]
 
     def environment(self) -> dict[str, str]:
-        """os.environ with the library and executable paths that the server and its stubs need."""
+        """os.environ with the library and executable paths that the server and its stubs need, and without the
+        frontend's keys: models run code that reads what strangers send."""
+        kept = {name: value for name, value in os.environ.items() if name.upper() not in _SECRETS}
         libraries = os.pathsep.join([*map(str, self.libraries), *_split(os.environ.get("LD_LIBRARY_PATH"))])
         path = os.pathsep.join([str(Path(sys.executable).parent), *_split(os.environ.get("PATH"))])
-        return {**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path}
+        return {**kept, "LD_LIBRARY_PATH": libraries, "PATH": path}
 
     def make_backend_directory(self, folder: Path) -> Path:
         """Lay out `folder/python/` as tritonserver's --backend-directory expects it, with the stub of this Python."""

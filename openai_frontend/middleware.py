@@ -58,7 +58,7 @@ class BodyLimitMiddleware:
             return
         headers = Headers(scope=scope)
         if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-            await compressed(headers["content-encoding"]).to_response()(scope, receive, send)
+            await compressed(headers["content-encoding"]).answer(scope, receive, send)
             return
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._limit_bytes:

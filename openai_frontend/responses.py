@@ -16,10 +16,9 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from openai_frontend.audio.formats import AudioFormat
-from openai_frontend.errors import ApiError, sse_error
+from openai_frontend.errors import sse_error
 from openai_frontend.outcomes import Outcome, Outcomes, summary
 from openai_frontend.synthesis import Body, Encoded
-from speech_protocol.errors import SpeechError
 
 StreamFormat = Literal["audio", "sse"]
 T = TypeVar("T")
@@ -61,7 +60,7 @@ async def respond(
     body = await unless_gone(request, opening)
     if body is None:
         return Response(status_code=499)  # nobody reads it; the server's log shows why there was no audio
-    outcome = outcomes.begin(request.state.allowance, request.state.request_id)
+    outcome = outcomes.begin(request.state.caller.allowance, request.state.request_id)
     response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome)
     for warning in body.warnings:
         add_warning(response, warning)
@@ -121,11 +120,9 @@ async def _events(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
                 yield _event("speech.audio.done", **summary(encoded.end, body.warnings))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - logged where it is unforeseen
         # The status is sent already: inside a stream of events, an error is one more event.
         yield sse_error(error)
-        if not isinstance(error, SpeechError | ApiError):
-            raise
 
 
 def _event(kind: str, **fields: object) -> bytes:

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     triton_url: str = "http://127.0.0.1:8000"
     """Where tritonserver answers HTTP."""
     triton_control_key: SecretStr | None = None
-    """What opens Triton's model control, where that is restricted; `make serve` makes one."""
+    """The key of Triton's inference and model control, where they are restricted; `make serve` makes one."""
     triton_control_key_file: str = ""
     """A file with that key; the containers share one that Triton's makes."""
     model_id: str = QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """Cloned and designed voices kept at most, and as many consents."""
     max_voices_bytes: Count = 2**30
     """Bytes of all these recordings together, at most."""
+    voices_shared: bool = False
+    """True: all API keys share all voices and consents; else each key has its own. Without keys, all are shared."""
     require_consent: bool = False
     """True: a voice is cloned from a recording only with the id of a stored consent."""
     default_response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm", "ogg"] = "mp3"
@@ -124,6 +126,8 @@ class Settings(BaseSettings):
     """Characters of `input` a minute that a key may have spoken, 0 for any number; without keys, everybody together."""
     cors_origins: str = ""
     """Origins whose pages may call this server, such as `https://app.example`, separated by commas."""
+    allowed_hosts: str = ""
+    """Host names that requests may be for, such as `tts.example, *.lan`, or `*`; empty: any, or on loopback its own."""
     ref_audio_hosts: str = ""
     """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -169,6 +173,10 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
         return tuple(origin.rstrip("/") for origin in _listed(self.cors_origins))
+
+    def hosts(self) -> tuple[str, ...]:
+        """The host names of `allowed_hosts`."""
+        return _listed(self.allowed_hosts)
 
     @property
     def max_body_bytes(self) -> int:

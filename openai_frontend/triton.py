@@ -17,7 +17,7 @@ import aiohttp
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from speech_protocol.control import headers
+from speech_protocol import control
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, Event, StartEvent
 from speech_protocol.request import SpeechRequest
@@ -63,7 +63,7 @@ class Triton:
     def __init__(self, url: str, load_timeout_s: float, control_key: str = "") -> None:
         self._url = url.rstrip("/")
         self._load_timeout_s = load_timeout_s
-        self._control = headers(control_key)
+        self._control = control.headers(control_key)
         self._resources = AsyncExitStack()
         self.last_index: dict[str, ModelStatus] = {}
 
@@ -159,7 +159,7 @@ class Triton:
         large = request.ref_audio is not None or request.ref_blend is not None
         body = await asyncio.to_thread(_body, request) if large else _body(request)
         url = f"{self._url}/v2/models/{model}/generate_stream"
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self._control}
         with _translated(model):
             # As a file, which is sent in pieces; bytes would go in one.
             async with self._streams.post(url, data=io.BytesIO(body), headers=headers) as response:

@@ -38,7 +38,7 @@ else
     "$python" -m venv --clear "$venv" || fail "cannot make a virtual environment with $python"
     set -- "$venv/bin/python" -m pip
 fi
-"$@" install --quiet --disable-pip-version-check -r "$here/uv.txt"
+"$@" install --quiet --disable-pip-version-check --require-hashes -r "$here/uv.txt"
 if [ -z "$fitting" ]; then
     echo "no Python 3.11 or 3.12 with its libpython found: uv brings one"
     keep=$(mktemp -d)

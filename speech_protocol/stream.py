@@ -43,7 +43,7 @@ def error_from_triton(text: str, model: str) -> SpeechError:
     if error := SpeechError.from_text(text):
         return error
     if "restricted" in text and "API" in text:
-        message = "Triton refuses to load models. Set the same TRITON_CONTROL_KEY for Triton and the frontend."
+        message = "Triton refuses the call. Set the same TRITON_CONTROL_KEY for Triton and the frontend."
         return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message)
     if "parse" in text and "JSON" in text:
         return SpeechError(

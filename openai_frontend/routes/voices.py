@@ -1,12 +1,12 @@
 """/v1/audio/voices and /v1/audio/languages. Lists are answered from memory: none ever wakes the GPU or asks Triton."""
 
-import hashlib
 import json
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from openai_frontend.errors import invalid
+from openai_frontend.keys import NamesOnly, Owner
 from openai_frontend.responses import unless_gone
 from openai_frontend.state import CurrentState, RequestId, State
 from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
@@ -19,30 +19,24 @@ from speech_protocol.models import QWEN3_TTS_BASE
 router = APIRouter()
 
 
-def _owner(request: Request) -> str | None:
-    """Whose API key made the request, as the start of the key's SHA-256; None without a key."""
-    key = request.headers.get("authorization", "").partition(" ")[2].strip()
-    return hashlib.sha256(key.encode()).hexdigest()[:16] if key else None
-
-
-Owner = Annotated[str | None, Depends(_owner)]
-
-
 @router.get("/audio/voices")
-async def list_voices(state: CurrentState, legacy: bool = False, model: str | None = None) -> Response:
-    """Every voice, built-in ones first, or those of one `model`; `?legacy=true` gives names as plain strings. In
-    `unavailable` are names that nothing here speaks with, and the reason of each."""
-    body = await state.pools.reading.run(_listed, state, model or None, legacy)
+async def list_voices(
+    state: CurrentState, owner: Owner, names_only: NamesOnly, legacy: bool = False, model: str | None = None
+) -> Response:
+    """Every voice, built-in ones first, then the caller's own; or those of one `model`; `?legacy=true` gives names as
+    plain strings. In `unavailable` are names that nothing here speaks with, and the reason of each."""
+    body = await state.pools.reading.run(_listed, state, model or None, owner, names_only, legacy)
     return Response(body, media_type="application/json")
 
 
-def _listed(state: State, model: str | None, legacy: bool) -> bytes:
+def _listed(state: State, model: str | None, owner: str | None, names_only: bool, legacy: bool) -> bytes:
     """The list as JSON, a voice at a time: thousands at once would hold up every other thread."""
-    built_in = built_in_voices(state.catalog, state.facts, model)
+    built_in = built_in_voices(state.catalog, state.facts, model, owner)
     voices = [voice for voice in built_in if is_spoken(voice)]
     if not state.catalog.is_particular(model) or state.catalog.model(model) == QWEN3_TTS_BASE.name:
+        stored = map(_named, state.library.names()) if names_only else map(_public, state.library.voices(owner))
         spoken_with = of_library(state.facts)
-        voices += [{**_public(voice), **spoken_with} for voice in state.library.voices()]
+        voices += [{**voice, **spoken_with} for voice in stored]
     if legacy:
         return json.dumps({"voices": [voice["name"] for voice in voices]}).encode()
     rows = b",".join(json.dumps(voice).encode() for voice in voices)
@@ -58,7 +52,7 @@ async def create_voice(
     body = await read_voice(request)
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
-    await state.pools.reading.run(state.library.check_room, name)
+    await state.pools.reading.run(state.library.check_room, name, owner)
     if isinstance(body, SampleVoice):
         reference, origin = await clone(body, state, owner)
     else:
@@ -72,24 +66,24 @@ async def create_voice(
 
 
 @router.get("/audio/voices/{voice_id}")
-async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
+async def get_voice(voice_id: str, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """One voice."""
-    return await state.pools.reading.run(_found, state, voice_id)
+    return await state.pools.reading.run(_found, state, voice_id, owner)
 
 
-def _found(state: State, voice_id: str) -> dict[str, Any]:
+def _found(state: State, voice_id: str, owner: str | None) -> dict[str, Any]:
     if voice_id in state.catalog.voices:
         return next(voice for voice in built_in_voices(state.catalog, state.facts) if voice["id"] == voice_id)
-    return {**_public(state.library.voice(voice_id)), **of_library(state.facts)}
+    return {**_public(state.library.voice(voice_id, owner)), **of_library(state.facts)}
 
 
 @router.delete("/audio/voices/{voice_id}")
-async def delete_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
+async def delete_voice(voice_id: str, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """Forget a voice; requests that speak with it already go on."""
     if voice_id in state.catalog.voices:
         message = f"'{voice_id}' is a built-in voice and can't be deleted. Name a stored one."
         raise invalid("voice_id", message, "built_in_voice")
-    await state.pools.storing.run(state.library.remove_voice, voice_id)
+    await state.pools.storing.run(state.library.remove_voice, voice_id, owner)
     return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}
 
 
@@ -112,3 +106,8 @@ def _public(voice: Voice) -> dict[str, Any]:
         "created_at": voice.created_at,
         **{name: value for name, value in extra.items() if value is not None},
     }
+
+
+def _named(name: str) -> dict[str, Any]:
+    """A voice of which no more than its name is told; it can be spoken with by that."""
+    return {"id": name, "name": name, "object": "audio.voice"}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 from starlette.datastructures import UploadFile
 
 from openai_frontend.errors import invalid
+from openai_frontend.media_types import FORMS, check_json, media_type
 from openai_frontend.optional_fields import OptionalFields
 from openai_frontend.schemas import Instructions, Name, RefText, Text
 from openai_frontend.text.language import parse_language
@@ -17,7 +18,6 @@ from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES
 
 MAX_SCRIPT_CHARS: Final = 200
-_FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 _MAX_FIELDS: Final = 20
 
 B = TypeVar("B", bound=BaseModel)
@@ -91,13 +91,13 @@ async def read_voice(request: Request) -> SampleVoice | PromptVoice:
 
 
 async def _read_fields(request: Request) -> dict[str, Any]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in _FORMS:
+    if media_type(request) in FORMS:
         async with request.form(max_files=_MAX_FIELDS, max_fields=_MAX_FIELDS) as form:
             return {
                 name: Upload(await value.read()) if isinstance(value, UploadFile) else value
                 for name, value in form.items()
             }
+    await check_json(request)
     try:
         fields = json.loads(await request.body())
     except (ValueError, RecursionError):  # the latter for brackets within brackets within brackets

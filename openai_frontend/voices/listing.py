@@ -19,16 +19,18 @@ _ABSENT: Final = (
 _BY_INSTRUCTIONS: Final = "a voice made from `instructions`"
 
 
-def built_in_voices(catalog: Catalog, facts: ModelFacts, model: str | None = None) -> list[dict[str, Any]]:
+def built_in_voices(
+    catalog: Catalog, facts: ModelFacts, model: str | None = None, owner: str | None = None
+) -> list[dict[str, Any]]:
     """An entry for each public name but those of the library, for requests that name `model`; a name that it does not
-    speak with is left out. A name that is spoken as an earlier one has that one's id in `same_as`. Raises ApiError 404
-    for a model that does not exist."""
+    speak with is left out. Where a name is spoken as an earlier one, or as a voice of the library, `same_as` has that
+    one's name. Raises ApiError 404 for a model that does not exist."""
     by_name = catalog.is_particular(model)
     first: dict[tuple[str, str | None], str] = {}
     entries = []
     for name in catalog.voices_of(model):
         try:
-            entry = _spoken(catalog.resolve(model, name), facts)
+            entry = _spoken(catalog.resolve(model, name, owner=owner), facts)
         except (ApiError, SpeechError) as error:
             if by_name:
                 continue
@@ -52,7 +54,7 @@ def of_library(facts: ModelFacts) -> dict[str, Any]:
 def _spoken(target: Target, facts: ModelFacts) -> dict[str, Any]:
     known = {"model": target.model, **facts.public(target.model)}
     if target.voices:
-        return {**known, "same_as": _id(target)}
+        return {**known, "same_as": _voice_names(target)}
     if target.needs_instructions:
         return {**known, "speaker": None, "description": _BY_INSTRUCTIONS}
     if target.model != HIBARI.name:
@@ -69,7 +71,8 @@ def _about(speaker: Speaker | None) -> dict[str, Any]:
     return {"gender": speaker.gender, "language": speaker.language, "description": speaker.description}
 
 
-def _id(target: Target) -> str:
+def _voice_names(target: Target) -> str:
+    """Names, not ids: the voices may be those of another key."""
     if len(target.voices) == 1:
-        return target.voices[0].voice.id
-    return "+".join(f"{each.voice.id}({each.weight:g})" for each in target.voices)
+        return target.voices[0].voice.name
+    return "+".join(f"{each.voice.name}({each.weight:g})" for each in target.voices)

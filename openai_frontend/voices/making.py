@@ -26,7 +26,7 @@ async def clone(body: SampleVoice, state: State, owner: str | None) -> tuple[Ref
     """A voice from a recording. Raises ApiError or SpeechError where it can't be used."""
     language = body.language_name()
     transcript = SpeechForm.check_text("ref_text", body.ref_text, state.settings) or None
-    await state.pools.reading.run(state.library.check_consent, body.consent)
+    await state.pools.reading.run(state.library.check_consent, body.consent, owner)
     pcm = await state.admission.decode_upload(body.audio_sample.data, "audio_sample")
     origin = Origin(VoiceType.AUDIO_SAMPLE, owner, body.consent, language)
     return await state.pools.uploads.run(Reference.of, pcm, transcript), origin

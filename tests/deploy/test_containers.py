@@ -66,8 +66,7 @@ def instruction(dockerfile: str, keyword: str) -> list[str]:
 
 
 def pins(requirements: str) -> dict[str, str]:
-    lines = [line for line in read(f"requirements/{requirements}").splitlines() if not line.startswith("#")]
-    return dict(line.split("==") for line in lines)
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", read(f"requirements/{requirements}"), re.MULTILINE))
 
 
 def project() -> dict[str, Any]:
@@ -197,8 +196,8 @@ def test_tritonserver_is_process_one_with_the_arguments_the_service_relies_on() 
     (entrypoint,) = json.loads(instruction("Dockerfile.triton", "ENTRYPOINT")[0])
     script = "deploy/entrypoint-triton.sh"
     assert any(line.endswith(f"{script} {entrypoint}") for line in instruction("Dockerfile.triton", "COPY"))
-    # `exec`: SIGTERM reaches it. What it is called with: test_entrypoint.py.
-    assert "exec tritonserver" in read(script)
+    # `exec`: SIGTERM reaches the supervisor, which passes it on. What it is called with: test_entrypoint.py.
+    assert "exec python3 -m triton_supervisor tritonserver" in read(script)
 
 
 def test_the_frontend_starts_as_a_module_without_a_shell() -> None:
@@ -249,11 +248,33 @@ def test_the_frontend_image_has_the_python_that_its_requirements_are_compiled_fo
 
 # Requirements
 
+HASHES = r"( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
+
 
 @pytest.mark.parametrize("name", ["triton-image.txt", "frontend-image.txt"])
 def test_a_compiled_requirement_file_is_exact_pins_and_names_no_registry(name: str) -> None:
-    for line in read(f"requirements/{name}").splitlines():
-        assert re.fullmatch(r"[a-z0-9-]+==[a-z0-9.+]+", line)
+    assert re.fullmatch(rf"([a-z0-9-]+==[a-z0-9.+]+{HASHES})+", read(f"requirements/{name}"))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda file: file.name)
+def test_every_pinned_package_is_listed_by_the_hashes_of_its_files(file: Path) -> None:
+    assert re.fullmatch(rf"([a-z0-9-]+(\[[a-z0-9,-]+\])?==[a-z0-9.+]+( ; [^\\\n]+)?{HASHES})+", file.read_text())
+
+
+def test_what_has_no_hash_is_not_installed(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text("pip-audit==0.0.1\n")
+    command = ["sh", str(ROOT / "requirements/install.sh"), sys.prefix, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "--require-hashes" in done.stderr
+
+
+def test_the_images_install_nothing_without_its_hash() -> None:
+    for dockerfile in ("Dockerfile.frontend", "Dockerfile.triton"):
+        commands = " ".join(instruction(dockerfile, "RUN"))
+        for command in re.findall(r"pip (?:--python=\S+ )?install [^&]+", commands):
+            assert "--require-hashes" in command or "--no-index" in command
 
 
 def test_the_triton_image_installs_the_engines_and_neither_another_triton_nor_a_web_framework() -> None:
@@ -286,9 +307,7 @@ def test_the_bill_of_materials_has_every_pinned_package_of_an_image(image: str, 
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     components = json.loads((tmp_path / "bill").read_text())["components"]
     found = {(each["name"].lower(), each["version"]) for each in components}
-    lines = (line.split(";")[0].strip() for line in pins.read_text().splitlines())
-    pinned = {tuple(line.split("==")) for line in lines if "==" in line}
-    assert {(name.split("[")[0], version) for name, version in pinned} == found
+    assert set(re.findall(r"^([a-z0-9-]+)==([^ ]+)", pins.read_text(), re.MULTILINE)) == found
 
 
 def test_weights_are_in_the_triton_image_only_where_a_build_argument_names_them() -> None:
