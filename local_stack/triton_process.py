@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from local_stack.embedded import SetupError, find_embedded_triton
+from local_stack.folders import FolderLock, remove_abandoned
 from speech_protocol.control import HEADER, RESTRICTED, headers
 from triton_supervisor.client import TritonClient
 from triton_supervisor.watch import Watch
@@ -33,6 +34,7 @@ EXIT_TIMEOUT_S = 5
 _STEADY_S = 60.0
 _MAX_PAUSE_S = 30.0
 _PR_SET_PDEATHSIG = 1
+_PREFIX = "speech-triton-"
 
 
 class TritonProcess:
@@ -66,7 +68,9 @@ class TritonProcess:
         self._exit_timeout_s = exit_timeout_s
         self._control_key = control_key
         self._restarts = restarts
-        self._folder = Path(tempfile.mkdtemp(prefix="speech-triton-"))
+        _remove_abandoned()
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = FolderLock(self._folder)
         # Its own prefix, so that what a killed stub leaves in /dev/shm can be told from anybody else's.
         self._shm_prefix = f"{self._folder.name}-"
         self._process: subprocess.Popen[str] | None = None
@@ -167,6 +171,7 @@ class TritonProcess:
                     process.wait(STOP_TIMEOUT_S)
             self._clear(process)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.release()
 
     def _clear(self, process: subprocess.Popen[str]) -> None:
         """Take away what a server leaves behind that did not end in order."""
@@ -174,8 +179,7 @@ class TritonProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
-            leftover.unlink(missing_ok=True)
+        _clear_shared_memory(self._shm_prefix)
 
     def _arguments(self, backends: Path) -> list[str]:
         gpu = Path("/dev/nvidiactl").exists()
@@ -223,6 +227,17 @@ class TritonProcess:
                 return
             time.sleep(0.02)
         raise SetupError("tritonserver did not start:\n" + "\n".join(list(self.log)[-20:]))
+
+
+def _remove_abandoned() -> None:
+    """Remove what servers have left behind whose process was killed."""
+    for name in remove_abandoned(Path(tempfile.gettempdir()), _PREFIX):
+        _clear_shared_memory(f"{name}-")
+
+
+def _clear_shared_memory(prefix: str) -> None:
+    for leftover in Path("/dev/shm").glob(f"{prefix}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def free_port() -> int:

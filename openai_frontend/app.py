@@ -13,6 +13,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
+from openai_frontend.body_memory import BodyMemory, return_freed_memory
+from openai_frontend.connections import Closed, Connections, Phase
 from openai_frontend.failures import FailureMiddleware
 from openai_frontend.http_forms import AbsoluteTargetMiddleware, HeadMiddleware
 from openai_frontend.keys import KeyMiddleware, KeyRing
@@ -45,10 +47,13 @@ logger = logging.getLogger(__name__)
 _EXPOSED: Final = ("x-request-id", "openai-processing-ms", "x-speech-warning", "retry-after")
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The OpenAI API over one Triton."""
+def create_app(settings: Settings, connections: Connections | None = None) -> FastAPI:
+    """The OpenAI API over one Triton. `connections` are the server's, for the metrics."""
+    return_freed_memory()
+    memory = BodyMemory(settings.max_body_memory)
     metrics = Metrics()
     metrics.prime({*settings.checkpoints(), *settings.model_names.values(), settings.main_model()})
+    _measure(metrics, memory, connections)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -131,7 +136,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", page.static)
     app.mount("/docs/assets", docs.assets)
     errors.install(app)
-    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
+    largest_bytes = min(settings.max_body_bytes, memory.largest_body_bytes)
+    app.add_middleware(BodyLimitMiddleware, limit_bytes=largest_bytes, memory=memory)
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     origins = settings.origins()
@@ -152,6 +158,16 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _paths(routers: Iterable[APIRouter], prefix: str = "") -> list[str]:
     return [prefix + route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def _measure(metrics: Metrics, memory: BodyMemory, connections: Connections | None) -> None:
+    metrics.body_bytes.set_function(lambda: memory.held_bytes)
+    if connections is not None:
+        for phase in Phase:
+            metrics.connections.labels(phase).set_function(partial(connections.count, phase))
+        for reason in Closed:
+            metrics.closed_connections.labels(reason)  # counted from 0
+        connections.report = lambda reason: metrics.closed_connections.labels(reason).inc()
 
 
 def _size_bytes(started: Mapping[str, StartEvent], checkpoints: Mapping[str, str], name: str) -> int:

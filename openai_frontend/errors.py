@@ -190,8 +190,8 @@ def _invalid_json(problem: str) -> ApiError:
 
 def _json_problem(error: Mapping[str, Any]) -> str:
     """What is wrong and where, as far as the parser says."""
-    reason, position = error.get("ctx", {}).get("error"), error["loc"][-1]
-    return f"{reason}, at character {position}" if reason and isinstance(position, int) else ""
+    reason, position = error.get("ctx", {}).get("error", ""), error["loc"][-1]
+    return f"{reason}, at character {position}" if reason and isinstance(position, int) else str(reason)
 
 
 def sse_error(error: Exception) -> bytes:

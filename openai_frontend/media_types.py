@@ -14,10 +14,15 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def is_json(kind: str) -> bool:
+    """Whether a media type is JSON."""
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
 async def check_json(request: Request) -> None:
     """Raises ApiError 415 where there is a body that is not declared as JSON."""
     kind = media_type(request)
-    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+    if is_json(kind):
         return
     if not kind and not await request.body():
         return  # what is missing is told field by field

@@ -86,10 +86,13 @@ async def unless_gone(request: Request, opening: Awaitable[T]) -> T | None:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
+            elif not task.cancelled():
+                task.exception()  # seen: asyncio reports those that nobody has looked at
 
 
 async def _disconnected(request: Request) -> None:
-    # The request's body was read whole, so what comes next is the disconnect.
+    # The request's body was read whole, so what comes next is the disconnect. A client that only closes its sending
+    # side has not disconnected: see http_protocol.
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

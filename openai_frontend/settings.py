@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     """GPU memory of all loaded models together, in GiB, kept in the same way; 0: no bound."""
     send_timeout: Seconds = 300
     """Seconds after which a client that takes nothing of what is sent to it is hung up on (Linux); 0: never."""
+    max_connections: Count = 1000
+    """Connections at once, fewer where fewer files may be open; for one more, the oldest idle one is closed."""
+    header_timeout: Seconds = 10
+    """Seconds in which a new connection must send the headers of its request, and a kept one after the first byte."""
+    body_timeout: Seconds = 30
+    """Seconds that a request's body may pause, and that it may take in all beyond one for every 32 KiB."""
     load_timeout: Seconds = 900
     """Seconds a load may take; the first one of a hub id includes its download."""
     restart_timeout: Seconds = 30
@@ -106,6 +112,8 @@ class Settings(BaseSettings):
     """Longest audio of one segment, in seconds at speed 1; it ends there. A long input has many segments."""
     max_upload_bytes: Count = 10 * 1024 * 1024
     """Largest recording that may be uploaded, in bytes; its request may be a third larger, for base64, plus 1 MiB."""
+    max_body_memory: Count = 256 * 1024 * 1024
+    """Bytes of all request bodies that are held at once, until their replies begin; beyond it they get 503."""
     max_pending_requests: Count = 256
     """Maximum speech requests in flight, queued ones included; further ones get 503. API keys share these places."""
     admin_key: SecretStr | None = None

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
 from openai_frontend.keys import CurrentCaller
@@ -13,7 +14,7 @@ from openai_frontend.schemas import Name, RefText, Seed, SpeechForm, Speed, Text
 from openai_frontend.state import CurrentState, RequestId
 from speech_protocol.models import Task
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/audio/speech/clone", response_class=Response, responses=AUDIO)
@@ -44,7 +45,7 @@ async def create_cloned_speech(
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    wire = await with_recording(state, wire, await upload.read(), ref_text, caller.allowance)
+    wire = await with_recording(state, wire, await upload.read(), ref_text, caller.owner)
     caller.allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.allowance)
+    opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.owner)
     return await respond(request, opening, audio_format, "audio", state.outcomes)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from pydantic import BaseModel, ConfigDict
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import invalid
 from openai_frontend.keys import Owner
 from openai_frontend.media_types import JSON_ONLY
@@ -13,7 +14,7 @@ from openai_frontend.schemas import Name
 from openai_frontend.state import CurrentState
 from openai_frontend.voices.records import Consent, check_name
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _MAX_TYPE_CHARS: Final = 100
@@ -38,7 +39,7 @@ async def create_consent(
     if not _LANGUAGE_TAG.fullmatch(language):
         raise invalid("language", f"'{language}' is not a BCP 47 language tag. Send one like en-US.")
     data = await recording.read()
-    await state.admission.decode_upload(data, "recording")
+    await state.admission.decode_upload(data, "recording", owner)
     content_type = (recording.content_type or "application/octet-stream")[:_MAX_TYPE_CHARS]
     added = await state.pools.storing.run(state.library.add_consent, name, language, data, content_type, owner)
     return _public(added)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
 from openai_frontend.keys import Caller, CurrentCaller
@@ -18,7 +19,7 @@ from openai_frontend.voices.speaking import with_voice
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 _INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
@@ -48,7 +49,7 @@ async def create_speech(
     )
     model, wire = await _address(body, wire, state, caller)
     caller.allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.allowance)
+    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
     response = await respond(request, opening, audio_format, body.stream_format, state.outcomes)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
         add_warning(response, _INSTRUCTIONS_IGNORED)
@@ -83,6 +84,6 @@ async def _clone(
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or task_type out.")
     model = (await state.resolve(body.model, None, Task.CLONE)).model
     await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
-    with state.admission.admit(caller.allowance):  # a fetch may take seconds, and holds the file
+    with state.admission.admit(caller.owner):  # a fetch may take seconds, and holds the file
         recording = await read_ref_audio(ref_audio, state.settings, state.pools.uploads)
-    return model, await with_recording(state, wire, recording, body.ref_text, caller.allowance, body.x_vector_only_mode)
+    return model, await with_recording(state, wire, recording, body.ref_text, caller.owner, body.x_vector_only_mode)

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import invalid
 from openai_frontend.keys import NamesOnly, Owner
 from openai_frontend.responses import unless_gone
@@ -16,7 +17,7 @@ from openai_frontend.voices.records import Voice, check_voice_name
 from speech_protocol.languages import AUTO, LANGUAGES
 from speech_protocol.models import QWEN3_TTS_BASE
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.get("/audio/voices")

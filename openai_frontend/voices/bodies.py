@@ -1,6 +1,5 @@
 """Bodies of POST /v1/audio/voices, which OpenAI's clients send as multipart forms or, without a file, as JSON."""
 
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -18,7 +17,6 @@ from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES
 
 MAX_SCRIPT_CHARS: Final = 200
-_MAX_FIELDS: Final = 20
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -92,16 +90,13 @@ async def read_voice(request: Request) -> SampleVoice | PromptVoice:
 
 async def _read_fields(request: Request) -> dict[str, Any]:
     if media_type(request) in FORMS:
-        async with request.form(max_files=_MAX_FIELDS, max_fields=_MAX_FIELDS) as form:
+        async with request.form() as form:
             return {
                 name: Upload(await value.read()) if isinstance(value, UploadFile) else value
                 for name, value in form.items()
             }
     await check_json(request)
-    try:
-        fields = json.loads(await request.body())
-    except (ValueError, RecursionError):  # the latter for brackets within brackets within brackets
-        raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "not JSON"}]) from None
+    fields = await request.json()
     if not isinstance(fields, dict):
         raise RequestValidationError([{"type": "dict_type", "loc": ("body",), "msg": "Input should be an object"}])
     return fields
