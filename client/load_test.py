@@ -17,6 +17,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -36,6 +37,12 @@ TRITON = "triton+"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
+    if options.plot and find_spec("matplotlib") is None:
+        # Before the load, not after it.
+        sys.exit(
+            "--plot needs matplotlib, which is not installed. Run: "
+            ".venv/bin/uv pip install --constraints requirements/dev.txt matplotlib"
+        )
     try:
         targets = [parse_target(text, options) for text in options.targets]
         prompts = _prompts(options.prompts)
@@ -47,10 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     report.write(options.output, rows, settings, shlex.join(["python -m client.load_test", *words]))
     if options.plot:
-        try:
-            report.plot(options.plot, rows)
-        except ModuleNotFoundError:
-            print("no picture: that needs matplotlib", file=sys.stderr)
+        report.plot(options.plot, rows)
     sys.exit(any(row["failures"] for row in rows))
 
 

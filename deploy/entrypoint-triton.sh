@@ -4,11 +4,27 @@
 # passed on to tritonserver.
 set -eu
 
+cannot_write() {
+    echo "$1 cannot be written by user $(id -u): $2. Give that user the folder: on the host, run" \
+        "'sudo chown -R $(id -u):$(id -g)' with the folder that is mounted there." >&2
+}
+
+# Said now, not at the first request that downloads.
+weights="${HF_HOME:-}"
+if [ -n "$weights" ] && ! { mkdir -p "$weights" && [ -w "$weights" ] && [ -x "$weights" ]; } 2>/dev/null; then
+    cannot_write "$weights" "weights that are not there yet cannot be downloaded"
+fi
+
 key="${TRITON_CONTROL_KEY:-}"
 file="${TRITON_CONTROL_KEY_FILE:-}"
 if [ -z "$key" ] && [ -n "$file" ]; then
     if [ ! -s "$file" ]; then
         umask 077
+        folder=$(dirname "$file")
+        if ! [ -w "$folder" ]; then
+            cannot_write "$folder" "the key of Triton's model control cannot be made"
+            exit 1
+        fi
         python3 -c 'import secrets; print(secrets.token_urlsafe(32))' >"$file.new"
         mv "$file.new" "$file"
     fi
@@ -19,7 +35,7 @@ if [ -n "$key" ]; then
 fi
 export TRITON_CONTROL_KEY="$key"
 exec python3 -m triton_supervisor tritonserver \
-    --model-repository=/opt/speech/model_repository \
+    --model-repository="${MODEL_REPOSITORY:-/opt/speech/model_repository}" \
     --model-control-mode=explicit \
     --strict-readiness=false \
     --disable-auto-complete-config \

@@ -4,11 +4,13 @@ Each field is the environment variable of its name in capitals: `idle_timeout` i
 `IDLE_TIMEOUT`, `REQUEST_TIMEOUT` and `PORT` mean what they meant in the single-file server.
 """
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from openai_frontend.logs import LogFormat
 from speech_protocol.models import (
@@ -20,6 +22,31 @@ from speech_protocol.models import (
     task_of_checkpoint,
 )
 
+
+def _names(value: Any) -> Any:
+    try:
+        names = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        names = None
+    if not isinstance(names, dict) or not all(isinstance(meant, str) for meant in names.values()):
+        raise ValueError('a JSON object of names, such as \'{"my-name": "its-meaning"}\'')
+    return names
+
+
+def _address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        right = False
+    if value and not right:
+        raise ValueError("an address with its scheme, such as 'http://127.0.0.1:8000'")
+    return value
+
+
+# The message of a ValueError goes on from "it must be" (startup.py).
+Names = Annotated[dict[str, str], NoDecode, BeforeValidator(_names)]
+Address = Annotated[str, AfterValidator(_address)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=0)]
@@ -34,7 +61,7 @@ class Settings(BaseSettings):
     """Address to listen on; 0.0.0.0 for every network interface."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 8101
     """Port of the OpenAI API."""
-    triton_url: str = "http://127.0.0.1:8000"
+    triton_url: Address = "http://127.0.0.1:8000"
     """Where tritonserver answers HTTP."""
     triton_control_key: SecretStr | None = None
     """The key of Triton's inference and model control, where they are restricted; `make serve` makes one."""
@@ -50,11 +77,13 @@ class Settings(BaseSettings):
     """Checkpoint that makes voices from descriptions, where it is not `MODEL_ID`."""
     default_model: str = ""
     """Triton model behind `tts-1`, `gpt-4o-mini-tts` and requests without a model; empty: the variant of `MODEL_ID`."""
-    model_names: dict[str, str] = {}
+    model_names: Names = {}
     """More public model names as JSON, each with the Triton model it means."""
+    unavailable_models: dict[str, str] = {}
+    """Triton models that can't be loaded here, as JSON, each with the reason; `make serve` lists Qwen3-TTS's."""
     default_voice: str = "vivian"
     """Voice of a request that names none."""
-    voice_names: dict[str, str] = {}
+    voice_names: Names = {}
     """Public voice names as JSON, each with the speaker, voice or blend that it means; they win over all others."""
     voices_folder: str = "voices"
     """Folder of cloned and designed voices and of consents, made when the first is stored."""
@@ -138,7 +167,7 @@ class Settings(BaseSettings):
     """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
-    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_endpoint: Address = ""
     """Where an OpenTelemetry collector takes spans over HTTP, such as `http://collector:4318`; empty: none are made."""
     log_format: LogFormat = "auto"
     """`json`, a line of JSON each, `text`, or `auto`: text on a terminal, else JSON."""
@@ -171,10 +200,14 @@ class Settings(BaseSettings):
         """The Triton models of `keep_loaded`."""
         return _listed(self.keep_loaded)
 
+    def standby(self) -> tuple[str, ...]:
+        """The Triton models of `warm_standby`."""
+        return _listed(self.warm_standby)
+
     def standby_checkpoints(self) -> tuple[str, ...]:
         """The checkpoints of the models of `warm_standby`."""
         checkpoints = self.checkpoints()
-        return tuple(checkpoints[name] for name in _listed(self.warm_standby) if name in checkpoints)
+        return tuple(checkpoints[name] for name in self.standby() if name in checkpoints)
 
     def origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""

@@ -26,3 +26,6 @@ compile uv.txt requirements/uv.in $here
 compile build.txt requirements/build.in $here
 compile frontend-image.txt pyproject.toml $image $tested
 compile triton-image.txt requirements/triton-image.in $image $tested
+# Triton's binary needs a newer glibc.
+compile triton-cpu-image.txt requirements/triton-cpu-image.in --no-deps --python-version 3.12 \
+    --python-platform x86_64-manylinux_2_35 --no-python-downloads $tested

@@ -54,7 +54,9 @@ class BatchModel:
         except Exception as error:
             # Triton would answer with our traceback.
             logger.exception("a request failed in an unforeseen way")
-            return _failure(SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed: {type(error).__name__}."))
+            return _failure(
+                SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed ({type(error).__name__}). Its log says why.")
+            )
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor("AUDIO", np.frombuffer(pcm, dtype="<i2").astype(np.int16)),
@@ -79,7 +81,9 @@ class BatchModel:
             if isinstance(event, EndEvent):
                 end = event
         if end is None:
-            raise SpeechError(ErrorCode.ENGINE_FAILURE, "The model stopped before the end of the utterance.")
+            raise SpeechError(
+                ErrorCode.ENGINE_FAILURE, "The model stopped before the end of the utterance. Send the request again."
+            )
         return bytes(pcm), end
 
     def _from_triton(self, text: str, model: str) -> SpeechError:
@@ -91,7 +95,7 @@ class BatchModel:
         if known and model not in known:
             message = f"There is no model '{model}'. Use one of: {', '.join(known)}."
             return SpeechError(ErrorCode.MODEL_NOT_FOUND, message, "model")
-        message = f"The model '{model}' is not loaded. Load it through Triton's repository API first. ({text.strip()})"
+        message = f"The model '{model}' is not loaded. Use Triton's repository API to load it ({text.strip()})."
         return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
 
     def _models(self) -> list[str]:

@@ -15,6 +15,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from client.batch.document import Block, Chapter, Kind, Reason, Run, by_headings
 from client.batch.page import read_page
 from client.batch.tree import html_events
+from speech_text.emphasis import CjkInlineParser
 
 # Elements behind whose beginning HTML reads no more markup: where they do not end, a word in angle brackets would take
 # the rest of the text with it (GitHub's "disallowed raw HTML").
@@ -59,7 +60,9 @@ def _escaped(match: re.Match[str], content: str) -> str:
 
 def _parser() -> MarkdownIt:
     # Without indented code: in prose, four spaces are the beginning of a paragraph.
-    parser = MarkdownIt("commonmark", renderer_cls=_Renderer).enable(["table", "strikethrough"]).disable("code")
+    parser = MarkdownIt("commonmark", renderer_cls=_Renderer)
+    parser.inline = CjkInlineParser()
+    parser.configure("commonmark").enable(["table", "strikethrough"]).disable("code")
     return parser.use(deflist_plugin).use(footnote_plugin)
 
 

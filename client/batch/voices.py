@@ -5,7 +5,6 @@ import asyncio
 import hashlib
 import json
 import time
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -18,12 +17,11 @@ from speech_protocol.control import headers, read_key
 from speech_protocol.languages import AUTO, parse_language
 from speech_protocol.models import HIBARI
 from speech_protocol.request import SpeechRequest
+from speech_text.characters import normalized
 
 _PATH: Final = "/v1/audio/speech/resolve"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)
 _POLL_S: Final = 1.0
-# Soft hyphens, which publishers put into every long word, zero-width spaces and joiners of words, byte order marks.
-_INVISIBLE: Final = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 _LATER: Final = frozenset((429, 500, 502, 503, 504))
 
 
@@ -64,7 +62,7 @@ class Job:
 def make_job(utterance: Utterance, voice: Voice, spoken: str) -> Job:
     """`spoken`: the text as the model gets it, but for characters that are not seen. Each utterance has a seed of its
     own, the same in every run."""
-    spoken = unicodedata.normalize("NFC", spoken.translate(_INVISIBLE))
+    spoken = normalized(spoken)
     digest = hashlib.sha256(json.dumps([voice.identity, spoken, utterance.seed]).encode()).digest()
     request = replace(voice.request, text=spoken, seed=int.from_bytes(digest[:7]))
     return Job(digest.hex()[:32], utterance, voice, request)

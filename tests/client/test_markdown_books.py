@@ -54,6 +54,7 @@ def test_headings_of_every_kind_and_level_begin_chapters_and_a_text_without_any_
         ("Term\n: What it is", ["Term.", "What it is."]),
         ("3. three\n4. four", ["3. three.", "4. four."]),
         ("- a\n- b!", ["a.", "b!"]),
+        ("**重要：**内容", ["重要：内容"]),
         ("In 1914[^1] it began.\n\n[^1]: Or so.", ["In 1914 it began."]),
         ("    four spaces", ["four spaces"]),
         ("List<String> and <sighs> stay.", ["List<String> and <sighs> stay."]),
