@@ -16,7 +16,7 @@ from speech_engines.qwen3_tts.config import EngineConfig
 from speech_engines.qwen3_tts.placement import Placement
 from speech_engines.qwen3_tts.rules import GREEDY_TEMPERATURE, REFERENCE_SILENCE_SAMPLES, RequestRules
 from speech_engines.qwen3_tts.text import PlainText
-from speech_engines.qwen3_tts.upstream import import_upstream
+from speech_engines.qwen3_tts.upstream import import_upstream, use_qwen2_pieces
 from speech_engines.worker import CancelledError, Chunks, Summary, WorkerEngine
 from speech_protocol.audio import FRAME_SAMPLES, MAX_CHUNK_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -187,6 +187,7 @@ def _load(checkpoint: Checkpoint, placement: Placement) -> Any:
         upstream = model_class.from_pretrained(
             folder, dtype=dtype, device_map=placement.device, attn_implementation=placement.attention
         )
+        use_qwen2_pieces(upstream, folder)
         if dtype != torch.float32:  # from the file again: what was rounded stays rounded
             codec_folder = f"{folder}/speech_tokenizer"
             codec = codec_class.from_pretrained(codec_folder, dtype=torch.float32, device_map=placement.device)
