@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -32,7 +31,7 @@ from speech_engines.qwen3_tts.codec_layers import (
     rms_norm,
 )
 from speech_engines.qwen3_tts.codec_state import Convolution, Rows, State, StreamState, Turn, Window
-from speech_engines.qwen3_tts.weights import side_by_side
+from speech_engines.qwen3_tts.weights import read_tensors, side_by_side
 from speech_protocol.audio import FRAME_SAMPLES
 
 # Longer chunks go through the layers in pieces: the activations of so many frames fit the caches of a CPU.
@@ -66,9 +65,9 @@ class Codec:
         """The codec of the checkpoint in `folder`, with room for `max_streams` streams."""
         codec = Path(folder) / "speech_tokenizer"
         config = json.loads((codec / "config.json").read_text(encoding="utf-8"))["decoder_config"]
-        with safe_open(codec / "model.safetensors", "pt") as file, torch.inference_mode():
-            names = [name for name in file.keys() if name.startswith("decoder.")]  # noqa: SIM118  (it is no dict)
-            tensors = {name.removeprefix("decoder."): file.get_tensor(name).to(device, dtype) for name in names}
+        with torch.inference_mode():
+            read = read_tensors(codec, "decoder.", device)
+            tensors = {name.removeprefix("decoder."): tensor.to(dtype) for name, tensor in read}
             return cls(_Weights(tensors, config), max_streams)
 
     @torch.inference_mode()

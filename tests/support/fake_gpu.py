@@ -56,8 +56,7 @@ def _tensor(data: Any, dtype: torch.dtype | None = None, device: Any = "cpu") ->
 def fake_gpu() -> Iterator[None]:
     """Within, tensors may be put on `GPU`."""
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
-        for module in ("weights", "codec"):
-            patch.setattr(f"speech_engines.qwen3_tts.{module}.safe_open", _Weights)
+        patch.setattr("speech_engines.qwen3_tts.weights.safe_open", _Weights)
         patch.setattr(torch, "tensor", _tensor)
         yield
 
