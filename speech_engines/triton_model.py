@@ -67,7 +67,9 @@ class SpeechModel:
     def _start_event(self) -> StartEvent:
         what = self._engine.capabilities
         memory_bytes = self._engine.gpu_memory_bytes()
-        return StartEvent(what.engine, what.checkpoint, what.device, memory_bytes, what.obeys_instruct, self._process)
+        return StartEvent(
+            what.engine, what.checkpoint, what.device, memory_bytes, what.obeys_instruct, self._process, what.notes
+        )
 
 
 class TritonFigures:

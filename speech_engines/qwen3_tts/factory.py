@@ -69,6 +69,7 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         speakers=rules.speakers,
         max_audio_seconds=config.max_audio_seconds,
         obeys_instruct=rules.obeys_instruct,
+        notes=placement.notes,
     )
     logger.info("%s: %s with %s on %s, %d positions", spec.name, checkpoint.name, config, placement, places)
     return BatchEngine(device, capabilities, config.max_queue, watchdog=Watchdog(config.step_timeout))

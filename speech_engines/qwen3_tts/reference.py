@@ -53,6 +53,7 @@ class ReferenceSynthesizer:
             speakers=self._rules.speakers,
             max_audio_seconds=config.max_audio_seconds,
             obeys_instruct=self._rules.obeys_instruct,
+            notes=self.placement.notes,
         )
         self._warm_up()
 

@@ -30,7 +30,7 @@ _GATE_LIMIT_S = 300.0
 
 
 class ScriptedSynthesizer:
-    capabilities = Capabilities("scripted", "none", "cpu", Task.CUSTOM_VOICE, ("english",))
+    capabilities = Capabilities("scripted", "none", "cpu", Task.CUSTOM_VOICE, ("english",), notes=("It makes tones.",))
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
