@@ -17,10 +17,13 @@ Nothing is planned, compiled or tuned in a request. What the libraries would do 
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
+
+from speech_engines.faults import DeviceLostError, DeviceMemoryError
 
 # Files of a GPU's driver, and of Windows' subsystem for Linux.
 _DEVICE_FILES: Final = ("/dev/nvidiactl", "/dev/dxg")
@@ -31,6 +34,8 @@ _STICKY_CODES: Final = frozenset({
     700, 702, 710, 714, 715, 716, 717, 718, 719, 720,  # illegal access, time-out, assert, ..., failed launch
     911, 999,
 })  # fmt: skip
+# Of CUDA, cuBLAS and cuDNN, and of a CPU.
+_NO_MEMORY: Final = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory")
 _BFLOAT16_SINCE: Final = (8, 0)
 
 
@@ -98,16 +103,30 @@ def driver_version() -> str:
     return found[1] if found else ""
 
 
+@contextmanager
+def device_errors(device: str) -> Iterator[None]:
+    """Within, errors of torch that concern more than one request are raised as those of `faults`."""
+    try:
+        yield
+    except RuntimeError as error:
+        match fault_of(error, device):
+            case Fault.OUT_OF_MEMORY:
+                raise DeviceMemoryError(str(error)) from None
+            case Fault.BROKEN:
+                raise DeviceLostError(str(error)) from None
+        raise
+
+
 def fault_of(error: BaseException, device: str) -> Fault:
     """Asks the device where the error itself does not tell: then it waits for it."""
     import torch
 
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "ALLOC_FAILED" in text:
+    if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in _NO_MEMORY):
         return Fault.OUT_OF_MEMORY
     if device == "cpu" or not isinstance(error, RuntimeError):
         return Fault.WORK
-    if isinstance(error, torch.AcceleratorError) and error.error_code in _STICKY_CODES:
+    if getattr(error, "error_code", None) in _STICKY_CODES:  # of a torch.AcceleratorError
         return Fault.BROKEN
     return Fault.WORK if _answers(device) else Fault.BROKEN
 

@@ -12,6 +12,9 @@ from speech_protocol.events import FinishReason
 
 FRAMES_PER_SECOND: Final = SAMPLE_RATE_HZ / FRAME_SAMPLES
 # Slow, expressive speech takes about half a second a token, digits and symbols up to two: nothing true is cut.
+# What most texts take; their caches begin with it, and grow where it is more.
+EXPECTED_BASE_S: Final = 2.0
+EXPECTED_S_PER_TOKEN: Final = 0.4
 BUDGET_BASE_S: Final = 10.0
 BUDGET_S_PER_TOKEN: Final = 2.0
 # A held sound varies in its 16 codes; the same frame over and over does not occur in speech.
@@ -23,6 +26,11 @@ SILENCE_PEAK: Final = 10 ** (-60 / 20)
 def budget_frames(text_tokens: int) -> int:
     """The most that a text can need."""
     return int((BUDGET_BASE_S + BUDGET_S_PER_TOKEN * text_tokens) * FRAMES_PER_SECOND)
+
+
+def expected_frames(text_tokens: int) -> int:
+    """What a text usually needs."""
+    return int((EXPECTED_BASE_S + EXPECTED_S_PER_TOKEN * text_tokens) * FRAMES_PER_SECOND)
 
 
 @dataclass(slots=True)

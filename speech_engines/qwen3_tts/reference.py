@@ -13,6 +13,7 @@ import numpy as np
 from speech_engines.base import Capabilities, Engine, Samples
 from speech_engines.qwen3_tts.checkpoint import Checkpoint, open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
+from speech_engines.qwen3_tts.gpu import device_errors
 from speech_engines.qwen3_tts.placement import Placement
 from speech_engines.qwen3_tts.rules import GREEDY_TEMPERATURE, REFERENCE_SILENCE_SAMPLES, RequestRules
 from speech_engines.qwen3_tts.text import PlainText
@@ -95,11 +96,8 @@ class ReferenceSynthesizer:
         # A seed of our own also where none is asked for: torch starts every process from the same one.
         torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
         try:
-            with torch.inference_mode(), self._stopped_by(is_cancelled):
+            with device_errors(self.placement.device), torch.inference_mode(), self._stopped_by(is_cancelled):
                 waves, _ = self._generate(request, limit_frames)
-        except torch.OutOfMemoryError:
-            message = "The GPU has no memory left for this request. Send a shorter text, or try again later."
-            raise SpeechError(ErrorCode.OUT_OF_MEMORY, message) from None
         finally:
             self._release()
         audio: Samples = waves[0].astype(np.float32, copy=False)

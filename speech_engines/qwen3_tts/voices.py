@@ -156,6 +156,12 @@ class VoicePrompts:
         """What is kept now."""
         return self._size_bytes
 
+    def clear(self) -> None:
+        """Forget all prompts."""
+        with self._keeping:
+            self._kept.clear()
+            self._size_bytes = 0
+
     def load(self) -> None:
         """Get the encoder ready, which takes seconds, before somebody waits for it."""
         with self._encoding:
