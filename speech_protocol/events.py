@@ -14,7 +14,7 @@ from speech_protocol.errors import ErrorCode, SpeechError
 
 class FinishReason(StrEnum):
     """Why an utterance ended: the model was done, the length cap was reached, the client hung up, or it ran away (more
-    frames than its text can need, one frame over and over, long silence)."""
+    frames than its text can need, a few frames over and over, long silence or hiss)."""
 
     STOP = "stop"
     LENGTH = "length"

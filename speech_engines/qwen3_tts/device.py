@@ -114,6 +114,8 @@ class TorchDevice:
 
     def _begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
         voice = self._voices.get(request, plan.voice_keys) if plan.voice_keys else None
+        if voice is not None:
+            voice.hold_for_current_stream()
         prompt = self._prompts.build(plan.script, voice)
         self._frames.begin(slot, stretch, prompt.trailing, self._sampling(request))
         self._unread[slot] = prompt.embeds

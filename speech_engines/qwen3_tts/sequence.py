@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from speech_engines.outbox import OutboxSink
-from speech_engines.qwen3_tts.guard import RunawayGuard, budget_frames, expected_frames
+from speech_engines.qwen3_tts.guard import RunawayGuard, asks_for_a_pause, budget_frames, expected_frames
 from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.stretches import Stretch
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -65,7 +65,8 @@ class Sequence:
     guard: RunawayGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.guard = RunawayGuard(self.plan.text_tokens)
+        may_pause = asks_for_a_pause(self.request.text, self.request.instruct)
+        self.guard = RunawayGuard(self.plan.text_tokens, may_pause)
 
     @property
     def limit_frames(self) -> int:

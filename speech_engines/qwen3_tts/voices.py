@@ -43,6 +43,13 @@ class VoicePrompt:
     ref_codes: Tensor | None = None  # [R, 16] int64
     codec_state: StreamState | None = None  # of a stream that the recording went through
 
+    def hold_for_current_stream(self) -> None:
+        """For what this thread's stream reads from now on: the encoder's stream gets the memory back after it."""
+        state = () if self.codec_state is None else (self.codec_state.histories, self.codec_state.ring)
+        for tensor in (self.x_vector, self.ref_codes, *state):
+            if tensor is not None and tensor.is_cuda:
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))
+
     @property
     def size_bytes(self) -> int:
         codes = 0 if self.ref_codes is None else self.ref_codes.nbytes
@@ -77,6 +84,8 @@ class VoiceEncoder:
         self._device = device
         self._dtype = dtype
         self._modules: tuple[Any, Any, Any] | None = None
+        # Of its own, so that the batch's kernels do not stand behind a recording's.
+        self._stream = torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
 
     def load(self) -> None:
         if self._checkpoint.config["tts_model_type"] != Task.CLONE:
@@ -90,8 +99,17 @@ class VoiceEncoder:
 
     @torch.no_grad()
     def encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt:
-        """The prompt of a recording, [S] samples. Of an in-context clone the x-vector hears the added silence too."""
+        """The prompt of a recording, [S] samples, complete when this returns. Of an in-context clone the x-vector hears
+        the added silence too."""
         self.load()
+        if self._stream is None:
+            return self._encode(samples, ref_text)
+        with torch.cuda.stream(self._stream):
+            prompt = self._encode(samples, ref_text)
+        self._stream.synchronize()
+        return prompt
+
+    def _encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt:
         assert self._modules is not None
         if ref_text:
             samples = np.pad(samples, (0, REFERENCE_SILENCE_SAMPLES))

@@ -2,19 +2,16 @@
 
 import random
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES, RunawayGuard
 from speech_engines.qwen3_tts.scheduler import Scheduler
 from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage
 from speech_engines.qwen3_tts.stretches import Stretch, Stretches
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import FinishReason
 from speech_protocol.request import SpeechRequest
 from tests.support.sinks import CollectingSink
 
@@ -161,17 +158,3 @@ def test_stretches_never_overlap_and_all_come_back(counts: list[int], choose: ra
     for stretch in taken:
         stretches.give(stretch)
     assert stretches.take(100) == Stretch(0, 100)
-
-
-def test_the_guard_stops_repetition_silence_and_more_frames_than_the_text_can_need() -> None:
-    guard = RunawayGuard(text_tokens=2)
-    reasons = [guard.after_frame([7] * 16) for _ in range(MAX_EQUAL_FRAMES + 1)]
-    assert reasons[-2:] == [None, FinishReason.REPETITION]
-    guard = RunawayGuard(text_tokens=2)
-    reasons = [guard.after_frame([number] * 16) for number in range(176)]
-    assert reasons[-2:] == [None, FinishReason.BUDGET]  # 14 s
-    guard = RunawayGuard(text_tokens=2)
-    second, spoken = np.zeros(SAMPLE_RATE_HZ, np.float32), np.full(SAMPLE_RATE_HZ, 0.1, np.float32)
-    assert [guard.after_audio(second) for _ in range(5)] == [None] * 5
-    assert guard.after_audio(spoken) is None
-    assert [guard.after_audio(second) for _ in range(7)][-2:] == [None, FinishReason.SILENCE]
