@@ -1,7 +1,13 @@
 #!/bin/sh
 # The Triton container's process 1: makes the key of Triton's model control where there is none yet, then becomes
 # tritonserver, so that SIGTERM reaches it and its model processes end with it. More arguments are passed on.
+# `check` as the first one checks the engine on this machine's GPU instead: docker compose run --rm triton check
 set -eu
+
+if [ "${1:-}" = check ]; then
+    shift
+    exec python3 -m speech_engines.qwen3_tts.check "$@"
+fi
 
 key="${TRITON_CONTROL_KEY:-}"
 file="${TRITON_CONTROL_KEY_FILE:-}"

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Codes
 from contextlib import AbstractContextManager
@@ -56,21 +57,27 @@ class TorchDevice:
         recorder: Recorder | None = None,
     ) -> None:
         device, dtype = torch.device(placement.device), getattr(torch, placement.dtype)
+        self.load_s: dict[str, float] = {}  # by part
+        self._lap_s = time.perf_counter()
         self._placement = placement
         self._piece = PIECE_POSITIONS[device.type]
         self._task = spec.task
         self._rules = RequestRules(spec, checkpoint)
         self._defaults = json.loads((checkpoint.folder / "generation_config.json").read_text(encoding="utf-8"))
         self._frames = FrameModel.read(checkpoint.folder, device, dtype)
+        self._lap("talker and predictor")
         self._codec = Codec.read(checkpoint.folder, device)
+        self._lap("codec")
         self._prompts = PromptBuilder(checkpoint.config, self._frames.weights, TextTokenizer(checkpoint.folder))
         self._voices = VoicePrompts(VoiceEncoder(checkpoint, placement.device, dtype, self._codec))
         if self._task is Task.CLONE and device.type == "cuda":
             self._voices.load()  # its weights, too, are there before the rest is shared out
+        self._lap("tokenizer and voices")
         size = size_of(self._frames, self._codec, placement, config, clones=self._task is Task.CLONE)
         self.slots, self.places = size.rows, size.positions
         self._frames.allocate(size.rows, size.positions)
         self._codec.allocate(size.rows + 1)
+        self._lap("caches")
         self._unread = [torch.empty(0)] * self.slots  # [T, H] of each slot's prompt
         self._made = [0] * self.slots  # frames
         self._extend = self._frames.extend
@@ -88,6 +95,15 @@ class TorchDevice:
         chunks = BucketedCodec(self._codec, self.slots, recorder, self._frames.device)
         self._extend, self._step_frames, self._decode_chunks = prompts.extend, frames.step, chunks.decode
         self._graphs = [chunks.graphs, frames.graphs, prompts.graphs]  # the largest first
+
+    def _lap(self, part: str) -> None:
+        now_s = time.perf_counter()
+        self.load_s[part], self._lap_s = round(now_s - self._lap_s, 3), now_s
+
+    @property
+    def graph_count(self) -> int:
+        """Shapes that were to be recorded."""
+        return sum(len(graphs.shapes) for graphs in self._graphs)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -153,6 +169,12 @@ class TorchDevice:
             codes = self._frames.said(slots, [self._made[slot] - frames for slot in slots], frames)
             return list(self._decode_chunks(slots, codes).cpu().numpy())  # [B, frames * 1920]
 
+    def decode_whole(self, codes: Codes[Codes[int]]) -> Samples:
+        """The samples of an utterance's codes, [T, 16], at once."""
+        table = torch.tensor(codes, device=self._frames.device).view(1, -1, 16)
+        samples: Samples = self._codec.decode_whole(table)[0].cpu().numpy()
+        return samples
+
     def move(self, slot: int, stretch: Stretch) -> None:
         with self._errors():
             self._frames.move(slot, stretch)
@@ -200,6 +222,7 @@ class TorchDevice:
         """Graphs of all shapes, then one short utterance: nothing is chosen, tuned or recorded in a request."""
         for graphs in self._graphs:
             graphs.record_all()
+        self._lap("graphs")
         silence = bytes(SAMPLE_RATE_HZ * SAMPLE_BYTES) if self._task is Task.CLONE else None
         instruct = "A calm voice." if self._task is Task.VOICE_DESIGN else None
         request = SpeechRequest("Ready.", ref_audio=silence, instruct=instruct, seed=0)
@@ -211,6 +234,7 @@ class TorchDevice:
         self._made[0] = 1
         self.decode([0], 1)
         self.release(0)
+        self._lap("warm-up")
 
 
 def size_of(frames: FrameModel, codec: Codec, placement: Placement, config: EngineConfig, *, clones: bool) -> Size:

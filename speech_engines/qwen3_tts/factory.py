@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from speech_engines.base import Capabilities, Engine
 from speech_engines.faults import DeviceLostError, DeviceMemoryError
@@ -14,6 +15,9 @@ from speech_engines.qwen3_tts.rules import RequestRules
 from speech_engines.watchdog import Watchdog
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import ModelSpec
+
+if TYPE_CHECKING:
+    from speech_engines.qwen3_tts.device import TorchDevice
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +60,20 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         logger.exception("loading %s failed", checkpoint.name)
         message = f"{checkpoint.name} can't be loaded: {type(error).__name__}: {error}"
         raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, message) from None
+    logger.info(
+        "%s: %s with %s on %s, %d rows, %d positions",
+        spec.name, checkpoint.name, config, placement, device.slots, device.places,
+    )  # fmt: skip
+    capabilities = capabilities_of(spec, checkpoint, placement, config, device)
+    return BatchEngine(device, capabilities, config.max_queue, watchdog=Watchdog(config.step_timeout))
+
+
+def capabilities_of(
+    spec: ModelSpec, checkpoint: Checkpoint, placement: Placement, config: EngineConfig, device: "TorchDevice"
+) -> Capabilities:
+    """Of the batching engine over `device`."""
     rules = RequestRules(spec, checkpoint)
-    capabilities = Capabilities(
+    return Capabilities(
         engine="qwen3-tts",
         checkpoint=checkpoint.name,
         device=placement.describe(),
@@ -68,8 +84,3 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         obeys_instruct=rules.obeys_instruct,
         notes=(*placement.notes, *device.notes),
     )
-    logger.info(
-        "%s: %s with %s on %s, %d rows, %d positions",
-        spec.name, checkpoint.name, config, placement, device.slots, device.places,
-    )  # fmt: skip
-    return BatchEngine(device, capabilities, config.max_queue, watchdog=Watchdog(config.step_timeout))

@@ -50,6 +50,17 @@ class Needs:
     def caches(self, rows: int, positions: int) -> int:
         return rows * self.row + positions * self.position
 
+    def parts(self, weights: int, size: "Size") -> dict[str, int]:
+        """All that a model of that size takes, by what for. The headroom is taken only where it is used."""
+        return {
+            "CUDA": CONTEXT_BYTES,
+            "weights": weights,
+            "rows": size.rows * self.row,
+            "positions": size.positions * self.position,
+            "graphs": self.graphs(size.rows),
+            "headroom": self.headroom,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Size:

@@ -78,6 +78,27 @@ class ReferenceSynthesizer:
             warnings=self._rules.warnings(request),
         )
 
+    def compute(self, request: SpeechRequest, frames: int) -> Samples:
+        """The samples of an utterance of at most so many frames, at once."""
+        return self._compute(request, frames, lambda: False)
+
+    @contextlib.contextmanager
+    def watched(self, see: Callable[[Any], None]) -> Iterator[None]:
+        """Within, `see` is given the codes, [T, 16], that each utterance is decoded from."""
+        model = self._upstream.model
+        generate = model.generate
+
+        def generate_seen(*arguments: Any, **named: Any) -> Any:
+            codes, hidden = generate(*arguments, **named)
+            see(codes[0])
+            return codes, hidden
+
+        model.generate = generate_seen
+        try:
+            yield
+        finally:
+            del model.generate
+
     def gpu_memory_bytes(self) -> int | None:
         if self.placement.device == "cpu":
             return None
