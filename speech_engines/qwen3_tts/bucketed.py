@@ -43,7 +43,7 @@ class BucketedFrames:
         self._model = model
         self._active = torch.zeros(model.slots, dtype=torch.bool, device=model.device)
         spans = sorted({min(span, model.places) for span in SPANS}, reverse=True)
-        shapes = [FrameShape(rows, span, True) for span in spans for rows in reversed(buckets(model.slots))]
+        shapes = [FrameShape(rows, span, True) for span in spans for rows in reversed(row_counts(model.slots, span))]
         self.graphs = Graphs(recorder, self._work, self._prepare, lambda _: model.pending, shapes)
 
     @torch.inference_mode()
@@ -52,7 +52,7 @@ class BucketedFrames:
         longest = max(model.advance(slots)) + 1
         try:
             span = next((span for span in SPANS if longest <= span), bucket(longest, model.places))
-            rows = bucket(max(slots) + 1, model.slots)
+            rows = next(rows for rows in row_counts(model.slots, span) if rows > max(slots))
             shape = FrameShape(rows, min(span, model.places), model.sampling.is_few())
             self._active.copy_(torch.tensor([slot in slots for slot in range(model.slots)]))
             table = self.graphs.get(shape)()[list(slots)]  # [B, 17]
@@ -79,6 +79,13 @@ class BucketedFrames:
         model = self._model
         self._active.copy_(torch.arange(model.slots, device=model.device) < shape.rows)
         model.pretend(max(0, shape.span - model.slots - 1), _CHECKED)
+
+
+def row_counts(slots: int, span: int) -> list[int]:
+    """Numbers of rows that a frame is computed for: powers of two and all; every other one of these where rows are
+    long, which few are, as each graph costs some fifty milliseconds of a load."""
+    counts = buckets(slots)
+    return counts if span <= SPANS[0] else counts[::-1][::2][::-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,10 @@ class Needs:
         return cls(frame_cache + state + stream, cached + trailing_and_rope, headroom)
 
     def graphs(self, rows: int) -> int:
-        """Recorded for so many rows at most: frames of each power of two in two spans, and eleven of other work."""
-        return (2 * rows.bit_length() + 11) * GRAPH_BYTES + POOL_BYTES
+        """Recorded for so many rows at most: frames of each power of two, half as many of long ones, and eleven of
+        other work."""
+        powers = rows.bit_length()
+        return (powers + (powers + 1) // 2 + 11) * GRAPH_BYTES + POOL_BYTES
 
     def caches(self, rows: int, positions: int) -> int:
         return rows * self.row + positions * self.position

@@ -131,7 +131,7 @@ def _device(torch: Any, placement: Any) -> dict[str, Any]:
 def _memory_gib(torch: Any, device: str) -> float:
     """The most that this process held of the device's memory, or of the host's."""
     if device != "cpu":
-        return round(torch.cuda.max_memory_reserved(device) / 2**30, 2)
+        return float(round(torch.cuda.max_memory_reserved(device) / 2**30, 2))
     import resource
 
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames
+from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames, row_counts
 from speech_engines.qwen3_tts.codec import Codec
 from speech_engines.qwen3_tts.cuda_graph import bucket, buckets
 from speech_engines.qwen3_tts.frame_model import FrameModel
@@ -41,6 +41,13 @@ class Bucketed:
 def test_buckets_are_powers_of_two_up_to_all() -> None:
     assert buckets(6) == [1, 2, 4, 6]
     assert [bucket(count, 6) for count in range(1, 7)] == [1, 2, 4, 4, 6, 6]
+
+
+def test_long_rows_have_every_other_number_of_rows() -> None:
+    assert row_counts(64, 512) == [1, 2, 4, 8, 16, 32, 64]
+    assert row_counts(64, 2048) == [1, 4, 16, 64]
+    assert row_counts(6, 2048) == [2, 6]
+    assert all(row_counts(slots, 2048)[-1] == slots for slots in range(1, 70))
 
 
 @pytest.mark.parametrize("recorded", [False, True], ids=["kernel by kernel", "recorded"])

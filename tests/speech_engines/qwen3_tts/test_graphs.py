@@ -68,8 +68,8 @@ def test_requests_in_recorded_shapes_say_what_they_say_without_and_record_nothin
         expected = speak_all(plain)
     with engine_with(recorder, folder) as recorded:
         at_load = recorder.recordings
-        # Codec: two numbers of streams, three of frames; frames: 1, 2 and 3 rows, two spans; prompts: five lengths.
-        assert at_load == 2 * 3 + 3 * 2 + 5
+        # Codec: two numbers of streams, three of frames; frames: 1, 2 and 3 rows, 1 and 3 long ones; five prompts.
+        assert at_load == 2 * 3 + 3 + 2 + 5
         assert recorded.capabilities.notes == ()
         for samples, wanted in zip(speak_all(recorded), expected, strict=True):
             np.testing.assert_allclose(samples, wanted, atol=1e-4)
@@ -100,14 +100,14 @@ def test_graphs_that_fail_or_differ_are_not_used_and_the_model_says_so(
         expected = speak_all(plain)
     with engine_with(make(), folder) as engine:
         notes = engine.capabilities.notes
-        assert len(notes) == 17
+        assert len(notes) == 16
         assert all(sentence in note for note in notes)
-        assert "a frame of 3 rows and 512 positions" in notes[9]
+        assert "a frame of 3 rows and 512 positions" in notes[8]
         published: list[float] = []
         engine.report_to(lambda figures: published.append(figures["tts_engine_unused_graphs"]))
         for samples, wanted in zip(speak_all(engine), expected, strict=True):
             np.testing.assert_allclose(samples, wanted, atol=1e-4)
-        assert published[-1] == 17
+        assert published[-1] == 16
     assert any(record.levelname in ("WARNING", "ERROR") for record in caplog.records)
 
 
