@@ -23,7 +23,8 @@ class EngineConfig:
     `max_batch` requests run at once, as far as their positions fit into the caches, which take at most `cache_share` of
     the memory that is free beside the weights; None: as many as that is enough for on a GPU, `CPU_ROWS` on a CPU. A
     step of the batching engine that takes longer than `step_timeout` seconds ends the process, which is then started
-    again."""
+    again. `runaway_guard` listens for loops, hiss and silence: random weights, which timings and tests are made with,
+    do nothing but hiss."""
 
     device: str = AUTO
     dtype: str = AUTO
@@ -34,6 +35,7 @@ class EngineConfig:
     max_queue: int = 64
     max_audio_seconds: float = 600.0
     step_timeout: float = 120.0
+    runaway_guard: bool = True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -48,6 +50,7 @@ class EngineConfig:
             max_queue=int(_number("MAX_QUEUE", environment, 64, whole=True)),
             max_audio_seconds=_number("MAX_AUDIO_SECONDS", environment, 600.0),
             step_timeout=_number("STEP_TIMEOUT", environment, 120.0),
+            runaway_guard=_choice("RUNAWAY_GUARD", environment, ("on", "off"), "on") == "on",
         )
 
 

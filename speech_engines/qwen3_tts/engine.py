@@ -46,6 +46,8 @@ class BatchEngine:
         ramp: tuple[int, ...] = DEFAULT_RAMP,
         watchdog: Watchdog | None = None,
         end: Callable[[], None] = end_process,
+        *,
+        guarded: bool = True,
     ) -> None:
         self.capabilities = capabilities
         self._device = device
@@ -53,6 +55,7 @@ class BatchEngine:
         self._watchdog = watchdog or nullcontext()
         self._changed = threading.Condition()
         self._end_process = end
+        self._guarded_utterances = guarded
         self._closed = self._hung_up = self._lost = False
         self._steps, self._step_s, self._frames, self._guard_trips = 0, 0.0, 0, 0
         self._pauses = 0
@@ -68,7 +71,7 @@ class BatchEngine:
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
         plan = self._device.plan(request)
         delivered = self._outbox.wrap(sink)
-        sequence = Sequence(request, delivered, plan, limit_samples_of(request, self.capabilities.max_audio_seconds))
+        sequence = Sequence(request, delivered, plan, self._limit_of(request), self._guarded_utterances)
         sequence.stage = Stage.WAITING if self._device.is_prepared(request, plan) else Stage.PREPARING
         with self._changed:
             if self._closed:
@@ -78,6 +81,9 @@ class BatchEngine:
             if sequence.stage is Stage.PREPARING:
                 self._voices.submit(self._prepare, sequence)
             self._changed.notify()
+
+    def _limit_of(self, request: SpeechRequest) -> int:
+        return limit_samples_of(request, self.capabilities.max_audio_seconds)
 
     def report_to(self, publish: Publish) -> None:
         self._reporter.publish = publish

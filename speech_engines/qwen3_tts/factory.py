@@ -65,7 +65,8 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         spec.name, checkpoint.name, config, placement, device.slots, device.places,
     )  # fmt: skip
     capabilities = capabilities_of(spec, checkpoint, placement, config, device)
-    return BatchEngine(device, capabilities, config.max_queue, watchdog=Watchdog(config.step_timeout))
+    watchdog = Watchdog(config.step_timeout)
+    return BatchEngine(device, capabilities, config.max_queue, watchdog=watchdog, guarded=config.runaway_guard)
 
 
 def capabilities_of(

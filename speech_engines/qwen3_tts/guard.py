@@ -68,6 +68,7 @@ class RunawayGuard:
 
     text_tokens: int
     may_pause: bool = False
+    listens: bool = True  # else the budget of frames is all
     frames: int = 0
     _silent_frames: int = 0
     _loudest_db: float = INAUDIBLE_DB
@@ -84,7 +85,7 @@ class RunawayGuard:
     def after_audio(self, samples: Samples) -> FinishReason | None:
         """Look at the samples, [T], of all frames that were not looked at yet; a last frame may be cut."""
         whole = len(samples) // FRAME_SAMPLES
-        if not whole:
+        if not whole or not self.listens:
             return None
         frames = samples[: whole * FRAME_SAMPLES].reshape(whole, FRAME_SAMPLES)
         levels = 10 * np.log10(np.mean(np.square(frames), axis=1) + _FLOOR)

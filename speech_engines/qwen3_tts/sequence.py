@@ -51,6 +51,7 @@ class Sequence:
     sink: OutboxSink
     plan: Plan
     limit_samples: int
+    guarded: bool = True
     arrived_s: float = field(default_factory=time.perf_counter)
     stage: Stage = Stage.WAITING
     slot: int = -1
@@ -66,7 +67,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         may_pause = asks_for_a_pause(self.request.text, self.request.instruct)
-        self.guard = RunawayGuard(self.plan.text_tokens, may_pause)
+        self.guard = RunawayGuard(self.plan.text_tokens, may_pause, self.guarded)
 
     @property
     def limit_frames(self) -> int:

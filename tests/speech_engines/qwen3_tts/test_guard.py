@@ -190,3 +190,8 @@ def test_an_utterance_ends_when_it_has_more_frames_than_its_text_can_need() -> N
     reason, heard_s = watch(RunawayGuard(2), speech(30))
     assert reason is FinishReason.BUDGET
     assert heard_s <= budget_frames(2) / FRAMES_PER_SECOND + 1
+
+
+def test_a_guard_that_does_not_listen_counts_frames_all_the_same() -> None:
+    assert watch(RunawayGuard(TOKENS, listens=False), loop(3), hiss(10, -30))[0] is None
+    assert watch(RunawayGuard(2, listens=False), hiss(30, -30))[0] is FinishReason.BUDGET
