@@ -1,5 +1,7 @@
 """A request and a recording: what both speech routes do with reference audio."""
 
+from collections.abc import Hashable
+
 from openai_frontend.errors import invalid
 from openai_frontend.schemas import SpeechForm
 from openai_frontend.state import State
@@ -9,7 +11,12 @@ from speech_protocol.request import SpeechRequest
 
 
 async def with_recording(
-    state: State, request: SpeechRequest, recording: bytes, ref_text: str | None, x_vector_only: bool | None = None
+    state: State,
+    request: SpeechRequest,
+    recording: bytes,
+    ref_text: str | None,
+    owner: Hashable,
+    x_vector_only: bool | None = None,
 ) -> SpeechRequest:
     """`request` in the voice of `recording`, a whole file. Without a transcript, or with `x_vector_only`, it is the
     speaker embedding alone. Raises ApiError or SpeechError where the recording or the transcript can't be used."""
@@ -17,5 +24,6 @@ async def with_recording(
     if x_vector_only is False and transcript is None:
         message = "Without `x_vector_only_mode` the recording needs its transcript: send it as `ref_text`."
         raise invalid("ref_text", message, "missing_required_parameter")
-    pcm = await state.admission.decode_upload(recording)
-    return with_reference(request, Reference.of(pcm, None if x_vector_only else transcript))
+    pcm = await state.admission.decode_upload(recording, owner=owner)
+    reference = await state.pools.uploads.run(Reference.of, pcm, None if x_vector_only else transcript)
+    return with_reference(request, reference)

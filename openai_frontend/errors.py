@@ -6,12 +6,14 @@ Every failure leaves as `{"error": {"message", "type", "param", "code"}}`, all f
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from openai_frontend.voices.names import OPENAI_VOICES
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -41,6 +43,10 @@ class ApiError(Exception):
         self.param = param
         self.headers = dict(headers or {})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With its keyword arguments, which pickle would lose: it may come from another process.
+        return partial(ApiError, param=self.param, headers=self.headers), (self.status, self.code, self.message)
+
     def body(self) -> dict[str, Any]:
         """The JSON body of the reply."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
@@ -49,6 +55,14 @@ class ApiError(Exception):
 
     def to_response(self) -> JSONResponse:
         return JSONResponse(self.body(), self.status, self.headers)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Reply with it from a middleware; a WebSocket is closed before it opens, which the server answers with 403."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": self.code})
+            return
+        scope.setdefault("state", {})["error_code"] = self.code
+        await self.to_response()(scope, receive, send)
 
 
 def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
@@ -92,9 +106,11 @@ _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
 _PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions", "ref_blend": "voice"}
 
 
-def from_speech_error(error: SpeechError) -> ApiError:
-    """An engine's or Triton's failure as a reply."""
+def from_speech_error(error: SpeechError, retry_after_s: int | None = None) -> ApiError:
+    """An engine's or Triton's failure as a reply, which names the seconds to wait where they are given."""
     status, headers = _SPEECH_ERRORS[error.code]
+    if retry_after_s is not None:
+        headers = {"Retry-After": str(retry_after_s)}
     param = _PARAMS.get(error.param or "", error.param)
     message = error.message
     if error.code is ErrorCode.UNKNOWN_SPEAKER:
@@ -113,7 +129,7 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
-    logger.error("a request failed in an unforeseen way", exc_info=error)
+    logger.error("unhandled exception", exc_info=error)
     return ApiError(500, "internal_error", "The server failed. Its log says why.", headers=_NO_RETRY)
 
 
@@ -152,10 +168,10 @@ def install(app: FastAPI) -> None:
     """Make every failure of `app` leave in OpenAI's shape."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        response = from_exception(error).to_response()
-        # What nobody foresaw is answered outside of our middleware, which adds the id to all else.
-        response.headers.setdefault("x-request-id", request.state.request_id)
-        return response
+        failure = from_exception(error)
+        request.state.error_code = failure.code
+        return failure.to_response()
 
-    for kind in (ApiError, SpeechError, RequestValidationError, HTTPException, Exception):
+    # An exception of any other kind ends in FailureMiddleware.
+    for kind in (ApiError, SpeechError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,10 @@ _UNLOAD_LIMIT_S = 900.0
 _DEAD_UNLOAD_S = 3.0
 _KEEP_INTERVAL_S = 20.0
 _KEEP_AGAIN_S = 30.0  # after a load that failed
+# A model stays for so long, and so many times its load, before it has to make room for one that is waited for: else
+# two that are both in demand would spend their time loading.
+_MIN_LOADED_S = 5.0
+_MIN_LOADED_LOADS = 2.0
 # In these states a model holds memory.
 _PRESENT = {ModelState.LOADING, ModelState.READY, ModelState.UNLOADING}
 _ABSENT = {ModelState.UNLOADED, ModelState.FAILED}
@@ -47,14 +51,23 @@ class _Model:
     ready: bool = False
     dead: bool = False
     leases: int = 0
+    waiting: int = 0  # requests that wait until it is ready
     last_used_s: float = 0.0
+    loaded_s: float = 0.0  # when it was loaded last, and how long that took
+    load_took_s: float = 0.0
+    # Set while another model waits for this one's memory: no new lease until the event.
+    yields: asyncio.Event | None = None
+    # Triton's own time of the last request, and the use of ours after which it was asked for.
+    seen_inference_ms: int = 0
+    seen_after_s: float = -1.0
     keep_again_s: float = 0.0
 
 
 class Lifecycle:
     """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one; `room`
     bounds what is loaded at once; the models of `keep` are loaded at the start and stay; a Triton that was there and is
-    gone is waited for `restart_timeout_s`, one that is not there at all `start_timeout_s`."""
+    gone is waited for `restart_timeout_s`, one that is not there at all `start_timeout_s`. A model for which there is
+    no room is waited for `switch_timeout_s`."""
 
     def __init__(
         self,
@@ -66,6 +79,7 @@ class Lifecycle:
         keep: Iterable[str] = (),
         restart_timeout_s: float = 0.0,
         start_timeout_s: float = 0.0,
+        switch_timeout_s: float = 0.0,
         metrics: Metrics | None = None,
     ) -> None:
         self._triton = triton
@@ -75,6 +89,7 @@ class Lifecycle:
         self._keep = frozenset(keep)
         self._restart_timeout_s = restart_timeout_s
         self._start_timeout_s = start_timeout_s
+        self._switch_timeout_s = switch_timeout_s
         self._metrics = metrics or Metrics()
         self._gone_since_s: float | None = float("-inf")  # None while Triton answers
         self._loading = asyncio.Lock()  # where there is a bound, one looks for room at a time
@@ -85,6 +100,8 @@ class Lifecycle:
     async def lease(self, name: str) -> AsyncGenerator[None, None]:
         """Hold a model for one request: loaded when the body starts, not unloaded before it ends."""
         model = self._model(name)
+        while model.yields is not None:  # another model's turn has come
+            await model.yields.wait()
         model.leases += 1
         try:
             await self.ensure_ready(name)
@@ -100,8 +117,12 @@ class Lifecycle:
             return
         if model.bring_up is None or model.bring_up.done():
             model.bring_up = asyncio.create_task(self._bring_up(model))
-        # Shielded: the load goes on for the others when one who waits hangs up.
-        await asyncio.shield(model.bring_up)
+        model.waiting += 1
+        try:
+            # Shielded: the load goes on for the others when one who waits hangs up.
+            await asyncio.shield(model.bring_up)
+        finally:
+            model.waiting -= 1
 
     def incarnation(self, name: str) -> int:
         """Changes with each load: what an earlier process was asked, nobody will answer."""
@@ -149,13 +170,18 @@ class Lifecycle:
             return None
         return max(0.0, self._idle_timeout_s - idle_s)
 
-    async def unload(self, name: str) -> None:
-        """Unload now and wait until it is over. Raises SpeechError, BUSY where requests hold the model."""
+    async def unload(self, name: str) -> ModelState:
+        """Unload now, wait until it is over, and return the state that the model is in then: not UNLOADED where another
+        client has it loaded again at once. Raises SpeechError, BUSY where requests hold the model or it is loading."""
         model = self._model(name)
+        state = await self._state(name)
         if model.leases:
-            raise SpeechError(ErrorCode.BUSY, f"{model.leases} requests are using '{name}'. Try again after them.")
-        if (await self._state(name)) is ModelState.READY:
-            await self._unload(model, "on demand")
+            raise SpeechError(ErrorCode.BUSY, f"{model.leases} requests are using '{name}'. Retry after they ended.")
+        if state is ModelState.LOADING or model.changing.locked():
+            raise SpeechError(ErrorCode.BUSY, f"'{name}' is being loaded or unloaded. Retry when that is over.")
+        if state is ModelState.READY:
+            return await self._unload(model, "on demand")
+        return state if state in _ABSENT else await self._wait_unloaded(name, _UNLOAD_LIMIT_S)
 
     async def run_timer(self) -> None:
         """Unload idle models, and load those that are to be kept, until cancelled."""
@@ -219,7 +245,7 @@ class Lifecycle:
         if state is not ModelState.READY:
             if self._room.is_bounded:
                 async with self._loading:
-                    await self._make_room(model.name)
+                    await self._make_room(model)
                     await self._load(model)
             else:
                 await self._load(model)
@@ -234,9 +260,11 @@ class Lifecycle:
         except SpeechError:
             self._metrics.loads.labels(model.name, "failed").inc()
             raise
-        logger.info("loaded %s in %.1f s", model.name, self._clock() - begin_s)
+        model.loaded_s = self._clock()
+        model.load_took_s = model.loaded_s - begin_s
+        logger.info("loaded %s in %.1f s", model.name, model.load_took_s)
         self._metrics.loads.labels(model.name, "ok").inc()
-        self._metrics.load_seconds.labels(model.name).observe(self._clock() - begin_s)
+        self._metrics.load_seconds.labels(model.name).observe(model.load_took_s)
         model.incarnation += 1
 
     async def _load_twice(self, name: str) -> None:
@@ -250,26 +278,61 @@ class Lifecycle:
             self._metrics.deaths.labels(name).inc()
             await self._triton.load(name)
 
-    async def _make_room(self, name: str) -> None:
-        """Unload the models that were not used for longest until `name` fits. Raises SpeechError where those that are
-        left are all in use."""
-        while True:
-            present = {
-                other: status.state
-                for other, status in (await self._index()).items()
-                if other != name and self._room.counts(other) and status.state in _PRESENT
-            }
-            if self._room.fits(name, present):
-                return
-            idle = [self._model(other) for other, state in present.items() if state is ModelState.READY]
-            idle = [model for model in idle if self._may_go(model)]
-            if idle:
-                await self._unload(min(idle, key=lambda model: model.last_used_s), f"for {name}")
-            elif ModelState.UNLOADING in present.values():
+    async def _make_room(self, wanted: _Model) -> None:
+        """Evict models, the least recently used ones first, until `wanted` fits. Where all are in use, one of them gets
+        no new leases after a while, so that its requests end. Raises SpeechError BUSY after `switch_timeout_s`."""
+        begin_s = self._clock()
+        yielding: _Model | None = None
+        try:
+            while True:
+                present = await self._present_beside(wanted.name)
+                if self._room.fits(wanted.name, present):
+                    return
+                ready = [self._model(other) for other, state in present.items() if state is ModelState.READY]
+                ready = [model for model in ready if model.name not in self._keep]
+                if idle := [model for model in ready if self._may_go(model)]:
+                    await self._evict(min(idle, key=lambda model: model.last_used_s), wanted)
+                    continue
+                changes = any(state is not ModelState.READY for state in present.values())
+                expired = self._clock() - begin_s >= self._switch_timeout_s
+                if not changes and (expired or not ready or not wanted.waiting):
+                    raise _no_room(wanted.name, present)
+                yielding = yielding or self._ask_to_yield(ready)
                 await asyncio.sleep(_POLL_S)
-            else:
-                message = f"'{name}' cannot be loaded while {', '.join(sorted(present))} are in use. Try again later."
-                raise SpeechError(ErrorCode.BUSY, message)
+        finally:
+            if yielding is not None and yielding.yields is not None:
+                yielding.yields.set()
+                yielding.yields = None
+
+    async def _present_beside(self, name: str) -> dict[str, ModelState]:
+        """The other models that hold memory."""
+        return {
+            other: status.state
+            for other, status in (await self._index()).items()
+            if other != name and self._room.counts(other) and status.state in _PRESENT
+        }
+
+    def _ask_to_yield(self, ready: Sequence[_Model]) -> _Model | None:
+        """Of the models that have been loaded for long enough to be worth their loads, the one that has been for
+        longest; from now on it gets no new leases."""
+        now_s = self._clock()
+        due = [
+            model
+            for model in ready
+            if now_s - model.loaded_s >= max(_MIN_LOADED_S, _MIN_LOADED_LOADS * model.load_took_s)
+        ]
+        if not due:
+            return None
+        model = min(due, key=lambda model: model.loaded_s)
+        model.yields = asyncio.Event()
+        return model
+
+    async def _evict(self, model: _Model, wanted: _Model) -> None:
+        try:
+            await self._unload(model, f"for {wanted.name}")
+        except SpeechError as error:
+            logger.warning("%s could not be unloaded: %s", model.name, error.message)
+            await asyncio.sleep(_POLL_S)
 
     def _may_go(self, model: _Model) -> bool:
         return not model.leases and not model.changing.locked() and model.name not in self._keep
@@ -286,7 +349,7 @@ class Lifecycle:
             elif status.state is not ModelState.READY:
                 model.last_used_s = self._clock()
             elif self._idle_timeout_s and self._may_go(model) and await self._is_idle(model):
-                self._start(self._unload(model, f"after {self._idle_timeout_s:g} s without a request"))
+                self._start(self._unload_idle(model))
                 await asyncio.sleep(0)  # let it take the lock
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
@@ -300,27 +363,45 @@ class Lifecycle:
             logger.warning("%s is to be kept loaded, and cannot be: %s", name, error.message)
 
     async def _is_idle(self, model: _Model) -> bool:
+        """Whether nobody has used the model for the idle time: neither through this frontend, nor through another one,
+        nor straight at Triton, whose requests show in its statistics when they have ended and in the model before."""
+        if model.leases:
+            return False
+        ended_ms = 0
+        asks = model.seen_after_s != model.last_used_s
+        if asks or self._clock() - model.last_used_s >= self._idle_timeout_s:
+            ended_ms = await self._triton.last_inference_ms(model.name)
+        if asks:
+            # Compared with itself only: the clock of Triton's machine may not agree with ours.
+            model.seen_inference_ms, model.seen_after_s = ended_ms, model.last_used_s
         if model.leases or self._clock() - model.last_used_s < self._idle_timeout_s:
             return False
-        # Requests that other clients make straight to Triton count as well.
-        since_s = time.time() - await self._triton.last_inference_ms(model.name) / 1000
-        return since_s >= self._idle_timeout_s
+        if ended_ms == model.seen_inference_ms and not await self._triton.requests_of(model.name):
+            return True
+        model.last_used_s = self._clock()
+        return False
 
-    async def _unload(self, model: _Model, why: str) -> None:
-        # From here on a new request waits for the lock and then loads again; no await between check and flag.
-        if model.leases or model.changing.locked():
+    async def _unload_idle(self, model: _Model) -> None:
+        if not self._may_go(model):  # it was taken since the timer looked
             return
+        try:
+            await self._unload(model, f"after {self._idle_timeout_s:g} s without a request")
+        except SpeechError as error:
+            logger.warning("%s could not be unloaded: %s", model.name, error.message)
+
+    async def _unload(self, model: _Model, why: str) -> ModelState:
+        """Unload a model without leases, and return its state then. Raises SpeechError where Triton refuses."""
+        # From here on a new request waits for the lock and then loads again; no await between check and flag.
         model.ready = False
         async with model.changing:
             logger.info("unloading %s %s", model.name, why)
             self._metrics.unloads.labels(model.name).inc()
             try:
                 await self._triton.unload(model.name)
-                await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
-            except SpeechError as error:
-                logger.warning("%s could not be unloaded: %s", model.name, error.message)
-            # Whoever loads it now, maybe before the timer looks again, gets the full time.
-            model.last_used_s = self._clock()
+                return await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
+            finally:
+                # Whoever loads it now, maybe before the timer looks again, gets the full time.
+                model.last_used_s = self._clock()
 
     async def _wait_unloaded(self, name: str, limit_s: float) -> ModelState:
         """The state after an unload: UNLOADED, or READY or LOADING where another client loads it at once again;
@@ -367,3 +448,8 @@ class Lifecycle:
             message = f"Triton has no model '{name}' in its repository."
             raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
         return status.state
+
+
+def _no_room(name: str, present: Mapping[str, ModelState]) -> SpeechError:
+    message = f"'{name}' does not fit beside {', '.join(sorted(present))}, which are in use. Retry later."
+    return SpeechError(ErrorCode.BUSY, message)

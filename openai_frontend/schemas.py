@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
@@ -18,15 +18,37 @@ from speech_protocol.request import SpeechRequest
 
 def _well_formed(text: str) -> str:
     """Half of a surrogate pair is valid in JSON and in nothing that comes after it."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("the text holds half of a surrogate pair")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the text holds half of a surrogate pair") from None
     return text
 
 
-Text = Annotated[str, AfterValidator(_well_formed)]
+def _ascii(text: str) -> str:
+    # At once, whatever its length: Python keeps it with the text.
+    if not text.isascii():
+        raise ValueError("neither base64 nor an address holds such characters")
+    return text
+
+
+MAX_NAME_CHARS: Final = 256
+MAX_BLEND_CHARS: Final = 1024
+MAX_INSTRUCTIONS_CHARS: Final = 4096
+MAX_REF_TEXT_CHARS: Final = 4096
+# The highest that MAX_INPUT_CHARS may be set to, and what the largest body may hold as base64.
+MAX_INPUT_CHARS: Final = 1_000_000
+MAX_REF_AUDIO_CHARS: Final = 2**28
+
+# Checked in this order: the length first, at no cost.
+Text = Annotated[str, Field(max_length=MAX_INPUT_CHARS), AfterValidator(_well_formed)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), AfterValidator(_well_formed)]
+VoiceName = Annotated[str, Field(max_length=MAX_BLEND_CHARS), AfterValidator(_well_formed)]
+RefText = Annotated[str, Field(max_length=2 * MAX_REF_TEXT_CHARS), AfterValidator(_well_formed)]
+Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS), AfterValidator(_well_formed)]
+RefAudio = Annotated[str, Field(max_length=MAX_REF_AUDIO_CHARS), AfterValidator(_ascii)]
 Speed = Annotated[float, Field(ge=0.25, le=4.0)]
-MAX_INSTRUCTIONS_CHARS = 4096
-MAX_REF_TEXT_CHARS = 4096
 _SEED_LIMIT = 2**63
 Seed = Annotated[int, Field(ge=-_SEED_LIMIT, lt=_SEED_LIMIT)]
 
@@ -37,7 +59,7 @@ _TASKS = {"CustomVoice": Task.CUSTOM_VOICE, "Base": Task.CLONE, "VoiceDesign": T
 class VoiceId(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    id: Text
+    id: VoiceName
 
 
 class SpeechBody(BaseModel):
@@ -47,34 +69,33 @@ class SpeechBody(BaseModel):
 
     input: Text
     """The text to speak."""
-    model: Text | None = None
+    model: Name | None = None
     """`tts-1`, `gpt-4o-mini-tts`, a checkpoint or a Triton model; none means the server's own."""
-    voice: Text | VoiceId | None = None
+    voice: VoiceName | VoiceId | None = None
     """One of OpenAI's names or a speaker; none means the server's own."""
-    instructions: Annotated[
-        Text | None,
-        Field(max_length=MAX_INSTRUCTIONS_CHARS, validation_alias=AliasChoices("instructions", "instruct")),
-    ] = None
+    instructions: Annotated[Instructions | None, Field(validation_alias=AliasChoices("instructions", "instruct"))] = (
+        None
+    )
     """How to speak; for a voice-design model, the voice itself. `instruct` is the single-file server's name for it."""
-    response_format: Text | None = None
+    response_format: Name | None = None
     """mp3, opus, aac, flac, wav, pcm or ogg."""
     speed: Speed = 1.0
     """0.25 to 4; the pitch stays."""
     stream_format: Literal["audio", "sse"] = "audio"
     """Plain bytes, or OpenAI's server-sent events."""
-    language: Text | None = None
+    language: Name | None = None
     """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the text."""
     seed: Seed | None = None
     """Extension: the same seed gives the same audio."""
     task_type: Literal["CustomVoice", "Base", "VoiceDesign"] | None = None
     """Extension: built-in speakers, a clone of `ref_audio`, or a voice from `instructions`; none: as the model is."""
-    ref_audio: Text | None = None
+    ref_audio: RefAudio | None = None
     """Extension: the recording of a voice to clone, as base64 or a data URL, or an address that the server allows."""
-    ref_text: Text | None = None
+    ref_text: RefText | None = None
     """Extension: the transcript of `ref_audio`; the likeness is better with it."""
     x_vector_only_mode: bool | None = None
     """Extension: clone from the speaker embedding alone; the default without `ref_text`."""
-    consent: Text | None = None
+    consent: Name | None = None
     """Extension: the id of the speaker's consent to `ref_audio`; servers with `REQUIRE_CONSENT` refuse it without."""
     max_new_tokens: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
     """Extension: longest audio, in frames of 80 ms at speed 1; of each segment, where the text is cut."""
@@ -144,7 +165,8 @@ class SpeechForm:
         stripped = (text or "").strip()
         limit = settings.max_input_chars if field == "input" else MAX_REF_TEXT_CHARS
         if len(stripped) > limit:
-            message = f"{field} has {len(stripped)} characters, the limit is {limit}. Send it in parts."
+            what = "Send it in parts" if field == "input" else "Shorten it"
+            message = f"{field} has {len(stripped)} characters, the limit is {limit}. {what}."
             raise invalid(field, message, "string_above_max_length")
         return stripped
 

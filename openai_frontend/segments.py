@@ -45,6 +45,7 @@ async def recite(
     ends: list[EndEvent] = []
     unspeakable: SpeechError | None = None
     number = -1  # of the segment that is read
+    left_out = 0
     held: list[Silence] = []  # until something was spoken, it is not sure that there is a reply
     try:
         await running[0].begun()
@@ -57,8 +58,8 @@ async def recite(
                 number += 1
                 running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
                 if unspeakable_now := await running[0].begun():
-                    logger.warning("segment at %d of %d was left out: %s", place, len(script), unspeakable_now.message)
                     unspeakable = unspeakable_now
+                    left_out += 1
                     running.popleft()
                     continue
             for silence in held:
@@ -79,6 +80,8 @@ async def recite(
             raise unspeakable
         yield Message(_total(ends, left_out=unspeakable is not None))
     finally:
+        if unspeakable is not None and ends:  # one line, however many they are
+            logger.warning("%d segments of a text were left out: %s", left_out, unspeakable.message)
         # All are told before anything is waited for: whoever was cancelled may not get to wait.
         for segment in running:
             segment.cancel()

@@ -1,6 +1,7 @@
 """What one running frontend holds; built by the composition root, handed to routes by FastAPI."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -8,11 +9,13 @@ from fastapi import Depends, Request
 from openai_frontend.admission import Admission
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
+from openai_frontend.pools import Pools
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis import Synthesis
 from openai_frontend.triton import Triton
-from openai_frontend.voices.catalog import Catalog
+from openai_frontend.voices.catalog import Catalog, Target
 from openai_frontend.voices.library import Library
+from speech_protocol.models import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class State:
     admission: Admission
     synthesis: Synthesis
     metrics: Metrics
+    pools: Pools
+
+    async def resolve(
+        self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
+    ) -> Target:
+        """`Catalog.resolve`, in a thread where it has to look into the voice library. Raises ApiError."""
+        if self.catalog.is_built_in(voice) or (voice is None and task is Task.CLONE):
+            return self.catalog.resolve(model, voice, task, owner=owner)
+        return await self.pools.reading.run(partial(self.catalog.resolve, owner=owner), model, voice, task)
 
 
 def _state(request: Request) -> State:

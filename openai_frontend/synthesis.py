@@ -16,26 +16,26 @@ from typing import Final, Self
 from openai_frontend.admission import Admission
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.audio.pipeline import SpeechEncoder
-from openai_frontend.errors import timed_out
+from openai_frontend.errors import from_speech_error, timed_out
 from openai_frontend.lifecycle import Lifecycle, ReplacedError
 from openai_frontend.metrics import Metrics, RequestRecord
+from openai_frontend.pools import Pools
 from openai_frontend.segments import recite, segment_seed
-from openai_frontend.text.language import detect_language, detect_script
-from openai_frontend.text.script import Script, write_script
+from openai_frontend.text.preparing import Rules, TextPreparation
 from openai_frontend.tracing import Trace, Tracer
 from openai_frontend.triton import Message, Triton
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, StartEvent
-from speech_protocol.languages import AUTO
 from speech_protocol.models import QWEN3_TTS
 from speech_protocol.request import SpeechRequest
-from speech_text.markdown import plain_text
 
 logger = logging.getLogger(__name__)
 
 
 # The model was not there to take the request, which can be sent once more.
 _GONE: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
+# These may well be served later.
+_OVERLOADED: Final = {ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
 # How many segments of a long text run ahead of the one being read, in a house with few requests. With more of them
 # each has one place in the engine's batch: a book must not take those that others wait for.
 _SEGMENTS_AHEAD: Final = 2
@@ -88,6 +88,7 @@ class Synthesis:
         started: dict[str, StartEvent],
         metrics: Metrics,
         tracer: Tracer,
+        pools: Pools,
         *,
         reads_markdown: bool,
         max_lead_s: float,
@@ -100,6 +101,8 @@ class Synthesis:
         self._max_lead_s = max_lead_s
         self._metrics = metrics
         self._tracer = tracer
+        self._pools = pools
+        self._texts = TextPreparation(pools.text)
         self.started = started
 
     def obeys_instruct(self, model: str) -> bool:
@@ -121,7 +124,7 @@ class Synthesis:
         `whole` speaks the text as it stands, in one utterance: no cuts, no pause marks. Owners take turns.
         Raises ApiError or SpeechError.
         """
-        encoder = SpeechEncoder(audio_format, speed)
+        encoder = SpeechEncoder(audio_format, speed, self._pools.encoding)
         trace = self._tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         request = replace(request, traceparent=trace.traceparent)
@@ -131,8 +134,10 @@ class Synthesis:
             if first.end is not None and not first.end.audio_samples:
                 message = "The model made no audio of this input. Send other words."
                 raise SpeechError(ErrorCode.ENGINE_FAILURE, message, "text")
-        except BaseException:
+        except BaseException as error:
             await body.aclose()
+            if isinstance(error, SpeechError) and error.code in _OVERLOADED:
+                raise from_speech_error(error, self._admission.retry_after_s()) from error
             raise
         return Body(first, body)
 
@@ -163,8 +168,9 @@ class Synthesis:
         self, model: str, request: SpeechRequest, whole: bool, owner: Hashable, trace: Trace
     ) -> AsyncGenerator[Message, None]:
         """Audio messages and the end event of one request, whose text may be long and have pause marks."""
-        with self._admission.admit():
-            script, language = await asyncio.to_thread(self._write, model, request, whole)
+        with self._admission.admit(owner):
+            rules = Rules(whole, self._reads_markdown, guesses_language=model in _MULTILINGUAL)
+            script, language = await self._texts.prepare(request.text, request.language, rules, owner)
             seed = secrets.randbits(63) if request.seed is None and len(script) > 1 else request.seed
 
             def speak(number: int, text: str, attempt: int) -> AsyncGenerator[Message, None]:
@@ -183,17 +189,6 @@ class Synthesis:
                 messages = await held.enter_async_context(aclosing(recited))
                 async for message in messages:
                     yield message
-
-    def _write(self, model: str, request: SpeechRequest, whole: bool) -> tuple[Script, str]:
-        """The script of a request, and its language. Takes up to seconds for the longest text: in a thread."""
-        if whole:
-            script: Script = (request.text,)
-        else:
-            script = write_script(plain_text(request.text) if self._reads_markdown else request.text)
-        if request.language != AUTO:
-            return script, request.language
-        text = "\n".join(part for part in script if isinstance(part, str))
-        return script, (detect_language if model in _MULTILINGUAL else detect_script)(text)
 
     def _ahead(self) -> int:
         return _SEGMENTS_AHEAD if self._admission.pending <= _FEW_REQUESTS else 0

@@ -87,8 +87,14 @@ class Turns:
                 return
         self._active -= 1
 
-    def _refusal(self) -> ApiError:
+    def retry_after_s(self) -> int:
+        """Seconds until a request that comes now would be served: what requests took lately, times those before it,
+        over those served at once; 1 to 120."""
         least, most = _RETRY_AFTER_S
-        seconds = math.ceil(self._usual_s * (self.waiting + 1) / self._places)
-        message = f"No place came free in {self._timeout_s:g} s. Try again in {min(max(seconds, least), most)} s."
-        return ApiError(503, "queue_timeout", message, headers={"Retry-After": str(min(max(seconds, least), most))})
+        at_once = self._places or max(self._active, 1)
+        return min(max(math.ceil(self._usual_s * (self.waiting + 1) / at_once), least), most)
+
+    def _refusal(self) -> ApiError:
+        seconds = self.retry_after_s()
+        message = f"Timed out after {self._timeout_s:g} s in the queue. Retry in {seconds} s."
+        return ApiError(503, "queue_timeout", message, headers={"Retry-After": str(seconds)})

@@ -35,6 +35,7 @@ class SpeechModel:
         """Load the engine; Triton reports the model READY when this returns. Raises TritonModelException."""
         logging.basicConfig(level=logging.INFO, format=f"{args['model_name']}: %(message)s")
         self._process = secrets.token_hex(8)
+        self._in_flight = _Count()
         try:
             self._engine = type(self).create_engine()
         except SpeechError as error:
@@ -52,10 +53,12 @@ class SpeechModel:
         self._engine.close()
 
     def _accept(self, request: Any) -> None:
-        sink = TritonSink(request.get_response_sender())
+        others = self._in_flight.value
+        self._in_flight.add(1)
+        sink = TritonSink(request.get_response_sender(), lambda: self._in_flight.add(-1))
         try:
             # Before anything else: Triton reports a hang-up only after a first response.
-            sink.start(self._start_event())
+            sink.start(self._start_event(others))
             self._engine.submit(read_request(request), sink)
         except SpeechError as error:
             sink.error(error)
@@ -64,12 +67,30 @@ class SpeechModel:
             logger.exception("request %s was not accepted", request.request_id())
             sink.error(SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed: {type(error).__name__}."))
 
-    def _start_event(self) -> StartEvent:
+    def _start_event(self, others: int) -> StartEvent:
         what = self._engine.capabilities
-        memory_bytes = self._engine.gpu_memory_bytes()
         return StartEvent(
-            what.engine, what.checkpoint, what.device, memory_bytes, what.obeys_instruct, self._process, what.notes
+            what.engine,
+            what.checkpoint,
+            what.device,
+            self._engine.gpu_memory_bytes(),
+            what.obeys_instruct,
+            self._process,
+            others,
+            what.notes,
         )
+
+
+class _Count:
+    """A number that several threads change."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._lock = threading.Lock()
+
+    def add(self, change: int) -> None:
+        with self._lock:
+            self.value += change
 
 
 class TritonFigures:
@@ -132,10 +153,12 @@ def _read_scalar(request: Any, name: str, data_type: str) -> Any:
 
 
 class TritonSink:
-    """One request's response sender as an AudioSink. FINAL is sent exactly once, with the last event."""
+    """One request's response sender as an AudioSink. FINAL is sent exactly once, with the last event; `on_finish` is
+    called then."""
 
-    def __init__(self, sender: Any) -> None:
+    def __init__(self, sender: Any, on_finish: Callable[[], None] = lambda: None) -> None:
         self._sender = sender
+        self._on_finish = on_finish
         self._lock = threading.Lock()
         self._finished = False
         self._gone = False
@@ -162,6 +185,8 @@ class TritonSink:
             if self._finished:
                 return
             self._finished = final
+            if final:
+                self._on_finish()
             tensors = [_string_tensor("EVENT", event.to_json().encode()), _string_tensor("AUDIO", audio)]
             flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
             try:

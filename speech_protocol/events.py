@@ -45,8 +45,8 @@ class _Event:
 class StartEvent(_Event):
     """The request is accepted; what serves it. `obeys_instruct` false: an `INSTRUCT` has no effect on this checkpoint,
     which the frontend can say in its reply's headers, since this event comes before any audio. `process`: an id of the
-    process that serves, another one after each load. `notes`: sentences on what is not as it should
-    be, which `/health` shows."""
+    process that serves, another one after each load. `other_requests`: how many others it is serving, whoever sent
+    them. `notes`: sentences on what is not as it should be, which `/health` shows."""
 
     type: ClassVar[str] = "start"
     engine: str
@@ -55,6 +55,7 @@ class StartEvent(_Event):
     gpu_memory_bytes: int | None = None
     obeys_instruct: bool = True
     process: str = ""
+    other_requests: int = 0
     notes: tuple[str, ...] = ()
 
     @classmethod

@@ -2,47 +2,75 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 
+from openai_frontend.audio.encoders import Encoder
 from openai_frontend.audio.formats import AudioFormat
-from openai_frontend.audio.tempo import make_tempo
+from openai_frontend.audio.tempo import Tempo, make_tempo
+from openai_frontend.pools import WorkerPool
 
 
 class SpeechEncoder:
     """One reply's audio. Feed PCM (s16le, mono, 24 kHz) as it comes, then `finish`, or `abort` at any time.
 
     The methods may be called from different threads, one call after the other; only `abort` may overlap another call.
-    After `finish` or `abort` every method returns nothing. Raises ValueError for a speed outside 0.25 to 4.0.
+    After `finish` or `abort` every method returns nothing. `pool` runs the `_async` methods where they cost CPU time.
+    Raises ValueError for a speed outside 0.25 to 4.0.
     """
 
-    def __init__(self, audio_format: AudioFormat, speed: float = 1.0) -> None:
+    def __init__(self, audio_format: AudioFormat, speed: float = 1.0, pool: WorkerPool | None = None) -> None:
         self._needs_cpu = audio_format.needs_cpu or speed != 1.0
-        self._tempo = make_tempo(speed)
-        self._encoder = audio_format.new_encoder()
-        # A cancelled task leaves its thread running: `abort` must not free a codec that is still encoding.
+        self._pool = pool
+        self._stages: tuple[Tempo, Encoder] | None = make_tempo(speed), audio_format.new_encoder()
+        self._aborted = False
+        # A cancelled task leaves its thread running: a codec must not be freed while it encodes.
         self._lock = threading.Lock()
 
     def feed(self, pcm: bytes) -> bytes:
         """Take a piece of PCM of any length; return the bytes of the reply now ready, maybe none."""
-        with self._lock:
-            return self._encoder.encode(self._tempo.process(pcm))
+        return self._locked(lambda tempo, encoder: encoder.encode(tempo.process(pcm)))
 
     def finish(self) -> bytes:
         """Return the rest of the reply and free everything."""
-        with self._lock:
+
+        def close(tempo: Tempo, encoder: Encoder) -> bytes:
+            self._aborted = True  # so that everything is freed
             try:
-                last = self._encoder.encode(self._tempo.close())
+                last = encoder.encode(tempo.close())
             finally:
-                tail = self._encoder.close()
+                tail = encoder.close()
             return last + tail
 
+        return self._locked(close)
+
     def abort(self) -> None:
-        """Free everything and drop what was not returned. Waits for a `feed` in another thread, some milliseconds."""
-        self.finish()
+        """Free everything and drop what was not returned. Never waits and never encodes: a call in another thread frees
+        everything when it ends."""
+        self._aborted = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._stages = None
+            finally:
+                self._lock.release()
 
     async def feed_async(self, pcm: bytes) -> bytes:
         """`feed`, in a thread where it costs CPU time, so that other replies go on."""
-        return await asyncio.to_thread(self.feed, pcm) if self._needs_cpu else self.feed(pcm)
+        return await self._run(lambda: self.feed(pcm)) if self._needs_cpu else self.feed(pcm)
 
     async def finish_async(self) -> bytes:
         """`finish`, in a thread where it costs CPU time."""
-        return await asyncio.to_thread(self.finish) if self._needs_cpu else self.finish()
+        return await self._run(self.finish) if self._needs_cpu else self.finish()
+
+    async def _run(self, work: Callable[[], bytes]) -> bytes:
+        return await (asyncio.to_thread(work) if self._pool is None else self._pool.run(work))
+
+    def _locked(self, work: Callable[[Tempo, Encoder], bytes]) -> bytes:
+        with self._lock:
+            if self._aborted or self._stages is None:
+                self._stages = None
+                return b""
+            try:
+                return work(*self._stages)
+            finally:
+                if self._aborted:
+                    self._stages = None

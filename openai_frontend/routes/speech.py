@@ -5,9 +5,11 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
-from openai_frontend.limits import CurrentAllowance
+from openai_frontend.keys import Caller, CurrentCaller
+from openai_frontend.media_types import JSON_ONLY
 from openai_frontend.openapi import AUDIO
 from openai_frontend.ref_audio import read_ref_audio
 from openai_frontend.responses import respond
@@ -17,14 +19,18 @@ from openai_frontend.voices.speaking import with_voice
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 _INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
 
-@router.post("/audio/speech", response_class=Response, responses=AUDIO)
+@router.post("/audio/speech", response_class=Response, responses=AUDIO, dependencies=[JSON_ONLY])
 async def create_speech(
-    body: SpeechBody, request: Request, state: CurrentState, request_id: RequestId, allowance: CurrentAllowance
+    body: SpeechBody,
+    request: Request,
+    state: CurrentState,
+    request_id: RequestId,
+    caller: CurrentCaller,
 ) -> Response:
     """Speak a text; the audio is sent as it is made."""
     if body.word_timestamps:
@@ -37,35 +43,37 @@ async def create_speech(
         instruct=body.instructions or None,
         max_audio_seconds=body.max_audio_seconds(state.settings),
     )
-    model, wire = await _address(body, wire, state)
-    allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=allowance)
+    model, wire = await _address(body, wire, state, caller)
+    caller.allowance.spend_characters(len(wire.text))
+    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
     response = await respond(request, opening, audio_format, body.stream_format)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
         response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
     return response
 
 
-async def _address(body: SpeechBody, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
+async def _address(body: SpeechBody, wire: SpeechRequest, state: State, caller: Caller) -> tuple[str, SpeechRequest]:
     """The Triton model for a request, and the request with its voice. Raises ApiError or SpeechError."""
     if body.ref_audio:
-        return await _clone(body, body.ref_audio, wire, state)
-    target = state.catalog.resolve(body.model, body.voice_name(), body.task)
+        return await _clone(body, body.ref_audio, wire, state, caller)
+    target = await state.resolve(body.model, body.voice_name(), body.task, owner=caller.owner)
     if target.needs_instructions and not (body.instructions or "").strip():
         message = f"'{target.model}' makes the voice from a description: send it as `instructions`."
         raise invalid("instructions", message)
     if body.task is Task.CLONE and not target.voices:
         message = "task_type 'Base' clones a voice: send its recording as `ref_audio`, or name a stored voice."
         raise invalid("ref_audio", message, "missing_required_parameter")
-    return target.model, await with_voice(wire, target, state.library, body.x_vector_only_mode)
+    return target.model, await with_voice(wire, target, state.library, state.pools.reading, body.x_vector_only_mode)
 
 
-async def _clone(body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State) -> tuple[str, SpeechRequest]:
+async def _clone(
+    body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State, caller: Caller
+) -> tuple[str, SpeechRequest]:
     """The same for a request that brings its recording."""
     if body.task is not Task.CLONE:
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
-    model = state.catalog.resolve(body.model, None, Task.CLONE).model
-    state.library.check_consent(body.consent)
-    with state.admission.admit():  # a fetch may take seconds, and holds the file
-        recording = await read_ref_audio(ref_audio, state.settings)
-    return model, await with_recording(state, wire, recording, body.ref_text, body.x_vector_only_mode)
+    model = (await state.resolve(body.model, None, Task.CLONE)).model
+    await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
+    with state.admission.admit(caller.owner):  # a fetch may take seconds, and holds the file
+        recording = await read_ref_audio(ref_audio, state.settings, state.pools.uploads)
+    return model, await with_recording(state, wire, recording, body.ref_text, caller.owner, body.x_vector_only_mode)

@@ -1,6 +1,5 @@
 """Bodies of POST /v1/audio/voices, which OpenAI's clients send as multipart forms or, without a file, as JSON."""
 
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -10,14 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 from starlette.datastructures import UploadFile
 
 from openai_frontend.errors import invalid
-from openai_frontend.schemas import MAX_INSTRUCTIONS_CHARS, Text
+from openai_frontend.media_types import FORMS, check_json, media_type
+from openai_frontend.schemas import Instructions, Name, RefText, Text
 from openai_frontend.text.language import parse_language
 from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES
 
 MAX_SCRIPT_CHARS: Final = 200
-_FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
-_MAX_FIELDS: Final = 20
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -30,9 +28,9 @@ class Upload:
 class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
 
-    name: Text
+    name: Name
     """A label, by which the voice can be spoken with, too."""
-    language: Text | None = None
+    language: Name | None = None
     """Extension: the language that is spoken in the recording, or to be spoken in the sample."""
 
     def language_name(self) -> str | None:
@@ -50,9 +48,9 @@ class SampleVoice(_Body):
     type: Literal["audio_sample"] = "audio_sample"
     audio_sample: InstanceOf[Upload] = Field(json_schema_extra={"type": "string", "format": "binary"})
     """A recording of one person speaking, 1 to 60 s: mp3, wav, ogg, aac, flac, webm or mp4."""
-    consent: Text | None = None
+    consent: Name | None = None
     """The id of the speaker's consent; the server may require one."""
-    ref_text: Text | None = None
+    ref_text: RefText | None = None
     """Extension: what is said in the recording, word for word; with it the likeness is better."""
 
 
@@ -60,7 +58,7 @@ class PromptVoice(_Body):
     """A voice from a description."""
 
     type: Literal["prompt"]
-    prompt: Annotated[Text, Field(max_length=MAX_INSTRUCTIONS_CHARS, pattern=r"\S")]
+    prompt: Annotated[Instructions, Field(pattern=r"\S")]
     """What the voice is like."""
     script_hint: Annotated[Text | None, Field(max_length=MAX_SCRIPT_CHARS)] = None
     """What the voice says in the sample that it is kept as; a sentence in its language where it is left out."""
@@ -90,17 +88,14 @@ async def read_voice(request: Request) -> SampleVoice | PromptVoice:
 
 
 async def _read_fields(request: Request) -> dict[str, Any]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in _FORMS:
-        async with request.form(max_files=_MAX_FIELDS, max_fields=_MAX_FIELDS) as form:
+    if media_type(request) in FORMS:
+        async with request.form() as form:
             return {
                 name: Upload(await value.read()) if isinstance(value, UploadFile) else value
                 for name, value in form.items()
             }
-    try:
-        fields = json.loads(await request.body())
-    except (ValueError, RecursionError):  # the latter for brackets within brackets within brackets
-        raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "not JSON"}]) from None
+    await check_json(request)
+    fields = await request.json()
     if not isinstance(fields, dict):
         raise RequestValidationError([{"type": "dict_type", "loc": ("body",), "msg": "Input should be an object"}])
     return fields

@@ -117,6 +117,25 @@ def test_a_stream_longer_than_the_idle_timeout_is_not_cut(stack: Stack, name: st
     eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "after it, the model is idle")
 
 
+def test_a_stream_straight_to_triton_that_is_longer_than_the_idle_timeout_keeps_its_model_loaded(
+    stack: Stack, name: str, tmp_path: Path
+) -> None:
+    assert speak(stack, f"{name}-first", chunks=1).status_code == 200
+    url = f"{stack.triton.url}/v2/models/scripted/generate_stream"
+    with Gate(tmp_path) as gate:
+        script = json.dumps({"name": name, "chunks": 5, "gate": str(gate)})
+        with httpx2.stream("POST", url, json=SpeechRequest(script).to_tensors(), timeout=60) as reply:
+            pieces = reply.iter_lines()
+            assert next(pieces).startswith("data:")
+            for _ in range(2):
+                speak_hibari(stack)
+                eventually(lambda: stack.frontend.model_state("hibari") == "unloaded", "the idle time passes")
+            assert stack.frontend.model_state("scripted") == "ready"
+            gate.open()
+            assert any('"end' in piece.replace("\\", "") for piece in pieces)
+    eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "after it, the model is idle")
+
+
 def speak_hibari(stack: Stack) -> None:
     body = {"input": "Hello.", "response_format": "pcm"}
     assert httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=body, timeout=60).status_code == 200

@@ -26,6 +26,7 @@ class ScriptedTriton(Triton):
         self.may_load = asyncio.Event()
         self.may_unload = asyncio.Event()
         self.last_inference_s = 0.0
+        self.foreign_requests = 0
         self.process: str | None = "first"
         self.questions = 0
         self.may_answer = asyncio.Event()
@@ -69,6 +70,9 @@ class ScriptedTriton(Triton):
 
     async def last_inference_ms(self, model: str) -> int:
         return int(self.last_inference_s * 1000)
+
+    async def requests_of(self, model: str) -> int:
+        return self.foreign_requests
 
 
 class Clock:
@@ -231,15 +235,68 @@ def test_a_model_that_somebody_else_uses_directly_is_kept() -> None:
         triton = ScriptedTriton(ModelState.READY)
         clock = Clock()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
-        triton.last_inference_s = time() + 3600
         timer = asyncio.create_task(lifecycle.run_timer())
         await timer_rounds(triton)
-        clock.now_s += 10 * IDLE_TIMEOUT_S
-        await timer_rounds(triton)
+        for _ in range(5):
+            triton.last_inference_s += 1
+            clock.now_s += IDLE_TIMEOUT_S
+            await timer_rounds(triton)
         assert triton.calls == []
-        triton.last_inference_s = 0
+        clock.now_s += IDLE_TIMEOUT_S
         await until(lambda: triton.calls == ["unload"])
         timer.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("offset_s", [-3600, 3600])
+def test_the_clock_of_tritons_machine_need_not_agree_with_ours(offset_s: float) -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.READY)
+        clock = Clock()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
+        triton.last_inference_s = time() + offset_s
+        timer = asyncio.create_task(lifecycle.run_timer())
+        await timer_rounds(triton)
+        assert triton.calls == []
+        clock.now_s += IDLE_TIMEOUT_S
+        await until(lambda: triton.calls == ["unload"])
+        timer.cancel()
+
+    run(scenario)
+
+
+def test_a_model_that_is_serving_a_stream_of_somebody_elses_is_kept_until_it_has_ended() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton(ModelState.READY)
+        clock = Clock()
+        lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S, clock)
+        triton.foreign_requests = 1
+        timer = asyncio.create_task(lifecycle.run_timer())
+        await timer_rounds(triton)
+        for _ in range(5):
+            clock.now_s += IDLE_TIMEOUT_S
+            await timer_rounds(triton)
+        assert triton.calls == []
+        triton.foreign_requests = 0
+        clock.now_s += IDLE_TIMEOUT_S
+        await until(lambda: triton.calls == ["unload"])
+        timer.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("state", [ModelState.LOADING, ModelState.READY])
+def test_a_model_that_is_loading_or_refuses_is_not_said_to_be_unloaded(state: ModelState) -> None:
+    class Refusing(ScriptedTriton):
+        async def unload(self, model: str) -> None:
+            raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, "no")
+
+    async def scenario() -> None:
+        lifecycle = Lifecycle(Refusing(state), 0)
+        with pytest.raises(SpeechError) as raised:
+            await lifecycle.unload("voice")
+        assert raised.value.code is (ErrorCode.BUSY if state is ModelState.LOADING else ErrorCode.MODEL_UNAVAILABLE)
 
     run(scenario)
 

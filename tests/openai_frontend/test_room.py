@@ -47,6 +47,9 @@ class ScriptedTriton(Triton):
     async def last_inference_ms(self, model: str) -> int:
         return 0
 
+    async def requests_of(self, model: str) -> int:
+        return 0
+
     def loaded(self) -> set[str]:
         return {name for name, state in self.states.items() if state is not ModelState.UNLOADED} - {SPEECH_BATCH}
 
@@ -85,12 +88,57 @@ def test_a_model_in_use_never_goes_and_who_finds_no_room_is_told_to_come_again()
         triton = ScriptedTriton("a", "b")
         lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=1))
         async with lifecycle.lease("a"):
-            with pytest.raises(SpeechError, match="'b' cannot be loaded while a are in use") as raised:
+            with pytest.raises(SpeechError, match="'b' does not fit beside a") as raised:
                 await use(lifecycle, "b")
         assert raised.value.code is ErrorCode.BUSY
         assert triton.calls == ["load a"]
         await use(lifecycle, "b")
         assert triton.calls == ["load a", "unload a", "load b"]
+
+    run(scenario)
+
+
+def test_a_model_that_is_waited_for_gets_its_turn_although_the_loaded_one_is_never_idle() -> None:
+    """Three busy loops on one model; another one is asked for once."""
+
+    async def scenario() -> None:
+        triton = ScriptedTriton("a", "b")
+        lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=1), switch_timeout_s=1_000)
+        served: list[str] = []
+        done = asyncio.Event()
+
+        async def loop() -> None:
+            while not done.is_set():
+                async with lifecycle.lease("a"):
+                    served.append("a")
+                    for _ in range(5):  # overlaps with the leases of the others
+                        await asyncio.sleep(0)
+
+        loops = [asyncio.create_task(loop()) for _ in range(3)]
+        while len(served) < 10:  # noqa: ASYNC110 - the loop's turns are all there is
+            await asyncio.sleep(0)
+        await use(lifecycle, "b")
+        served_before = len(served)
+        while len(served) < served_before + 10:  # noqa: ASYNC110 - and the first one comes back
+            await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(*loops)
+        assert triton.calls == ["load a", "unload a", "load b", "unload b", "load a"]
+        assert triton.most == 1
+
+    run(scenario)
+
+
+def test_a_model_whose_room_is_held_by_one_long_request_is_refused_in_time_and_others_go_on() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton("a", "b")
+        lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=1), switch_timeout_s=100)
+        async with lifecycle.lease("a"):
+            with pytest.raises(SpeechError, match="does not fit") as raised:
+                await use(lifecycle, "b")
+            assert raised.value.code is ErrorCode.BUSY
+            await use(lifecycle, "a")
+        assert triton.calls == ["load a"]
 
     run(scenario)
 

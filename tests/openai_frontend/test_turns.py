@@ -151,3 +151,20 @@ def test_without_a_bound_nobody_waits() -> None:
             await house.leave(f"a {number}")
 
     run(scenario)
+
+
+def test_the_seconds_to_retry_after_are_those_of_the_measured_rate() -> None:
+    async def scenario() -> None:
+        now_s = 0.0
+        turns = Turns(2, 0, lambda: now_s)
+        for _ in range(3):
+            async with turns.take("a"):
+                now_s += 30.0
+        assert turns.retry_after_s() == 15
+        house = House(turns)
+        await house.arrive("a 0", "a 1", "a 2", "b 0", "b 1")
+        assert (turns.active, turns.waiting, turns.retry_after_s()) == (2, 3, 60)
+        for name in ("a 0", "a 1", "a 2", "b 0", "b 1"):
+            await house.leave(name)
+
+    run(scenario)
