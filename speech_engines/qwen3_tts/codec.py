@@ -91,9 +91,9 @@ class Codec:
         return (histories + len(self._transformer) * 2 * window.heads * frames * window.head_dim) * item
 
     def call_bytes(self, streams: int, frames: int) -> int:
-        """More than the activations of a call hold at once: ten times the widest layer's."""
-        widest = max(convolution.channels for convolution in self._convolutions[-1:])
-        return streams * frames * self.frame_samples * widest * self._codebooks.itemsize * 10
+        """More than the activations of a call hold at once: ten times the last layer's input, the largest of all."""
+        channels = self._convolutions[-1].channels
+        return streams * frames * self.frame_samples * channels * self._codebooks.itemsize * 10
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:
