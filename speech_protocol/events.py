@@ -46,7 +46,8 @@ class StartEvent(_Event):
     """The request is accepted; what serves it. `obeys_instruct` false: an `INSTRUCT` has no effect on this checkpoint,
     which the frontend can say in its reply's headers, since this event comes before any audio. `process`: an id of the
     process that serves, another one after each load. `other_requests`: how many others it is serving, whoever sent
-    them. `notes`: sentences on what is not as it should be, which `/health` shows."""
+    them. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine. `notes`: sentences on
+    what is not as it should be, which `/health` shows."""
 
     type: ClassVar[str] = "start"
     engine: str
@@ -56,11 +57,14 @@ class StartEvent(_Event):
     obeys_instruct: bool = True
     process: str = ""
     other_requests: int = 0
+    languages: tuple[str, ...] = ()
+    speakers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        return super(StartEvent, cls).from_json({**values, "notes": tuple(values.get("notes", ()))})
+        listed = {name: tuple(values.get(name, ())) for name in ("languages", "speakers", "notes")}
+        return super(StartEvent, cls).from_json({**values, **listed})
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,13 +132,20 @@ function fill(select, entries) {
   if (entries.some(([value]) => value === chosen)) select.value = chosen;
 }
 
+function describe({ name, description, same_as }) {
+  if (same_as) return `${name} (the same voice as ${same_as})`;
+  return description ? `${name}: ${description}` : name;
+}
+
 async function load() {
   const lists = ["v1/models", "v1/audio/voices", "v1/audio/languages"].map((path) => ask(path).then((it) => it.json()));
   const [models, voices, languages] = await Promise.all(lists);
-  fill(at("model"), models.data.map(({ id }) => [id, id]));
-  fill(at("voice"), voices.voices.map(({ id, name, description }) => [id, description ? `${name}: ${description}` : name]));
+  const usable = voices.voices.filter(({ available }) => available);
+  const distinct = usable.filter(({ same_as }) => !same_as);
+  fill(at("model"), models.data.map(({ id, reason }) => [id, reason ? `${id} (not available: ${reason})` : id]));
+  fill(at("voice"), usable.map((voice) => [voice.id, describe(voice)]));
   fill(at("language"), languages.languages.map((name) => [name, name === "auto" ? "by the text" : name]));
-  at("server").textContent = `${voices.voices.length} voices, ${languages.languages.length - 1} languages, OpenAI's API at ${new URL("v1", location)}`;
+  at("server").textContent = `${usable.length} names of voices (${distinct.length} distinct), languages: ${languages.languages.length - 1}, OpenAI's API at ${new URL("v1", location)}`;
 }
 
 function explain(error) {

@@ -17,7 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from openai_frontend.settings import Settings
-from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
+from speech_protocol.models import QWEN3_TTS, QWEN3_TTS_CUSTOM_VOICE
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = ("Dockerfile.triton", "Dockerfile.triton-cpu", "Dockerfile.frontend")
@@ -145,7 +145,9 @@ def test_the_cpu_override_takes_the_gpu_away_and_makes_the_embedded_voice_the_de
     assert services["triton"]["deploy"] is None
     assert services["triton"]["build"] == {"context": ".", "dockerfile": "Dockerfile.triton-cpu"}
     assert services["triton"]["image"] != service("triton")["image"]
-    assert services["frontend"]["environment"] == {"DEFAULT_MODEL": "hibari"}
+    environment = services["frontend"]["environment"]
+    assert environment["DEFAULT_MODEL"] == "hibari"
+    assert json.loads(environment["UNAVAILABLE_MODELS"]).keys() == {spec.name for spec in QWEN3_TTS}
 
 
 # Isolation
@@ -252,12 +254,19 @@ def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
 
 
 def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
-    for name, count in (("Dockerfile.triton", 5), ("Dockerfile.triton-cpu", 6)):
+    for name, count in (("Dockerfile.triton", 6), ("Dockerfile.triton-cpu", 7)):
         copies = [
             line for line in instruction(name, "COPY") if not re.search("requirements|--from=|^local_stack", line)
         ]
         assert len(copies) == count
         assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
+
+
+def test_the_triton_image_has_every_package_that_its_engines_import() -> None:
+    copied = {line.split()[2] for line in instruction("Dockerfile.triton", "COPY") if "--chmod" in line}
+    sources = "".join(path.read_text() for path in (ROOT / "speech_engines").rglob("*.py"))
+    ours = set(re.findall(r"^(?:from|import) (speech_\w+)", sources, re.MULTILINE))
+    assert ours == {"speech_engines", "speech_protocol", "speech_text"} <= copied
 
 
 def test_the_images_carry_the_version_of_the_project() -> None:
