@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: ports sbom serve serve-qwen test test-faults check format smoke bench soak lock clean
+.PHONY: ports sbom serve serve-qwen check-model test test-faults check format smoke bench soak lock clean
 .DEFAULT_GOAL := serve
 # The ports are looked at before anything is installed.
 .NOTPARALLEL:
@@ -18,6 +18,10 @@ serve-qwen: ports $(VENV)/qwen.installed
 
 ports:
 	@PYTHON="$(PYTHON)" sh local_stack/ports.sh $(BIN)/python
+
+# That the engine is right on this machine's device, and how fast: make check-model MODEL_ID=/path/to/checkpoint
+check-model: $(VENV)/qwen.installed
+	@$(BIN)/python -m speech_engines.qwen3_tts.check $(MODEL_ID) $(ARGS)
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest $(ARGS)

@@ -53,6 +53,7 @@ class Run:
         options = self.options
         return {
             "MODEL_ID": str(options.checkpoints / f"stand-in-{self.size}"),
+            "RUNAWAY_GUARD": "off",  # random weights do nothing but hiss
             "DEVICE": options.device,
             "DTYPE": options.dtype,
             "MAX_BATCH": str(max(options.streams)),

@@ -89,7 +89,7 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     seconds = str(options.frames // 12 + 1)  # at least
-    environment = {"MODEL_ID": str(options.checkpoint), "DEVICE": "cpu", "DTYPE": options.dtype}
+    environment = {"MODEL_ID": str(options.checkpoint), "DEVICE": "cpu", "DTYPE": options.dtype, "RUNAWAY_GUARD": "off"}
     engine = create_engine(QWEN3_TTS_CUSTOM_VOICE, {**environment, "MAX_BATCH": "1", "MAX_AUDIO_SECONDS": seconds})
     settled = [Settled.now()]
     utterances = []

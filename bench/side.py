@@ -27,6 +27,7 @@ class Side:
         environment = {
             "ENGINE": name,
             "MODEL_ID": str(checkpoint),
+            "RUNAWAY_GUARD": "off",  # random weights do nothing but hiss
             "DEVICE": "cpu",
             "DTYPE": dtype,
             "MAX_BATCH": str(streams),

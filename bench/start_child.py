@@ -23,7 +23,7 @@ def ours(folder: str, frames: int, dtype: str) -> None:
     from speech_engines.qwen3_tts.factory import create_engine
     from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 
-    environment = {"MODEL_ID": folder, "DEVICE": "cpu", "DTYPE": dtype, "MAX_BATCH": "1"}
+    environment = {"MODEL_ID": folder, "DEVICE": "cpu", "DTYPE": dtype, "MAX_BATCH": "1", "RUNAWAY_GUARD": "off"}
     engine = create_engine(QWEN3_TTS_CUSTOM_VOICE, environment)
     loaded_s = time.perf_counter()
     sink = begin(engine, frames)

@@ -2,6 +2,7 @@
 # The Triton container's process 1: makes the key of Triton's HTTP API where there is none yet, then becomes the
 # supervisor, which runs tritonserver, passes SIGTERM on to it and starts it again when it hangs. More arguments are
 # passed on to tritonserver.
+# `check` as the first one checks the engine on this machine's GPU instead: docker compose run --rm triton check
 set -eu
 
 cannot_write() {
@@ -13,6 +14,11 @@ cannot_write() {
 weights="${HF_HOME:-}"
 if [ -n "$weights" ] && ! { mkdir -p "$weights" && [ -w "$weights" ] && [ -x "$weights" ]; } 2>/dev/null; then
     cannot_write "$weights" "weights that are not there yet cannot be downloaded"
+fi
+
+if [ "${1:-}" = check ]; then
+    shift
+    exec python3 -m speech_engines.qwen3_tts.check "$@"
 fi
 
 key="${TRITON_CONTROL_KEY:-}"

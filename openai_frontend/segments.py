@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -14,7 +15,7 @@ from openai_frontend.text.script import Script, Silence
 from openai_frontend.triton import Message
 from speech_protocol.audio import MAX_CHUNK_SAMPLES, SAMPLE_BYTES
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import AudioEvent, EndEvent, FinishReason
+from speech_protocol.events import GUARD_REASONS, AudioEvent, EndEvent, FinishReason
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,12 @@ logger = logging.getLogger(__name__)
 _BUFFERED_MESSAGES: Final = 32
 _LEFT_OUT: Final = "some of the text has nothing that the model can pronounce, and was left out"
 
-# Starts the segment of a number, counted from 0, and a text.
-Speak = Callable[[int, str], AsyncGenerator[Message, None]]
+# Starts the segment of a number, counted from 0, and a text; with another seed for each attempt, counted from 0.
+Speak = Callable[[int, str, int], AsyncGenerator[Message, None]]
 
 
 async def recite(
-    script: Script, speak: Speak, ahead: Callable[[], int], max_lead_s: float
+    script: Script, speak: Speak, ahead: Callable[[], int], max_lead_s: float, *, retries: bool = False
 ) -> AsyncGenerator[Message, None]:
     """The audio of a script in its order, then one end event with the figures of all its segments.
 
@@ -35,12 +36,15 @@ async def recite(
     follows. The second one waits for the first one's first message: nothing delays that, and what is wrong with the
     request is found out once. What a segment raises is raised when its turn comes; but one that the model has no way to
     pronounce is left out, unless it is all there is. The first one's silence before its first sound is cut to
-    `max_lead_s` seconds.
+    `max_lead_s` seconds. With `retries`, one that the runaway guard ended before anything of it was sent is spoken once
+    more.
     """
-    waiting = (speak(number, text) for number, text in enumerate(part for part in script if isinstance(part, str)))
+    texts = [part for part in script if isinstance(part, str)]
+    waiting = (speak(number, text, 0) for number, text in enumerate(texts))
     running = deque([_Segment(next(waiting))])
     ends: list[EndEvent] = []
     unspeakable: SpeechError | None = None
+    number = -1  # of the segment that is read
     left_out = 0
     held: list[Silence] = []  # until something was spoken, it is not sure that there is a reply
     try:
@@ -51,6 +55,7 @@ async def recite(
                 if not ends:
                     continue
             else:
+                number += 1
                 running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
                 if unspeakable_now := await running[0].begun():
                     unspeakable = unspeakable_now
@@ -63,9 +68,9 @@ async def recite(
             held.clear()
             if isinstance(part, Silence):
                 continue
-            trimmer = SeamTrimmer(start=place > 0, end=place < len(script) - 1)
-            lead = LeadTrimmer(max_lead_s if place == 0 else LONGEST_LEAD_S)
-            async for message in _spoken(running[0], lead, trimmer):
+            trims = partial(_trims, place, len(script), max_lead_s)
+            again = partial(speak, number, part, 1) if retries else None
+            async for message in _sound(running, trims, again):
                 if isinstance(message.event, EndEvent):
                     ends.append(message.event)
                 else:
@@ -98,6 +103,7 @@ class _Segment:
     def __init__(self, messages: AsyncGenerator[Message, None]) -> None:
         self._queue: asyncio.Queue[Message | Exception] = asyncio.Queue(_BUFFERED_MESSAGES)
         self._first: Message | Exception | None = None
+        self.ran_away = False  # it is over, and the guard ended it
         self._task = asyncio.create_task(self._run(messages))
 
     async def begun(self) -> SpeechError | None:
@@ -131,8 +137,39 @@ class _Segment:
             async with aclosing(messages):
                 async for message in messages:
                     await self._queue.put(message)
+                    self.ran_away = _ran_away(message)
         except Exception as error:  # noqa: BLE001 - raised again by `next`, in the segment's turn
             await self._queue.put(error)
+
+
+async def _sound(
+    running: deque[_Segment],
+    trims: Callable[[], tuple[LeadTrimmer, SeamTrimmer]],
+    again: Callable[[], AsyncGenerator[Message, None]] | None,
+) -> AsyncIterator[Message]:
+    """The first segment's audio and its end; with `again`, of its second attempt where the first one ran away and
+    nothing of it was sent."""
+    if again is not None and running[0].ran_away:  # while it waited for its turn
+        running[0], again = _Segment(again()), None
+    sent = False
+    async for message in _spoken(running[0], *trims()):
+        if not sent and again is not None and _ran_away(message):
+            running[0] = _Segment(again())
+            async for other in _spoken(running[0], *trims()):
+                yield other
+            return
+        sent = True
+        yield message
+
+
+def _trims(place: int, parts: int, max_lead_s: float) -> tuple[LeadTrimmer, SeamTrimmer]:
+    """For the segment at that place of a script of so many parts."""
+    lead = LeadTrimmer(max_lead_s if place == 0 else LONGEST_LEAD_S)
+    return lead, SeamTrimmer(start=place > 0, end=place < parts - 1)
+
+
+def _ran_away(message: Message) -> bool:
+    return isinstance(message.event, EndEvent) and message.event.finish_reason in GUARD_REASONS
 
 
 async def _spoken(segment: _Segment, lead: LeadTrimmer, trimmer: SeamTrimmer) -> AsyncIterator[Message]:

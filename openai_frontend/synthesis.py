@@ -179,8 +179,8 @@ class Synthesis:
             warnings += prepared.warnings
             seed = secrets.randbits(63) if request.seed is None and len(script) > 1 else request.seed
 
-            def speak(number: int, text: str) -> AsyncGenerator[Message, None]:
-                own = None if seed is None else segment_seed(seed, number)
+            def speak(number: int, text: str, attempt: int) -> AsyncGenerator[Message, None]:
+                own = None if seed is None else segment_seed(seed, number) ^ attempt
                 segment = replace(request, text=text, language=language, seed=own)
                 return self._segment(model, segment, may_wait=number > 0)
 
@@ -191,7 +191,7 @@ class Synthesis:
                 self._metrics.queue_wait.labels(model, "frontend").observe(time.monotonic() - begin_s)
                 with trace.part("load"):
                     await held.enter_async_context(self._lifecycle.lease(model))
-                recited = recite(script, speak, self._ahead, self._max_lead_s)
+                recited = recite(script, speak, self._ahead, self._max_lead_s, retries=request.seed is None)
                 messages = await held.enter_async_context(aclosing(recited))
                 async for message in messages:
                     yield message

@@ -31,6 +31,7 @@ class Capabilities:
     speakers: tuple[str, ...] = ()
     max_audio_seconds: float = 600.0
     obeys_instruct: bool = False
+    notes: tuple[str, ...] = ()  # sentences for people on what is not as it should be
 
 
 class AudioSink(Protocol):

@@ -18,8 +18,11 @@ FAMILIES: Final[dict[str, tuple[str, bool]]] = {
     "tts_engine_frames_total": ("Frames, one for each row of each step; 12.5 make a second.", True),
     "tts_engine_cache_positions": ("Positions of the key-value cache.", False),
     "tts_engine_cache_positions_used": ("Positions of the key-value cache that utterances hold.", False),
+    "tts_engine_paused_rows": ("Utterances that are paused until the cache has positions for them again.", False),
+    "tts_engine_pauses_total": ("Times that an utterance was paused.", True),
     "tts_engine_voice_prompts_found_total": ("Voices to clone that were in the cache.", True),
     "tts_engine_voice_prompts_made_total": ("Voices to clone that were computed.", True),
+    "tts_engine_unused_graphs": ("CUDA graphs that are not used, as they could not be recorded or differ.", False),
     "tts_engine_guard_trips_total": ("Utterances that the runaway guard cut.", True),
     "tts_engine_gpu_memory_bytes": ("Memory of the device that the process holds.", False),
 }

@@ -55,6 +55,12 @@ class Outbox:
     def unwatch(self, sink: "OutboxSink") -> None:
         self.put(lambda: self._watched.discard(sink))
 
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all that was put is delivered, or for so long."""
+        done = threading.Event()
+        self.put(done.set)
+        done.wait(timeout_s)
+
     def close(self) -> None:
         """Deliver what is there, and stop."""
         self._deliveries.put(None)

@@ -81,6 +81,7 @@ class SpeechModel:
             others,
             what.languages,
             what.speakers,
+            what.notes,
         )
 
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
 from speech_engines.base import AudioSink, Capabilities, Samples
+from speech_engines.faults import DeviceLostError, DeviceMemoryError, model_died, out_of_memory
 from speech_engines.figures import Publish, Reporter
+from speech_engines.watchdog import end_process
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, FinishReason
@@ -78,11 +80,13 @@ class _Row:
 
 @dataclass(slots=True)
 class WorkerEngine:
-    """Engine over a Synthesizer. `max_queue` bounds the requests that wait, `max_active` those being spoken."""
+    """Engine over a Synthesizer. `max_queue` bounds the requests that wait, `max_active` those being spoken. `end` ends
+    the process when its device is lost."""
 
     synthesizer: Synthesizer
     max_queue: int = 64
     max_active: int = 1
+    end: Callable[[], None] = end_process
     _queue: deque[_Row] = field(default_factory=deque, init=False)
     _active: list[_Row] = field(default_factory=list, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
@@ -201,6 +205,10 @@ class WorkerEngine:
                 self._finish(row, Summary(0, FinishReason.CANCELLED))
         except SpeechError as error:
             self._fail(row, error)
+        except DeviceMemoryError:
+            self._fail(row, out_of_memory())
+        except DeviceLostError as error:
+            self._give_up(error)
         except Exception as error:  # one request's failure must not end the others
             logger.exception("request %s failed (trace %s)", row.request.request_id, row.request.traceparent or "none")
             self._fail(
@@ -230,6 +238,18 @@ class WorkerEngine:
     def _fail(self, row: _Row, error: SpeechError) -> None:
         self._active.remove(row)
         row.sink.error(error)
+
+    def _give_up(self, error: DeviceLostError) -> None:
+        """The device is lost: all requests hear it, and the process ends."""
+        logger.critical("the device is lost (%s): this process ends", error)
+        with self._changed:
+            self._closed = True
+            leaving = [*self._active, *self._queue]
+            self._active.clear()
+            self._queue.clear()
+        for row in leaving:
+            row.sink.error(model_died())
+        self.end()
 
     def _end(self, row: _Row, summary: Summary) -> None:
         started_s = row.started_s or time.perf_counter()

@@ -14,7 +14,7 @@ from speech_protocol.errors import ErrorCode, SpeechError
 
 class FinishReason(StrEnum):
     """Why an utterance ended: the model was done, the length cap was reached, the client hung up, or it ran away (more
-    frames than its text can need, one frame over and over, long silence)."""
+    frames than its text can need, a few frames over and over, long silence or hiss)."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -46,7 +46,8 @@ class StartEvent(_Event):
     """The request is accepted; what serves it. `obeys_instruct` false: an `INSTRUCT` has no effect on this checkpoint,
     which the frontend can say in its reply's headers, since this event comes before any audio. `process`: an id of the
     process that serves, another one after each load. `other_requests`: how many others it is serving, whoever sent
-    them. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine."""
+    them. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine. `notes`: sentences on
+    what is not as it should be, which `/health` shows."""
 
     type: ClassVar[str] = "start"
     engine: str
@@ -58,10 +59,11 @@ class StartEvent(_Event):
     other_requests: int = 0
     languages: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        listed = {name: tuple(values.get(name, ())) for name in ("languages", "speakers")}
+        listed = {name: tuple(values.get(name, ())) for name in ("languages", "speakers", "notes")}
         return super(StartEvent, cls).from_json({**values, **listed})
 
 

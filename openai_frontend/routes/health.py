@@ -104,6 +104,7 @@ def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
         "checkpoint": started.checkpoint if started else state.settings.checkpoints().get(name),
         "device": started.device if started else None,
         "gpu_memory_bytes": started.gpu_memory_bytes if started else None,
+        "notes": list(started.notes) if started else [],
         "idle_s": None if idle_s is None else round(idle_s, 1),
         "unload_in_s": None if unload_in_s is None else round(unload_in_s, 1),
         "speakers": list(state.facts.speakers(name)),

@@ -8,22 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from speech_engines.qwen3_tts.checkpoint_files import PATTERNS, missing_files
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import LANGUAGES
 from speech_protocol.models import ModelSpec, Task, checkpoint_of
 
-FILES: Final = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "preprocessor_config.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "speech_tokenizer/config.json",
-    "speech_tokenizer/model.safetensors",
-    "speech_tokenizer/preprocessor_config.json",
-)
 CODEC: Final = "qwen3_tts_tokenizer_12hz"
 # How long the hub may take to answer at all; a download then takes as long as it takes.
 HUB_TIMEOUT_S: Final = 10.0
@@ -58,7 +47,11 @@ def open_checkpoint(spec: ModelSpec, environment: Mapping[str, str]) -> Checkpoi
     name = checkpoint_of(spec, environment)
     variable = _variable(spec, name, environment)
     folder = Path(name) if Path(name).is_dir() else _hub_folder(name, variable, environment)
-    if missing := [file for file in FILES if not (folder / file).is_file()]:
+    try:
+        missing = missing_files(folder)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _unavailable(f"An index of the weights of {name} can't be read: {type(error).__name__}.") from None
+    if missing:
         raise _unavailable(f"{name} lacks {', '.join(missing)}. Set {variable} to a folder with every file.")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -103,11 +96,11 @@ def _hub_folder(name: str, variable: str, environment: Mapping[str, str]) -> Pat
         raise _unavailable(f"There is no folder {name}. Set {variable} to a checkpoint folder or a hub id.")
     cache = _hub_cache(environment)
     cached = _attempt(lambda: snapshot_download(name, cache_dir=cache, local_files_only=True))
-    if isinstance(cached, str) and all((Path(cached) / file).is_file() for file in FILES):
+    if isinstance(cached, str) and _attempt(lambda: missing_files(Path(cached))) == []:
         return Path(cached)
     problem = _hub_problem(name, environment)
     if problem is None:
-        downloaded = _attempt(lambda: snapshot_download(name, cache_dir=cache, allow_patterns=list(FILES)))
+        downloaded = _attempt(lambda: snapshot_download(name, cache_dir=cache, allow_patterns=list(PATTERNS)))
         if isinstance(downloaded, str):
             return Path(downloaded)
         problem = f"the download failed ({type(downloaded).__name__})"

@@ -22,7 +22,8 @@ Choose = Callable[[int, Tensor], Tensor]
 class CodePredictor:
     """One position for the hidden state and one for each code but the last, from an empty cache for every frame."""
 
-    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], rows: int, dtype: torch.dtype) -> None:
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+        self._config = config.predictor
         self._codebooks, self._vocab, self._dtype = config.codebooks, config.predictor.vocab_size, dtype
         self._stack = Stack(config.predictor, weights, f"{PREFIX}.model", dtype)
         books = range(config.codebooks - 1)
@@ -34,11 +35,14 @@ class CodePredictor:
         if self._project is not None:
             inputs = self._project(self.embedding.to(dtype)).to(self.embedding.dtype)
         self._inputs = inputs.chunk(config.codebooks - 1)  # by codebook
+
+    def allocate(self, rows: int) -> None:
+        """The cache of a frame, for so many rows at most."""
         device = self.embedding.device
-        rope = Rope(config.predictor, config.codebooks, device)
+        rope = Rope(self._config, self._codebooks, device)
         self._rope_of_two = rope.at(slice(0, 2), rows)  # of every row's first two positions
-        self._ropes = [rope.at(slice(position, position + 1)) for position in range(config.codebooks)]
-        self._cache = FrameCache(config.predictor, rows, config.codebooks, device, dtype)
+        self._ropes = [rope.at(slice(position, position + 1)) for position in range(self._codebooks)]
+        self._cache = FrameCache(self._config, rows, self._codebooks, device, self._dtype)
 
     def embed(self, codes: Tensor) -> Tensor:
         """codes [B, 15] of codebooks 1 to 15 -> [B, 15, H] as the talker takes them"""

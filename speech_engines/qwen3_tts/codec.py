@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -32,11 +31,12 @@ from speech_engines.qwen3_tts.codec_layers import (
     rms_norm,
 )
 from speech_engines.qwen3_tts.codec_state import Convolution, Rows, State, StreamState, Turn, Window
-from speech_engines.qwen3_tts.weights import side_by_side
+from speech_engines.qwen3_tts.weights import read_tensors, side_by_side
 from speech_protocol.audio import FRAME_SAMPLES
 
 # Longer chunks go through the layers in pieces: the activations of so many frames fit the caches of a CPU.
-_CALL_FRAMES: Final = {"cpu": 12, "cuda": 32}
+# On a GPU they bound what a call takes of its memory; the batch has calls of its own, see `bucketed`.
+_CALL_FRAMES: Final = {"cpu": 12, "cuda": 8}
 _DILATIONS: Final = (1, 3, 9)
 C = TypeVar("C", bound=Convolution)
 
@@ -46,7 +46,7 @@ class Codec:
 
     frame_samples: int = FRAME_SAMPLES
 
-    def __init__(self, weights: "_Weights", max_streams: int) -> None:
+    def __init__(self, weights: "_Weights") -> None:
         config = weights.config
         self._epsilon: float = config["rms_norm_eps"]
         self._codebooks = weights.codebooks()  # [16 * size, C]
@@ -59,17 +59,41 @@ class Codec:
         self._decoder = [layer for block in enumerate(config["upsample_rates"], 1) for layer in weights.block(*block)]
         self._exit = weights.exit(len(config["upsample_rates"]) + 1)
         self._convolutions = weights.convolutions
+
+    @torch.inference_mode()
+    def allocate(self, max_streams: int) -> None:
+        """What streams leave behind, for so many."""
         self._state = self._new_state(max_streams)
 
     @classmethod
     def load(cls, folder: Path, device: torch.device, max_streams: int, dtype: torch.dtype = torch.float32) -> Self:
         """The codec of the checkpoint in `folder`, with room for `max_streams` streams."""
+        codec = cls.read(folder, device, dtype)
+        codec.allocate(max_streams)
+        return codec
+
+    @classmethod
+    def read(cls, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
+        """Without room for streams: see `allocate`."""
         codec = Path(folder) / "speech_tokenizer"
         config = json.loads((codec / "config.json").read_text(encoding="utf-8"))["decoder_config"]
-        with safe_open(codec / "model.safetensors", "pt") as file, torch.inference_mode():
-            names = [name for name in file.keys() if name.startswith("decoder.")]  # noqa: SIM118  (it is no dict)
-            tensors = {name.removeprefix("decoder."): file.get_tensor(name).to(device, dtype) for name in names}
-            return cls(_Weights(tensors, config), max_streams)
+        with torch.inference_mode():
+            read = read_tensors(codec, "decoder.", device)
+            tensors = {name.removeprefix("decoder."): tensor.to(dtype) for name, tensor in read}
+            return cls(_Weights(tensors, config))
+
+    @property
+    def stream_bytes(self) -> int:
+        """What a stream leaves behind."""
+        window, item = self._window, self._codebooks.itemsize
+        histories = sum(convolution.past * convolution.channels for convolution in self._convolutions)
+        frames = window.size - 1 + window.call_frames
+        return (histories + len(self._transformer) * 2 * window.heads * frames * window.head_dim) * item
+
+    def call_bytes(self, streams: int, frames: int) -> int:
+        """More than the activations of a call hold at once: ten times the last layer's input, the largest of all."""
+        channels = self._convolutions[-1].channels
+        return streams * frames * self.frame_samples * channels * self._codebooks.itemsize * 10
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:

@@ -10,27 +10,32 @@ from speech_protocol.errors import ErrorCode, SpeechError
 AUTO: Final = "auto"
 DTYPES: Final = ("bfloat16", "float16", "float32")
 ATTENTIONS: Final = ("flash_attention_2", "sdpa", "eager")
+CPU_ROWS: Final = 16
 ENGINES: Final = ("batching", "reference")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """`auto` means: CUDA where there is a GPU, else the CPU; bfloat16 on a GPU and on a CPU with a matrix unit for it
-    (AMX), else float32; flash attention where it is installed and can be used, else PyTorch's own (`attention` is about
-    the reference engine only). The codec is float32 everywhere, whatever `dtype` says. `max_batch` requests run at
-    once, as far as their positions fit into the caches, which take at most `cache_share` of the memory that is free
-    when the model is loaded. A step of the batching engine that takes longer than `step_timeout` seconds ends the
-    process, which is then started again."""
+    """`auto` means: CUDA where there is a GPU that can be used, else the CPU; bfloat16 on a GPU and on a CPU that have
+    it in hardware, else float32; flash attention where it is installed and can be used, else PyTorch's own (`attention`
+    is about the reference engine only). The codec is float32 everywhere, whatever `dtype` says.
+
+    `max_batch` requests run at once, as far as their positions fit into the caches, which take at most `cache_share` of
+    the memory that is free beside the weights; None: as many as that is enough for on a GPU, `CPU_ROWS` on a CPU. A
+    step of the batching engine that takes longer than `step_timeout` seconds ends the process, which is then started
+    again. `runaway_guard` listens for loops, hiss and silence: random weights, which timings and tests are made with,
+    do nothing but hiss."""
 
     device: str = AUTO
     dtype: str = AUTO
     attention: str = AUTO
     engine: str = "batching"
-    max_batch: int = 16
+    max_batch: int | None = None
     cache_share: float = 0.5
     max_queue: int = 64
     max_audio_seconds: float = 600.0
     step_timeout: float = 120.0
+    runaway_guard: bool = True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -40,12 +45,19 @@ class EngineConfig:
             dtype=_choice("DTYPE", environment, DTYPES),
             attention=_choice("ATTENTION", environment, ATTENTIONS),
             engine=_choice("ENGINE", environment, ENGINES, ENGINES[0]),
-            max_batch=int(_number("MAX_BATCH", environment, 16, whole=True)),
+            max_batch=_max_batch(environment),
             cache_share=_number("CACHE_SHARE", environment, 0.5, most=0.9),
             max_queue=int(_number("MAX_QUEUE", environment, 64, whole=True)),
             max_audio_seconds=_number("MAX_AUDIO_SECONDS", environment, 600.0),
             step_timeout=_number("STEP_TIMEOUT", environment, 120.0),
+            runaway_guard=_choice("RUNAWAY_GUARD", environment, ("on", "off"), "on") == "on",
         )
+
+
+def _max_batch(environment: Mapping[str, str]) -> int | None:
+    if environment.get("MAX_BATCH", "").strip().lower() in ("", AUTO):
+        return None
+    return int(_number("MAX_BATCH", environment, 0, whole=True))
 
 
 def refused(variable: str, value: str, allowed: str) -> SpeechError:

@@ -2,8 +2,7 @@
 microseconds, and launched one by one a GPU would wait for the CPU most of the time."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-# Shapes that nobody foresaw are recorded, which takes as long as some runs, once they are seen to come again.
-PATIENCE: Final = 4
+# How far numbers of a replay may be from those of the same work run kernel by kernel; codes must be equal.
+TOLERANCE: Final = 1e-3
 
 Work = Callable[[], Tensor]
 K = TypeVar("K", bound=Hashable)
@@ -21,29 +20,44 @@ K = TypeVar("K", bound=Hashable)
 class Recorder(Protocol):
     """Makes work cheap to launch."""
 
+    def run(self, work: Work) -> Tensor:
+        """Run it once, where it will be recorded: libraries choose their kernels and take their memory in a run that is
+        not recorded."""
+        ...
+
     def record(self, work: Work) -> Work:
-        """`work`, as it is now, with the memory that it reads and writes now. It may run while it is recorded. Raises
-        RuntimeError where it can't be recorded."""
+        """`work`, as it is now, with the memory that it reads and writes now. Raises RuntimeError where it can't be
+        recorded."""
         ...
 
 
 class CudaRecorder:
-    """Records CUDA graphs. They share one pool of memory, so a result holds until the next run of any of them."""
+    """Records CUDA graphs. They share one pool of memory, so a result holds until the next run of any of them, and the
+    largest is to be recorded first: the others fit into what it took."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(device)
 
-    def record(self, work: Work) -> Work:
-        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+    def run(self, work: Work) -> Tensor:
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            work()  # libraries choose their kernels and take their memory in a run that is not recorded
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile: they prepare voices.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             result = work()
-        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        current.wait_stream(self._stream)
+        return result
+
+    def record(self, work: Work) -> Work:
+        current = torch.cuda.current_stream(self._device)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads may use the GPU meanwhile: they prepare voices.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                result = work()
+        finally:
+            torch.cuda.set_stream(current)  # a capture that fails leaves the thread on the recorder's
+        current.wait_stream(self._stream)
 
         def replay() -> Tensor:
             graph.replay()
@@ -53,39 +67,65 @@ class CudaRecorder:
 
 
 class Graphs(Generic[K]):
-    """Work by shape. `make(shape)` is what to run for it; `rest` brings the work's inputs to where a run of it changes
-    nothing that counts, as recording may run it; `likely` shapes are those that a warm-up records."""
+    """Work by shape, recorded at the load and never later: a shape without a graph runs kernel by kernel.
+
+    `make(shape)` is what to run for it. `prepare(shape)` brings all that the work reads to values that only depend on
+    the shape, which is done before anybody's request; `watch(shape)` is what else it leaves behind, besides its result.
+    `shapes` are those to record.
+    """
 
     def __init__(
-        self, recorder: Recorder, make: Callable[[K], Work], rest: Callable[[], object], likely: Iterable[K]
+        self,
+        recorder: Recorder,
+        make: Callable[[K], Work],
+        prepare: Callable[[K], object],
+        watch: Callable[[K], Sequence[Tensor]],
+        shapes: Iterable[K],
     ) -> None:
-        self._recorder, self._make, self._rest = recorder, make, rest
-        self._likely = tuple(likely)
+        self._recorder, self._make, self._prepare, self._watch = recorder, make, prepare, watch
+        self.shapes = tuple(shapes)
+        self.unused: list[str] = []  # sentences on shapes whose graphs are not used
         self._recorded: dict[K, Work] = {}
-        self._uses: Counter[K] = Counter()
 
-    def prepare(self, shape: K) -> Work:
-        """What to run for this shape, once its inputs are in place. Before that, as it may bring them to rest."""
-        if shape in self._recorded:
-            return self._recorded[shape]
-        self._uses[shape] += 1
-        return self._record(shape) if self._uses[shape] > PATIENCE else self._make(shape)
+    def has(self, shape: K) -> bool:
+        """Whether that shape has a graph, which takes no memory when it runs."""
+        return shape in self._recorded
 
-    def record_likely(self) -> None:
-        """For the warm-up."""
-        for shape in self._likely:
-            if shape not in self._recorded:
-                self._record(shape)
+    def get(self, shape: K) -> Work:
+        """What to run for this shape, once its inputs are in place."""
+        return self._recorded.get(shape) or self._make(shape)
 
-    def _record(self, shape: K) -> Work:
-        work = self._make(shape)
-        self._rest()
-        try:
-            self._recorded[shape] = self._recorder.record(work)
-        except RuntimeError:  # out of memory, too
-            logger.exception("%s could not be recorded, and runs kernel by kernel", shape)
-            self._recorded[shape] = work
-        return self._recorded[shape]
+    @torch.inference_mode()
+    def record_all(self) -> None:
+        """Each in turn, compared with the same work run kernel by kernel. One that can't be recorded, or gives anything
+        else, is not used."""
+        for shape in self.shapes:
+            work = self._make(shape)
+            self._prepare(shape)
+            try:
+                expected = self._seen(shape, self._recorder.run(work))
+                replay = self._recorder.record(work)
+                self._prepare(shape)
+                is_same = all(map(agrees, self._seen(shape, replay()), expected))
+            except RuntimeError as error:  # out of memory, too
+                logger.exception("%s could not be recorded, and runs kernel by kernel", shape)
+                self.unused.append(f"The CUDA graph of {shape} could not be recorded ({type(error).__name__}).")
+                continue
+            if is_same:
+                self._recorded[shape] = replay
+            else:
+                logger.warning("the graph of %s differs from its kernels run one by one, which are used instead", shape)
+                self.unused.append(f"The CUDA graph of {shape} gives other results than its kernels one by one.")
+
+    def _seen(self, shape: K, result: Tensor) -> list[Tensor]:
+        return [tensor.clone() for tensor in (result, *self._watch(shape))]
+
+
+def agrees(tensor: Tensor, expected: Tensor) -> bool:
+    """Whether two results are the same: codes exactly, other numbers but for rounding. Waits for the device."""
+    if not tensor.is_floating_point():
+        return torch.equal(tensor, expected)
+    return torch.allclose(tensor.float(), expected.float(), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def bucket(count: int, most: int) -> int:
@@ -96,3 +136,9 @@ def bucket(count: int, most: int) -> int:
 def buckets(most: int) -> list[int]:
     """All that `bucket` can give."""
     return sorted({bucket(count, most) for count in range(1, most + 1)})
+
+
+def pattern(tensor: Tensor) -> Tensor:
+    """Numbers between -1 and 1, the same for the same shape, no two neighbours alike."""
+    numbers = torch.arange(tensor.numel(), device=tensor.device, dtype=torch.float32)
+    return numbers.mul_(1.7).sin_().view(tensor.shape).to(tensor.dtype)

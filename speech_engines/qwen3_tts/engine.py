@@ -13,15 +13,16 @@ from collections.abc import Sequence as Codes
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from typing import Protocol
+from typing import Final
 
-from speech_engines.base import AudioSink, Capabilities, Samples
+from speech_engines.base import AudioSink, Capabilities
+from speech_engines.faults import DeviceLostError, DeviceMemoryError, model_died, out_of_memory
 from speech_engines.figures import Publish, Reporter
 from speech_engines.outbox import Outbox
+from speech_engines.qwen3_tts.device_protocol import Device
 from speech_engines.qwen3_tts.scheduler import Scheduler
-from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage, limit_samples_of
-from speech_engines.qwen3_tts.stretches import Stretch
-from speech_engines.watchdog import Watchdog
+from speech_engines.qwen3_tts.sequence import Sequence, Stage, limit_samples_of
+from speech_engines.watchdog import Watchdog, end_process
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import GUARD_REASONS, FinishReason
 from speech_protocol.request import SpeechRequest
@@ -29,60 +30,13 @@ from speech_protocol.request import SpeechRequest
 logger = logging.getLogger(__name__)
 
 DEFAULT_RAMP = (1, 2, 4, 8, 12)
-
-
-class Device(Protocol):
-    """The computing half, called from the engine's thread but where it says otherwise. Slots are 0 to `slots` - 1;
-    `places` is the length of the caches."""
-
-    slots: int
-    places: int
-
-    def plan(self, request: SpeechRequest) -> Plan:
-        """Raise SpeechError where `request` can't be served; else what it needs. Computes nothing. Any thread."""
-        ...
-
-    def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
-        """Whether `begin` has all it needs, the voice to clone above all. Any thread."""
-        ...
-
-    def prepare(self, request: SpeechRequest, plan: Plan) -> None:
-        """Make it so. On a thread of its own, beside all else."""
-
-    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
-        """A new utterance in `slot`, with these places of the caches."""
-
-    def prefill_cost(self, slot: int) -> float:
-        """How long the next piece of its prompt takes, as a part of a step: at most 1."""
-        ...
-
-    def prefill(self, slot: int) -> bool:
-        """Read that piece; True when all of the prompt is read."""
-        ...
-
-    def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
-        """One frame for each slot: its 16 codes, and whether the utterance ended instead."""
-        ...
-
-    def decode(self, slots: Codes[int], frames: int) -> list[Samples]:
-        """The samples of the last `frames` frames of each slot, which were not decoded yet."""
-        ...
-
-    def release(self, slot: int) -> None: ...
-
-    def gpu_memory_bytes(self) -> int | None:
-        """Any thread."""
-        ...
-
-    def voice_prompts(self) -> tuple[int, int]:
-        """Voices to clone that were in the cache, and that were computed."""
-        ...
-
-    def close(self) -> None: ...
+# So long the errors of a lost device may take to be delivered; a stream without one ends when its process does.
+_LAST_WORDS_S: Final = 5.0
 
 
 class BatchEngine:
-    """The Engine over a Device. `watchdog` sees to it that each turn ends."""
+    """The Engine over a Device. `watchdog` sees to it that each turn ends; `end` ends the process when the device is
+    lost."""
 
     def __init__(
         self,
@@ -91,14 +45,20 @@ class BatchEngine:
         max_queue: int,
         ramp: tuple[int, ...] = DEFAULT_RAMP,
         watchdog: Watchdog | None = None,
+        end: Callable[[], None] = end_process,
+        *,
+        guarded: bool = True,
     ) -> None:
         self.capabilities = capabilities
         self._device = device
         self._scheduler = Scheduler(device.slots, device.places, max_queue, ramp)
         self._watchdog = watchdog or nullcontext()
         self._changed = threading.Condition()
-        self._closed = self._hung_up = False
+        self._end_process = end
+        self._guarded_utterances = guarded
+        self._closed = self._hung_up = self._lost = False
         self._steps, self._step_s, self._frames, self._guard_trips = 0, 0.0, 0, 0
+        self._pauses = 0
         self._reporter = Reporter(self._figures)
         self._outbox = Outbox(f"outbox-{capabilities.engine}", self._wake)
         self._voices = ThreadPoolExecutor(1, f"voices-{capabilities.engine}")
@@ -111,7 +71,7 @@ class BatchEngine:
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
         plan = self._device.plan(request)
         delivered = self._outbox.wrap(sink)
-        sequence = Sequence(request, delivered, plan, limit_samples_of(request, self.capabilities.max_audio_seconds))
+        sequence = Sequence(request, delivered, plan, self._limit_of(request), self._guarded_utterances)
         sequence.stage = Stage.WAITING if self._device.is_prepared(request, plan) else Stage.PREPARING
         with self._changed:
             if self._closed:
@@ -121,6 +81,9 @@ class BatchEngine:
             if sequence.stage is Stage.PREPARING:
                 self._voices.submit(self._prepare, sequence)
             self._changed.notify()
+
+    def _limit_of(self, request: SpeechRequest) -> int:
+        return limit_samples_of(request, self.capabilities.max_audio_seconds)
 
     def report_to(self, publish: Publish) -> None:
         self._reporter.publish = publish
@@ -153,10 +116,10 @@ class BatchEngine:
             self._voices.shutdown(cancel_futures=True)
             self._fail_all()
             self._outbox.close()
-            self._device.close()
+            if not self._lost:
+                self._device.close()
 
     def _figures(self) -> dict[str, float]:
-        found, made = self._device.voice_prompts()
         return {
             "tts_engine_active_rows": len(self._scheduler.running),
             "tts_engine_rows": self._device.slots,
@@ -165,11 +128,12 @@ class BatchEngine:
             "tts_engine_step_seconds_total": self._step_s,
             "tts_engine_frames_total": self._frames,
             "tts_engine_cache_positions": self._device.places,
-            "tts_engine_cache_positions_used": sum(sequence.places for sequence in self._scheduler.running),
-            "tts_engine_voice_prompts_found_total": found,
-            "tts_engine_voice_prompts_made_total": made,
+            "tts_engine_cache_positions_used": sum(row.held_places for row in self._scheduler.running),
+            "tts_engine_paused_rows": len(self._scheduler.paused),
+            "tts_engine_pauses_total": self._pauses,
             "tts_engine_guard_trips_total": self._guard_trips,
             "tts_engine_gpu_memory_bytes": self._device.gpu_memory_bytes() or 0,
+            **self._device.figures(),
         }
 
     def _wait_for_work(self) -> bool:
@@ -187,11 +151,13 @@ class BatchEngine:
         self._outbox.catch_up()
         self._hung_up = False
         self._end_cancelled((*self._scheduler.running, *self._scheduler.waiting))
+        self._resume()
         self._read_prompts()
+        self._grow()
         if rows := self._scheduler.speaking:
-            self._guarded(rows, lambda: self._step(rows))
+            self._guarded(rows, self._step)
         for frames, due in self._scheduler.due():
-            self._guarded(due, partial(self._decode, due, frames))
+            self._guarded(due, partial(self._decode, frames=frames))
 
     def _read_prompts(self) -> None:
         """Of those who came first. Where a prompt is cut does not depend on who else is there: it changes the last bits
@@ -202,13 +168,13 @@ class BatchEngine:
             if cost > room:
                 return
             room -= cost
-            self._guarded((sequence,), partial(self._prefill, sequence))
+            self._guarded((sequence,), self._prefill)
 
     def _admit(self) -> Sequence | None:
         while True:
             with self._changed:
                 newcomer = self._scheduler.admit()
-            if newcomer is None or self._guarded((newcomer,), partial(self._begin, newcomer)):
+            if newcomer is None or self._guarded((newcomer,), self._begin):
                 return newcomer
 
     def _end_cancelled(self, sequences: Codes[Sequence]) -> None:
@@ -216,39 +182,102 @@ class BatchEngine:
             if sequence.sink.is_cancelled():
                 self._end(sequence, FinishReason.CANCELLED)
 
-    def _guarded(self, sequences: Codes[Sequence], work: Callable[[], None]) -> bool:
-        """Do `work`; a failure fails the sequences it was for, and no other. Whether it was done."""
-        try:
-            work()
-            return True
-        except SpeechError as error:
-            for sequence in sequences:
-                self._fail(sequence, error)
-        except Exception as error:
-            logger.exception("work for %d requests failed", len(sequences))
-            failure = SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed: {type(error).__name__}.")
-            for sequence in sequences:
+    def _grow(self) -> None:
+        """Places for the next frame of each row, the oldest first; where there are none left, the youngest pauses."""
+        for row in self._scheduler.speaking:
+            if row.stage is Stage.SPEAKING and row.wants_to_grow:
+                self._guarded((row,), self._grow_one)
+
+    def _grow_one(self, rows: Codes[Sequence]) -> None:
+        [row] = rows
+        while row.stretch is not None:
+            with self._changed:
+                grown = self._scheduler.grow(row)
+            if grown:
+                self._device.move(row.slot, row.stretch)
+                return
+            self._pause(self._scheduler.youngest())
+
+    def _pause(self, row: Sequence) -> None:
+        if self._guarded((row,), lambda rows: self._device.pause(row.slot)):
+            self._pauses += 1
+            with self._changed:
+                self._scheduler.pause(row)
+
+    def _resume(self) -> None:
+        while True:
+            with self._changed:
+                row = self._scheduler.resume()
+            if row is None or row.stretch is None:
+                return
+            self._guarded((row,), self._resume_one)
+
+    def _resume_one(self, rows: Codes[Sequence]) -> None:
+        [row] = rows
+        assert row.stretch is not None
+        self._device.resume(row.slot, row.stretch)
+
+    def _guarded(self, sequences: Codes[Sequence], work: Callable[[Codes[Sequence]], None]) -> bool:
+        """Do `work`; a failure fails the sequences it was for, and no other. Where the device has no memory for all of
+        them, it fails the youngest and is done for the rest. Whether it was done for any."""
+        rest = list(sequences)
+        while rest:
+            try:
+                work(rest)
+                return True
+            except DeviceMemoryError as error:
+                logger.warning("no memory for %d requests, the youngest is given up: %s", len(rest), error)
+                failed, failure = [max(rest, key=lambda row: (row.started_s, row.arrived_s))], out_of_memory()
+            except DeviceLostError as error:
+                self._give_up(error)
+                return False
+            except SpeechError as error:
+                failed, failure = rest, error
+            except Exception as error:
+                logger.exception("work for %d requests failed", len(rest))
+                message = f"The engine failed: {type(error).__name__}."
+                failed, failure = rest, SpeechError(ErrorCode.ENGINE_FAILURE, message)
+            rest = [sequence for sequence in rest if sequence not in failed]
+            for sequence in failed:
                 self._fail(sequence, failure)
+            if failure.code is ErrorCode.OUT_OF_MEMORY:  # the error holds no tensors any more
+                self._device.free_memory()
         return False
+
+    def _give_up(self, error: DeviceLostError) -> None:
+        """The device is lost: all requests hear it, and the process ends. From any thread."""
+        logger.critical("the device is lost (%s): this process ends", error)
+        with self._changed:
+            self._closed = self._lost = True
+            sequences = (*self._scheduler.running, *self._scheduler.waiting)
+            for sequence in sequences:
+                self._scheduler.remove(sequence)
+            self._changed.notify()
+        for sequence in sequences:
+            sequence.sink.error(model_died())
+        self._outbox.flush(_LAST_WORDS_S)
+        self._end_process()
 
     def _prepare(self, sequence: Sequence) -> None:
         """On the voices' thread."""
         if sequence.stage is Stage.PREPARING:  # else it is cancelled
-            self._guarded((sequence,), lambda: self._device.prepare(sequence.request, sequence.plan))
+            self._guarded((sequence,), lambda _: self._device.prepare(sequence.request, sequence.plan))
         with self._changed:
             self._scheduler.prepared(sequence)
             self._changed.notify()
 
-    def _begin(self, sequence: Sequence) -> None:
+    def _begin(self, sequences: Codes[Sequence]) -> None:
+        [sequence] = sequences
         assert sequence.stretch is not None
         sequence.started_s = time.perf_counter()
         self._device.begin(sequence.slot, sequence.stretch, sequence.request, sequence.plan)
 
-    def _prefill(self, sequence: Sequence) -> None:
+    def _prefill(self, sequences: Codes[Sequence]) -> None:
+        [sequence] = sequences
         if self._device.prefill(sequence.slot):
             sequence.stage = Stage.SPEAKING
 
-    def _step(self, rows: tuple[Sequence, ...]) -> None:
+    def _step(self, rows: Codes[Sequence]) -> None:
         begin_s = time.perf_counter()
         codes, ended = self._device.step([row.slot for row in rows])
         self._steps += 1
@@ -268,7 +297,7 @@ class BatchEngine:
     def _flush(self, row: Sequence, reason: FinishReason) -> None:
         """Send what is not decoded yet, and end."""
         if row.undecoded_frames:
-            self._decode([row], row.undecoded_frames)
+            self._guarded([row], partial(self._decode, frames=row.undecoded_frames))
         if row.stage is Stage.SPEAKING:
             self._end(row, reason)
 

@@ -1,7 +1,14 @@
-"""Ends utterances that ran away: a few in a thousand miss their end and babble, loop or fall silent until the cap."""
+"""Ends utterances that ran away: a few in a thousand miss their end and babble, loop, hiss or are silent until the cap.
 
+Sound is judged by frames of 80 ms, relative to the utterance's own loudness, and codes by how much of a frame comes
+again. Each of the signs must hold for `WINDOW_FRAMES` or `SILENT_FRAMES`, so that with the chunk that brings them to
+light it is over within 4 s.
+"""
+
+import re
+from collections import deque
 from collections.abc import Sequence as Codes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -11,13 +18,33 @@ from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.events import FinishReason
 
 FRAMES_PER_SECOND: Final = SAMPLE_RATE_HZ / FRAME_SAMPLES
+# What most texts take; their caches begin with it, and grow where it is more.
+EXPECTED_BASE_S: Final = 2.0
+EXPECTED_S_PER_TOKEN: Final = 0.4
 # Slow, expressive speech takes about half a second a token, digits and symbols up to two: nothing true is cut.
 BUDGET_BASE_S: Final = 10.0
 BUDGET_S_PER_TOKEN: Final = 2.0
-# A held sound varies in its 16 codes; the same frame over and over does not occur in speech.
-MAX_EQUAL_FRAMES: Final = 38  # 3 s
-MAX_SILENCE_S: Final = 6.0
-SILENCE_PEAK: Final = 10 ** (-60 / 20)
+# A loop: frames come again after 1 to LONGEST_LOOP of them, with most of their 16 codes. Of a word that is said again
+# and again, or a held vowel, some do and most do not: no two renditions are alike in the codes behind the first few.
+LONGEST_LOOP: Final = 12
+WINDOW_FRAMES: Final = 26  # 2.1 s
+LOOP_SHARE: Final = 0.7  # of all codes in the window
+# Silence: so far below the loudest frame, or below what anybody hears.
+SILENT_FRAMES: Final = 38  # 3 s
+PAUSE_FRAMES: Final = 150  # 12 s, where the text or the instructions ask for a pause
+SILENCE_DB: Final = -40.0
+INAUDIBLE_DB: Final = -60.0  # of full scale
+# Hiss: as loud all the time, and without the peaks that harmonics and formants have in a spectrum.
+STEADY_DB: Final = 3.0  # between the loudest frames and the softest
+FLATNESS: Final = 0.25  # geometric over arithmetic mean of the spectrum's power; a vowel's is below a tenth
+_BAND: Final = slice(8, 640)  # 100 Hz to 8 kHz of a frame's spectrum
+_WINDOW: Final = np.hanning(FRAME_SAMPLES).astype(np.float32)
+_FLOOR: Final = 1e-12
+_ASKS_FOR_A_PAUSE: Final = re.compile(
+    r"\b(?:paus|silen|stille|schweig|silêncio|тишин|пауз|молч)\w*|\b(?:wait|warte|attend|espera|aspetta)\w*(?: \w+)? "
+    r"(?:\w+ )?(?:second|minut|sekund|segund)\w*|停顿|停頓|暂停|暫停|沉默|静音|沈黙|休止|ポーズ|침묵|멈춤|\.{6,}|…{2,}",
+    re.IGNORECASE,
+)
 
 
 def budget_frames(text_tokens: int) -> int:
@@ -25,28 +52,69 @@ def budget_frames(text_tokens: int) -> int:
     return int((BUDGET_BASE_S + BUDGET_S_PER_TOKEN * text_tokens) * FRAMES_PER_SECOND)
 
 
+def expected_frames(text_tokens: int) -> int:
+    """What a text usually needs."""
+    return int((EXPECTED_BASE_S + EXPECTED_S_PER_TOKEN * text_tokens) * FRAMES_PER_SECOND)
+
+
+def asks_for_a_pause(*texts: str | None) -> bool:
+    """Whether a text to speak, or instructions, speak of a pause."""
+    return any(_ASKS_FOR_A_PAUSE.search(text) for text in texts if text)
+
+
 @dataclass(slots=True)
 class RunawayGuard:
     """Watches one utterance. Each method returns why it must end, or None."""
 
     text_tokens: int
+    may_pause: bool = False
+    listens: bool = True  # else the budget of frames is all
     frames: int = 0
-    equal_frames: int = 0
-    silent_samples: int = 0
-    _last: tuple[int, ...] = ()
+    _silent_frames: int = 0
+    _loudest_db: float = INAUDIBLE_DB
+    _codes: deque[Codes[int]] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES + LONGEST_LOOP))
+    _levels: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
+    _heard: deque[Samples] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
 
     def after_frame(self, codes: Codes[int]) -> FinishReason | None:
         """Look at the next frame's 16 codes."""
-        frame = tuple(codes)
         self.frames += 1
-        self.equal_frames = self.equal_frames + 1 if frame == self._last else 0
-        self._last = frame
-        if self.equal_frames >= MAX_EQUAL_FRAMES:
-            return FinishReason.REPETITION
+        self._codes.append(codes)
         return FinishReason.BUDGET if self.frames > budget_frames(self.text_tokens) else None
 
     def after_audio(self, samples: Samples) -> FinishReason | None:
-        """Look at the next samples, [T]."""
-        loud = np.flatnonzero(np.abs(samples) > SILENCE_PEAK)
-        self.silent_samples = len(samples) - 1 - int(loud[-1]) if len(loud) else self.silent_samples + len(samples)
-        return FinishReason.SILENCE if self.silent_samples > MAX_SILENCE_S * SAMPLE_RATE_HZ else None
+        """Look at the samples, [T], of all frames that were not looked at yet; a last frame may be cut."""
+        whole = len(samples) // FRAME_SAMPLES
+        if not whole or not self.listens:
+            return None
+        frames = samples[: whole * FRAME_SAMPLES].reshape(whole, FRAME_SAMPLES)
+        levels = 10 * np.log10(np.mean(np.square(frames), axis=1) + _FLOOR)
+        self._loudest_db = max(self._loudest_db, float(levels.max()))
+        silence_db = max(INAUDIBLE_DB, self._loudest_db + SILENCE_DB)
+        for frame, level in zip(frames, levels, strict=True):
+            self._silent_frames = self._silent_frames + 1 if level < silence_db else 0
+            self._levels.append(float(level))
+            self._heard.append(frame)
+        if self._silent_frames >= (PAUSE_FRAMES if self.may_pause else SILENT_FRAMES):
+            return FinishReason.SILENCE
+        audible = sum(level >= silence_db for level in self._levels)
+        if audible == WINDOW_FRAMES and self._hisses():
+            return FinishReason.SILENCE
+        # In silence, frames are alike.
+        return FinishReason.REPETITION if audible >= WINDOW_FRAMES // 2 and self._loops() else None
+
+    def _hisses(self) -> bool:
+        if max(self._levels) - min(self._levels) > STEADY_DB:
+            return False
+        power = np.square(np.abs(np.fft.rfft(np.array(self._heard) * _WINDOW)))[:, _BAND].mean(0)
+        if 10 * np.log10(power.mean() / FRAME_SAMPLES + _FLOOR) < INAUDIBLE_DB - 30:
+            return False  # a steady level of nothing that is heard
+        return bool(np.exp(np.log(power + _FLOOR).mean()) / (power.mean() + _FLOOR) > FLATNESS)
+
+    def _loops(self) -> bool:
+        codes = np.array(self._codes)  # [F, 16]
+        for period in range(1, len(codes) - WINDOW_FRAMES + 1):
+            again = codes[-WINDOW_FRAMES:] == codes[-WINDOW_FRAMES - period : -period]
+            if again.mean() >= LOOP_SHARE:
+                return True
+        return False

@@ -1,18 +1,22 @@
 """Keys and values of what was said so far, in buffers that never move, and attention over them."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from speech_engines.qwen3_tts.cuda_graph import pattern
 from speech_engines.qwen3_tts.model_config import StackConfig
 
 # attend(layer, q [M, heads, head_dim], kv [M, 2 * kv_heads, head_dim], the keys first) -> [M, heads * head_dim]; stores
 # kv first
 Attend = Callable[[int, Tensor, Tensor], Tensor]
 _MINUS_INFINITY = float("-inf")
+# Keys and values that are gathered at once: of more rows than fit, some after the others.
+GATHERED_BYTES: Final = 128 * 2**20
 
 
 class UtteranceCache:
@@ -23,6 +27,39 @@ class UtteranceCache:
         # so that one operation writes or gathers both.
         self._kv = untouched((config.layers, places + 1, 2 * config.kv_heads, config.head_dim), device, dtype)
         self.nowhere = places
+
+    def pretend(self, count: int) -> None:
+        """Fill the first positions with numbers that are the same each time."""
+        for layer in self._kv:
+            layer[:count] = pattern(layer[:count])
+
+    def move(self, old: int, new: int, count: int) -> None:
+        """`count` positions of the stretch from `old` on to that from `new` on, which may overlap it."""
+        for layer in self._kv:
+            layer[new : new + count] = layer[old : old + count].clone()
+
+    def save(self, start: int, count: int) -> Tensor:
+        """A copy in the host's memory of a stretch's first positions, [layers, count, 2 * kv_heads, head_dim]."""
+        saved = torch.empty((len(self._kv), count, *self._kv.shape[2:]), dtype=self._kv.dtype)
+        for layer, copy in zip(self._kv, saved, strict=True):
+            copy.copy_(layer[start : start + count])
+        return saved
+
+    def restore(self, start: int, saved: Tensor) -> None:
+        for layer, copy in zip(self._kv, saved, strict=True):
+            layer[start : start + saved.shape[1]].copy_(copy)
+
+    def padded_prompt(self, start: Tensor, count: Tensor, length: int) -> Attend:
+        """The first `count` of `length` positions of the stretch that begins at `start`, both [1]; the others are
+        padding. Fixed shapes, as of `batch`: the last of the prompt's positions sees no padding, which comes later."""
+        offsets = torch.arange(length, device=start.device)
+        places = torch.where(offsets < count, start + offsets, self.nowhere)
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            self._kv[layer].index_copy_(0, places, kv)
+            return _attend_all(q[None], kv[None])
+
+        return attend
 
     def prompt(self, start: int, done: int, count: int) -> Attend:
         """`count` new positions behind the first `done` of the stretch that begins at `start`."""
@@ -46,11 +83,16 @@ class UtteranceCache:
         seen = (starts[:, None] + offsets).clamp(max=self.nowhere)  # [B, span] places
         mask = torch.zeros(seen.shape, device=starts.device, dtype=self._kv.dtype)
         mask = mask.masked_fill(offsets > positions[:, None], _MINUS_INFINITY)[:, None, None]  # [B, 1, 1, span]
+        rows = max(1, GATHERED_BYTES // (span * self._kv[0, 0].nbytes))
+        groups = list(zip(seen.split(rows), mask.split(rows), strict=True))
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
             cached = self._kv[layer]
             cached.index_copy_(0, places, kv)
-            return _attend_one(q, cached[seen], mask)
+            attended = [
+                _attend_one(part, cached[seen], mask) for part, (seen, mask) in zip(q.split(rows), groups, strict=True)
+            ]
+            return attended[0] if len(attended) == 1 else torch.cat(attended)
 
         return attend
 

@@ -13,10 +13,11 @@ import numpy as np
 from speech_engines.base import Capabilities, Engine, Samples
 from speech_engines.qwen3_tts.checkpoint import Checkpoint, open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
+from speech_engines.qwen3_tts.gpu import device_errors
 from speech_engines.qwen3_tts.placement import Placement
 from speech_engines.qwen3_tts.rules import GREEDY_TEMPERATURE, REFERENCE_SILENCE_SAMPLES, RequestRules
 from speech_engines.qwen3_tts.text import PlainText
-from speech_engines.qwen3_tts.upstream import import_upstream
+from speech_engines.qwen3_tts.upstream import import_upstream, use_qwen2_pieces
 from speech_engines.worker import CancelledError, Chunks, Summary, WorkerEngine
 from speech_protocol.audio import FRAME_SAMPLES, MAX_CHUNK_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -53,6 +54,7 @@ class ReferenceSynthesizer:
             speakers=self._rules.speakers,
             max_audio_seconds=config.max_audio_seconds,
             obeys_instruct=self._rules.obeys_instruct,
+            notes=self.placement.notes,
         )
         self._warm_up()
 
@@ -76,6 +78,27 @@ class ReferenceSynthesizer:
             warnings=self._rules.warnings(request),
         )
 
+    def compute(self, request: SpeechRequest, frames: int) -> Samples:
+        """The samples of an utterance of at most so many frames, at once."""
+        return self._compute(request, frames, lambda: False)
+
+    @contextlib.contextmanager
+    def watched(self, see: Callable[[Any], None]) -> Iterator[None]:
+        """Within, `see` is given the codes, [T, 16], that each utterance is decoded from."""
+        model = self._upstream.model
+        generate = model.generate
+
+        def generate_seen(*arguments: Any, **named: Any) -> Any:
+            codes, hidden = generate(*arguments, **named)
+            see(codes[0])
+            return codes, hidden
+
+        model.generate = generate_seen
+        try:
+            yield
+        finally:
+            del model.generate
+
     def gpu_memory_bytes(self) -> int | None:
         if self.placement.device == "cpu":
             return None
@@ -94,11 +117,8 @@ class ReferenceSynthesizer:
         # A seed of our own also where none is asked for: torch starts every process from the same one.
         torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
         try:
-            with torch.inference_mode(), self._stopped_by(is_cancelled):
+            with device_errors(self.placement.device), torch.inference_mode(), self._stopped_by(is_cancelled):
                 waves, _ = self._generate(request, limit_frames)
-        except torch.OutOfMemoryError:
-            message = "The GPU has no memory left for this request. Send a shorter text, or try again later."
-            raise SpeechError(ErrorCode.OUT_OF_MEMORY, message) from None
         finally:
             self._release()
         audio: Samples = waves[0].astype(np.float32, copy=False)
@@ -187,6 +207,7 @@ def _load(checkpoint: Checkpoint, placement: Placement) -> Any:
         upstream = model_class.from_pretrained(
             folder, dtype=dtype, device_map=placement.device, attn_implementation=placement.attention
         )
+        use_qwen2_pieces(upstream, folder)
         if dtype != torch.float32:  # from the file again: what was rounded stays rounded
             codec_folder = f"{folder}/speech_tokenizer"
             codec = codec_class.from_pretrained(codec_folder, dtype=torch.float32, device_map=placement.device)

@@ -50,7 +50,7 @@ class Warp:
         ones = torch.ones(slots, 1, device=device)
         return cls(ones.clone(), ones.long(), torch.zeros_like(ones).long(), -ones, ones.bool())
 
-    def put(self, slot: int, temperature: float, top_k: int, top_p: float, greedy: bool) -> None:
+    def put(self, slot: int | slice, temperature: float, top_k: int, top_p: float, greedy: bool) -> None:
         self.temperature[slot] = 1.0 if greedy else temperature
         top_k = 1 if greedy else top_k or _ALL
         self.top_k[slot], self.last[slot] = top_k, min(top_k, FEW) - 1
@@ -96,15 +96,24 @@ class SamplingTable:
         self._few = [True] * slots
 
     def put(self, slot: int, sampling: Sampling) -> None:
+        """The settings of the slot's request."""
+        self._put(slot, sampling)
+        s = sampling
+        self._few[slot] = (s.greedy or _is_few(s.top_k, s.top_p)) and (
+            s.predictor_greedy or _is_few(s.predictor_top_k, s.predictor_top_p)
+        )
+
+    def put_all(self, sampling: Sampling) -> None:
+        """The same ones for every slot, for a moment before there are requests."""
+        self._put(slice(None), sampling)
+
+    def _put(self, slot: int | slice, sampling: Sampling) -> None:
         s = sampling
         self.talker.put(slot, s.temperature, s.top_k, s.top_p, s.greedy)
         self.predictor.put(slot, s.predictor_temperature, s.predictor_top_k, s.predictor_top_p, s.predictor_greedy)
         self.penalty[slot] = s.repetition_penalty
         self.seed[slot] = _signed(s.seed)
         self.min_frames[slot] = s.min_frames
-        self._few[slot] = (s.greedy or _is_few(s.top_k, s.top_p)) and (
-            s.predictor_greedy or _is_few(s.predictor_top_k, s.predictor_top_p)
-        )
 
     def clear(self, slot: int) -> None:
         self._few[slot] = True

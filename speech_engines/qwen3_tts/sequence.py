@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from speech_engines.outbox import OutboxSink
-from speech_engines.qwen3_tts.guard import RunawayGuard, budget_frames
+from speech_engines.qwen3_tts.guard import RunawayGuard, asks_for_a_pause, budget_frames, expected_frames
 from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.stretches import Stretch
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -31,28 +31,32 @@ class Plan:
 
 
 class Stage(Enum):
-    """How far a request is: its voice is being computed, it waits for a slot, its prompt is read, it speaks."""
+    """How far a request is: its voice is being computed, it waits for a slot, its prompt is read, it speaks, or it is
+    paused until the caches have places for it again."""
 
     PREPARING = auto()
     WAITING = auto()
     PROMPTING = auto()
     SPEAKING = auto()
+    PAUSED = auto()
     ENDED = auto()
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request from the queue to its last sample. `slot` is its place in the batch, -1 while it has none; `stretch` is
-    its part of the caches."""
+    """A request from the queue to its last sample. `slot` is its row of the batch, -1 while it has none; `stretch` is
+    its part of the caches, which grows as it speaks and which a paused one lacks."""
 
     request: SpeechRequest
     sink: OutboxSink
     plan: Plan
     limit_samples: int
+    guarded: bool = True
     arrived_s: float = field(default_factory=time.perf_counter)
     stage: Stage = Stage.WAITING
     slot: int = -1
     stretch: Stretch | None = None
+    resumes_as: Stage = Stage.SPEAKING
     started_s: float = 0.0
     first_chunk_s: float = 0.0
     frames: int = 0
@@ -62,7 +66,8 @@ class Sequence:
     guard: RunawayGuard = field(init=False)
 
     def __post_init__(self) -> None:
-        self.guard = RunawayGuard(self.plan.text_tokens)
+        may_pause = asks_for_a_pause(self.request.text, self.request.instruct)
+        self.guard = RunawayGuard(self.plan.text_tokens, may_pause, self.guarded)
 
     @property
     def limit_frames(self) -> int:
@@ -75,9 +80,25 @@ class Sequence:
         return min(self.limit_frames, budget_frames(self.plan.text_tokens) + 1)
 
     @property
-    def places(self) -> int:
+    def most_places(self) -> int:
         """Places of the caches that it needs at most."""
         return self.plan.prompt_positions + self.most_frames
+
+    @property
+    def expected_places(self) -> int:
+        """Places that it begins with: what texts of its length usually need, and all of its prompt's."""
+        trailing = self.plan.prompt_positions + len(self.plan.script.trailing)
+        expected = self.plan.prompt_positions + expected_frames(self.plan.text_tokens)
+        return min(max(expected, trailing + 1), self.most_places)
+
+    @property
+    def held_places(self) -> int:
+        return 0 if self.stretch is None else self.stretch.count
+
+    @property
+    def wants_to_grow(self) -> bool:
+        """Whether its next frame has no place."""
+        return self.held_places <= self.plan.prompt_positions + self.frames
 
     @property
     def due_s(self) -> float:

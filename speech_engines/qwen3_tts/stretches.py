@@ -32,6 +32,22 @@ class Stretches:
                 return Stretch(free.start, count)
         return None
 
+    def grow(self, stretch: Stretch, count: int) -> Stretch | None:
+        """A stretch of `count` places in place of this one: longer where it lies, if what follows is free, else the
+        first that is free once this one is given back, which may overlap it. None, and nothing changed, where there is
+        none."""
+        for index, free in enumerate(self._free):
+            if free.start == stretch.stop and stretch.count + free.count >= count:
+                rest = Stretch(stretch.start + count, stretch.count + free.count - count)
+                self._free[index : index + 1] = [rest] if rest.count else []
+                return Stretch(stretch.start, count)
+        before = list(self._free)
+        self.give(stretch)
+        grown = self.take(count)
+        if grown is None:
+            self._free = before
+        return grown
+
     def give(self, stretch: Stretch) -> None:
         """Take a stretch back."""
         insort(self._free, stretch)

@@ -15,17 +15,22 @@ EMBEDDING: Final = "talker.model.codec_embedding.weight"
 
 
 class Talker:
-    """`dtype` is that of activations and cache; `places` bound all utterances together and each of them. Takes its
-    tensors out of `weights`, but for the embedding."""
+    """`dtype` is that of activations and cache. Takes its tensors out of `weights`, but for the embedding."""
 
-    def __init__(self, config: StackConfig, weights: dict[str, Tensor], places: int, dtype: torch.dtype) -> None:
+    cache: UtteranceCache
+
+    def __init__(self, config: StackConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+        self._config = config
         self.embedding = weights[EMBEDDING]  # [vocab, H]
-        device = self.embedding.device
         self._dtype = dtype
         self._stack = Stack(config, weights, "talker.model", dtype)
         self._head = make_linear(take(weights, "talker.codec_head.weight"))
-        self._rope = Rope(config, places + 1, device)  # rows that stand still may be at their end
-        self.cache = UtteranceCache(config, places, device, dtype)
+
+    def allocate(self, places: int) -> None:
+        """The cache, whose `places` bound all utterances together and each of them."""
+        device = self.embedding.device
+        self._rope = Rope(self._config, places + 1, device)  # rows that stand still may be at their end
+        self.cache = UtteranceCache(self._config, places, device, self._dtype)
 
     def embed(self, codes: Tensor) -> Tensor:
         """codes [B] of codebook 0 -> [B, H]"""
@@ -40,6 +45,12 @@ class Talker:
         count = len(embeds)
         rope = self._rope.at(slice(done, done + count))
         return self._stack(embeds.to(self._dtype, copy=True)[None], rope, self.cache.prompt(start, done, count))[0, -1:]
+
+    def prefill_padded(self, start: Tensor, count: Tensor, embeds: Tensor) -> Tensor:
+        """A whole prompt, the first `count` [1] of embeds [T, H], in the stretch from `start` [1] on -> as `prefill`"""
+        rope = self._rope.at(slice(0, len(embeds)))
+        attend = self.cache.padded_prompt(start, count, len(embeds))
+        return self._stack(embeds.to(self._dtype, copy=True)[None], rope, attend)[0].index_select(0, count - 1)
 
     def step(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """One position in each row: x [B, H] at positions [B] -> hidden [B, H]"""

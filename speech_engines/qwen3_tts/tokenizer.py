@@ -1,4 +1,10 @@
-"""Text to token ids: the byte-level BPE of a checkpoint folder, with the ids that upstream's processor gives."""
+"""Text to token ids: the byte-level BPE of a checkpoint folder, with the ids that Qwen2's tokenizer gives.
+
+Upstream loads its processor with `fix_mistral_regex=True`. Where the checkpoint is a folder, transformers then cuts
+text by Mistral's expression instead of Qwen2's; where it is a hub id, it does not. The models were trained on Qwen2's,
+so it is used here for both, and whatever a `tokenizer.json` says: a fine-tuned checkpoint may have been saved with the
+other.
+"""
 
 import json
 import logging
@@ -6,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from packaging.version import Version
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from speech_engines.qwen3_tts.text import PlainText
@@ -16,17 +21,10 @@ logger = logging.getLogger(__name__)
 
 IM_START: Final = "<|im_start|>"
 IM_END: Final = "<|im_end|>"
-# The last three alternatives of both: punctuation, line breaks, other space.
-_SPACES: Final = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-# What Qwen2 was published with: a run of letters of any case is one piece, a combining mark is none of it.
-_QWEN2_PIECES: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|" + _SPACES
-)
-# What transformers puts in its place, meant for Mistral: a piece ends where lower case turns to upper case.
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_MISTRAL_PIECES: Final = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|" + _SPACES
+# Qwen2's: a run of letters of any case is one piece, a combining mark is none of it.
+_PIECES: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
@@ -36,8 +34,9 @@ class TextTokenizer:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._bpe = _load_bpe(folder, _read_json(folder / "config.json"))
-            self.control_ids = _control_ids(_read_json(folder / "tokenizer_config.json"))
+            whole = _optional_json(folder / "tokenizer.json")
+            self._bpe = _load_bpe(folder, whole)
+            self.control_ids = _control_ids(folder, whole)
             self._start, self._end = self.control_ids[IM_START], self.control_ids[IM_END]
         except Exception as error:  # `tokenizers` raises nothing narrower
             logger.exception("the tokenizer of %s can't be read", folder)
@@ -66,23 +65,40 @@ def _read_json(path: Path) -> dict[str, Any]:
     return parsed
 
 
-def _control_ids(tokenizer_config: Mapping[str, Any]) -> dict[str, int]:
-    return {token["content"]: int(index) for index, token in tokenizer_config["added_tokens_decoder"].items()}
+def _optional_json(path: Path) -> dict[str, Any]:
+    return _read_json(path) if path.is_file() else {}
 
 
-def _load_bpe(folder: Path, config: Mapping[str, Any]) -> Tokenizer:
-    bpe = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+def _control_ids(folder: Path, whole: Mapping[str, Any]) -> dict[str, int]:
+    """Added tokens by name, from the first place that has any: a published checkpoint keeps them in its tokenizer's
+    config, one saved by a newer transformers in tokenizer.json, here `whole`, an older one in added_tokens.json. The
+    two that the template needs are in config.json as well."""
+    config = _read_json(folder / "config.json")
+    decoder = _read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
+    return (
+        {token["content"]: int(index) for index, token in decoder.items()}
+        or {token["content"]: int(token["id"]) for token in whole.get("added_tokens", ())}
+        or _optional_json(folder / "added_tokens.json")
+        or {IM_START: config["im_start_token_id"], IM_END: config["im_end_token_id"]}
+    )
+
+
+def _load_bpe(folder: Path, whole: Mapping[str, Any]) -> Tokenizer:
+    bpe = Tokenizer(_load_merges(folder, whole))
     bpe.normalizer = normalizers.NFC()
     bpe.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(_pieces(config.get("transformers_version"))), behavior="isolated"),
+        pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ])  # fmt: skip
     return bpe
 
 
-def _pieces(transformers_version: str | None) -> str:
-    """Upstream asks transformers 4.57.3 to mend Mistral's pieces, and that mends every large vocabulary in a folder
-    whose config.json was not written by a version it takes for safe."""
-    if transformers_version and not Version("4.57.2") < Version(transformers_version) < Version("5.0.0"):
-        return _QWEN2_PIECES
-    return _MISTRAL_PIECES
+def _load_merges(folder: Path, whole: Mapping[str, Any]) -> models.BPE:
+    """From vocab.json and merges.txt, or from tokenizer.json where a checkpoint has no others."""
+    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+    if vocabulary.is_file() and merges.is_file():
+        return models.BPE.from_file(str(vocabulary), str(merges))
+    model = whole["model"]
+    # One merge is "a b" in older files and ["a", "b"] in newer ones.
+    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+    return models.BPE(vocab=model["vocab"], merges=pairs)

@@ -13,3 +13,10 @@ def import_upstream() -> tuple[Any, Any]:
     with contextlib.redirect_stdout(io.StringIO()):
         from qwen_tts import Qwen3TTSModel, Qwen3TTSTokenizer
     return Qwen3TTSModel, Qwen3TTSTokenizer
+
+
+def use_qwen2_pieces(upstream: Any, folder: str) -> None:
+    """Give a loaded Qwen3TTSModel its processor once more, without `fix_mistral_regex`: see `tokenizer`."""
+    from transformers import AutoProcessor
+
+    upstream.processor = AutoProcessor.from_pretrained(folder, fix_mistral_regex=False)

@@ -10,15 +10,16 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from speech_engines.base import Samples
 from speech_engines.qwen3_tts.checkpoint import Checkpoint
+from speech_engines.qwen3_tts.checkpoint_files import CODEC_FOLDER
 from speech_engines.qwen3_tts.codec import Codec
 from speech_engines.qwen3_tts.codec_state import StreamState
 from speech_engines.qwen3_tts.rules import MIN_REFERENCE_SAMPLES, REFERENCE_SILENCE_SAMPLES
 from speech_engines.qwen3_tts.upstream import import_upstream
+from speech_engines.qwen3_tts.weights import read_tensors
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import QWEN3_TTS_BASE, Task
@@ -41,6 +42,13 @@ class VoicePrompt:
     x_vector: Tensor  # [H] talker width
     ref_codes: Tensor | None = None  # [R, 16] int64
     codec_state: StreamState | None = None  # of a stream that the recording went through
+
+    def hold_for_current_stream(self) -> None:
+        """For what this thread's stream reads from now on: the encoder's stream gets the memory back after it."""
+        state = () if self.codec_state is None else (self.codec_state.histories, self.codec_state.ring)
+        for tensor in (self.x_vector, self.ref_codes, *state):
+            if tensor is not None and tensor.is_cuda:
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))
 
     @property
     def size_bytes(self) -> int:
@@ -76,6 +84,8 @@ class VoiceEncoder:
         self._device = device
         self._dtype = dtype
         self._modules: tuple[Any, Any, Any] | None = None
+        # Of its own, so that the batch's kernels do not stand behind a recording's.
+        self._stream = torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
 
     def load(self) -> None:
         if self._checkpoint.config["tts_model_type"] != Task.CLONE:
@@ -89,8 +99,17 @@ class VoiceEncoder:
 
     @torch.no_grad()
     def encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt:
-        """The prompt of a recording, [S] samples. Of an in-context clone the x-vector hears the added silence too."""
+        """The prompt of a recording, [S] samples, complete when this returns. Of an in-context clone the x-vector hears
+        the added silence too."""
         self.load()
+        if self._stream is None:
+            return self._encode(samples, ref_text)
+        with torch.cuda.stream(self._stream):
+            prompt = self._encode(samples, ref_text)
+        self._stream.synchronize()
+        return prompt
+
+    def _encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt:
         assert self._modules is not None
         if ref_text:
             samples = np.pad(samples, (0, REFERENCE_SILENCE_SAMPLES))
@@ -113,7 +132,7 @@ class VoiceEncoder:
         module = Qwen3TTSSpeakerEncoder(
             Qwen3TTSSpeakerEncoderConfig(**self._checkpoint.config["speaker_encoder_config"])
         )
-        return self._fill(module, "model.safetensors", "speaker_encoder.", self._dtype)
+        return self._fill(module, self._checkpoint.folder, "speaker_encoder.", self._dtype)
 
     def _load_codec_encoder(self) -> Any:
         from qwen_tts.core import Qwen3TTSTokenizerV2Config
@@ -123,22 +142,18 @@ class VoiceEncoder:
         config = Qwen3TTSTokenizerV2Config.from_pretrained(str(self._checkpoint.folder / "speech_tokenizer"))
         with no_init_weights():
             module = Qwen3TTSTokenizerV2Encoder._from_config(config.encoder_config)
-        return self._fill(module, "speech_tokenizer/model.safetensors", "encoder.", torch.float32)
+        return self._fill(module, self._checkpoint.folder / CODEC_FOLDER, "encoder.", torch.float32)
 
-    def _fill(self, module: Any, file: str, prefix: str, dtype: torch.dtype) -> Any:
-        """`module` with those weights of `file` whose names begin with `prefix`."""
-        weights = _tensors(self._checkpoint.folder / file, prefix)
+    def _fill(self, module: Any, folder: Path, prefix: str, dtype: torch.dtype) -> Any:
+        """`module` with those weights in `folder` whose names begin with `prefix`."""
+        read = read_tensors(folder, prefix, torch.device("cpu"))
+        weights = {name.removeprefix(prefix): tensor for name, tensor in read}
         try:
             module.load_state_dict(weights)
         except RuntimeError as error:
             message = f"{self._checkpoint.name} can't be loaded: {error}"
             raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, message) from None
         return module.to(self._device, dtype).eval()
-
-
-def _tensors(path: Path, prefix: str) -> dict[str, Tensor]:
-    with safe_open(path, "pt") as file:
-        return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
 
 
 class VoicePrompts:
@@ -158,6 +173,12 @@ class VoicePrompts:
     def size_bytes(self) -> int:
         """What is kept now."""
         return self._size_bytes
+
+    def clear(self) -> None:
+        """Forget all prompts."""
+        with self._keeping:
+            self._kept.clear()
+            self._size_bytes = 0
 
     def load(self) -> None:
         """Get the encoder ready, which takes seconds, before somebody waits for it."""

@@ -1,6 +1,6 @@
-"""The tensors of model.safetensors, straight to a device, and the matrix products over them."""
+"""The tensors of a checkpoint, straight to a device, and the matrix products over them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors import safe_open
 from torch import Tensor
+
+from speech_engines.qwen3_tts.checkpoint_files import tensor_files
 
 PREFIX: Final = "talker."  # the rest is the speaker encoder
 # Products of more rows than this are split by FBGEMM into its kernels of 6 rows first.
@@ -30,9 +32,16 @@ T = TypeVar("T")
 
 def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     """Each tensor of talker and code predictor by its name in the file."""
-    with safe_open(folder / "model.safetensors", framework="pt", device=str(device)) as file:
-        names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118
-        return {name: file.get_tensor(name).to(dtype) for name in names}
+    return {name: tensor.to(dtype) for name, tensor in read_tensors(folder, PREFIX, device)}
+
+
+def read_tensors(folder: Path, prefix: str, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of those in `folder`, in one file or in many, whose names begin with `prefix`."""
+    for path in tensor_files(folder, prefix):
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            for name in file.keys():  # noqa: SIM118  (it is no dict)
+                if name.startswith(prefix):
+                    yield name, file.get_tensor(name)
 
 
 def take(weights: dict[str, Tensor], *names: str) -> Tensor:

@@ -51,3 +51,10 @@ def test_a_key_of_the_environment_wins_and_without_any_nothing_is_restricted(pat
 
 def test_tritonserver_gets_the_arguments_the_service_relies_on_and_those_of_the_caller(path: str) -> None:
     assert call(path, "--log-verbose=1") == [*TRITON_ARGUMENTS, "--log-verbose=1"]
+
+
+def test_check_runs_the_check_of_the_engine_and_no_server(path: str, tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python3"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    assert call(path, "check", "--frames", "8") == ["-m", "speech_engines.qwen3_tts.check", "--frames", "8"]

@@ -74,6 +74,11 @@ def test_an_idle_model_is_unloaded_and_its_process_ends(stack: Stack, name: str)
     assert stack.script_log()[-1] == "closed"
 
 
+def test_health_shows_what_a_model_notes_of_itself_while_it_is_loaded(stack: Stack, name: str) -> None:
+    assert speak(stack, name, chunks=1).status_code == 200
+    assert stack.frontend.health()["models"]["scripted"]["notes"] == ["It makes tones."]
+
+
 def test_asking_for_health_and_lists_neither_wakes_a_model_nor_keeps_it(stack: Stack, name: str) -> None:
     eventually(lambda: is_cold(stack), "the model is unloaded")
     for path in ("/health", "/v1/models", "/v1/audio/voices", "/v1/audio/models", "/v1/audio/languages"):

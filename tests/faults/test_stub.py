@@ -139,3 +139,15 @@ def test_an_idle_models_dead_process_is_replaced_unnoticed_by_the_next_request(s
     kill(stack)
     assert len(speak(stack, f"{name}-late", chunks=3).content) == 3 * FRAME_BYTES
     is_whole_again(stack, name)
+
+
+@once_more_if_triton_aborts
+def test_a_request_without_audio_whose_gpu_fails_is_served_by_the_next_process(stack: Stack, name: str) -> None:
+    assert speak(stack, name, chunks=1).status_code == 200
+    before = loads(stack)
+    (stack.script / "device-lost").touch()
+    reply = speak(stack, name, chunks=3, lost_after=0)
+    assert reply.status_code == 200
+    assert len(reply.content) == 3 * FRAME_BYTES
+    assert loads(stack) == before + 1
+    is_whole_again(stack, name)

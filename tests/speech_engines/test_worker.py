@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from speech_engines.base import Capabilities
+from speech_engines.faults import DeviceLostError, DeviceMemoryError
 from speech_engines.worker import CancelledError, Chunks, Summary, WorkerEngine
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import FinishReason
@@ -313,3 +314,30 @@ def test_one_sample_over_the_cap_is_cut_and_no_empty_chunk_is_sent(start: Start)
     assert sink.result().finish_reason is FinishReason.LENGTH
     assert len(sink.samples) == 2400
     assert all(len(chunk) for chunk in sink.chunks)
+
+
+def test_a_lost_device_ends_the_process_and_every_request_with_the_code_that_is_retried() -> None:
+    ended, go = threading.Event(), threading.Event()
+
+    def lost(is_cancelled: IsCancelled) -> Chunks:
+        assert go.wait(WAIT_S)
+        yield from fail(DeviceLostError("illegal access"))(is_cancelled)
+        return Summary(0)
+
+    engine = WorkerEngine(ScriptedSynthesizer({"lost": lost, "other": speak(3)}), end=ended.set)
+    try:
+        sinks = [submit(engine, "lost"), submit(engine, "other")]
+        go.set()
+        codes = [sink.wait().failed.code for sink in sinks if sink.wait().failed]
+        assert codes == [ErrorCode.MODEL_DIED] * 2
+        assert ended.wait(WAIT_S)
+    finally:
+        engine.close()
+
+
+def test_a_request_without_memory_fails_alone(start: Start) -> None:
+    engine, _ = start({"large": fail(DeviceMemoryError("CUDA out of memory")), "small": speak(1)})
+    failed = submit(engine, "large").wait().failed
+    assert failed is not None
+    assert failed.code is ErrorCode.OUT_OF_MEMORY
+    assert submit(engine, "small").result().finish_reason is FinishReason.STOP

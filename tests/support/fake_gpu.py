@@ -1,6 +1,7 @@
 """A GPU that computes nothing: shapes, dtypes and devices of a GPU's path are real, so that a machine without one can
 tell whether that path is sound, and how many kernels it launches."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from tests.support.checkpoints import configs_of, shape_of
+from tests.support.tensors import codec_specs, talker_specs
 
 GPU = torch.device("cuda", 0)
 # What only describes memory anew, or is taken apart into other operations.
@@ -52,12 +57,75 @@ def _tensor(data: Any, dtype: torch.dtype | None = None, device: Any = "cpu") ->
     return torch.empty(values.shape, dtype=dtype or _KINDS[values.dtype.kind], device=device)
 
 
+class _Shapes:
+    """`safe_open` of a checkpoint that is not there: tensors of the shapes that one of this size has."""
+
+    def __init__(self, size: str, variant: str) -> None:
+        config, codec = configs_of(shape_of(variant, size), variant)
+        self._configs, self._specs = (config, codec), (talker_specs(config), codec_specs(codec))
+
+    def write_configs(self, folder: Path) -> None:
+        """The folder has the configs and nothing else."""
+        for place, config in zip((folder, folder / "speech_tokenizer"), self._configs, strict=True):
+            place.mkdir(exist_ok=True)
+            (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    def read_tensors(self, folder: Path, prefix: str, device: Any) -> Iterator[tuple[str, Tensor]]:
+        for name, spec in self._specs[folder.name == "speech_tokenizer"].items():
+            if name.startswith(prefix):
+                yield name, torch.empty(spec.shape, device=device)
+
+
+@contextmanager
+def fake_checkpoint(folder: Path, size: str, variant: str = "custom_voice") -> Iterator[None]:
+    """Within, `folder` is a checkpoint of that size on the fake GPU, without a byte of weights."""
+    shapes = _Shapes(size, variant)
+    shapes.write_configs(folder)
+    with pytest.MonkeyPatch.context() as patch, fake_gpu():
+        for module in ("weights", "codec"):
+            patch.setattr(f"speech_engines.qwen3_tts.{module}.read_tensors", shapes.read_tensors)
+        yield
+
+
+class Memory(TorchDispatchMode):
+    """What is held at once of the GPU's memory, in bytes, of all that is made within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._held: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    @property
+    def held(self) -> int:
+        """Now."""
+        self._held = {key: value for key, value in self._held.items() if not value[0].expired()}
+        return sum(size for _, size in self._held.values())
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        before = self.held
+        result = func(*args, **(kwargs or {}))
+        known = {storage._cdata for storage in map(_storage, tree_leaves((args, kwargs))) if storage is not None}
+        fresh = {storage._cdata: storage for storage in map(_storage, tree_leaves(result)) if storage is not None}
+        for key, storage in fresh.items():
+            if key not in known and key not in self._held:
+                self._held[key] = (StorageWeakRef(storage), storage.nbytes())
+                before += storage.nbytes()
+        self.peak = max(self.peak, before)
+        return result
+
+
+def _storage(value: Any) -> torch.UntypedStorage | None:
+    on_gpu = isinstance(value, Tensor) and value.device.type == "cuda"
+    return value.untyped_storage() if on_gpu else None
+
+
 @contextmanager
 def fake_gpu() -> Iterator[None]:
     """Within, tensors may be put on `GPU`."""
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
-        for module in ("weights", "codec"):
-            patch.setattr(f"speech_engines.qwen3_tts.{module}.safe_open", _Weights)
+        patch.setattr("speech_engines.qwen3_tts.weights.safe_open", _Weights)
         patch.setattr(torch, "tensor", _tensor)
         yield
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames
+from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames, row_counts
 from speech_engines.qwen3_tts.codec import Codec
-from speech_engines.qwen3_tts.cuda_graph import PATIENCE, bucket, buckets
+from speech_engines.qwen3_tts.cuda_graph import bucket, buckets
 from speech_engines.qwen3_tts.frame_model import FrameModel
 from tests.speech_engines.qwen3_tts.test_frame_model import PLANS, POSITIONS, prefill, requests_like, run
 from tests.support.tape import TapeRecorder
@@ -43,6 +43,13 @@ def test_buckets_are_powers_of_two_up_to_all() -> None:
     assert [bucket(count, 6) for count in range(1, 7)] == [1, 2, 4, 4, 6, 6]
 
 
+def test_long_rows_have_every_other_number_of_rows() -> None:
+    assert row_counts(64, 512) == [1, 2, 4, 8, 16, 32, 64]
+    assert row_counts(64, 2048) == [1, 4, 16, 64]
+    assert row_counts(6, 2048) == [2, 6]
+    assert all(row_counts(slots, 2048)[-1] == slots for slots in range(1, 70))
+
+
 @pytest.mark.parametrize("recorded", [False, True], ids=["kernel by kernel", "recorded"])
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 def test_steps_in_buckets_say_what_steps_of_the_very_rows_say(
@@ -52,21 +59,10 @@ def test_steps_in_buckets_say_what_steps_of_the_very_rows_say(
     expected = run(model, plan, requests)
     recorder = TapeRecorder(fails=not recorded)
     bucketed = Bucketed(model, recorder)
-    bucketed.frames.graphs.record_likely()
+    bucketed.frames.graphs.record_all()
     assert bool(recorder.recordings) == recorded
     for codes, others in zip(run(bucketed, plan, requests), expected, strict=True):  # type: ignore[arg-type]
         assert torch.equal(codes, others)
-
-
-def test_recording_in_the_middle_of_utterances_changes_nothing_of_them(model: FrameModel) -> None:
-    requests = requests_like(model)
-    expected = run(model, PLANS["all at once"], requests)
-    recorder = TapeRecorder()
-    bucketed = Bucketed(model, recorder)  # nothing is recorded ahead: each shape is after PATIENCE uses
-    for codes, others in zip(run(bucketed, PLANS["all at once"], requests), expected, strict=True):  # type: ignore[arg-type]
-        assert torch.equal(codes, others)
-    assert recorder.recordings == 1
-    assert PATIENCE < 16
 
 
 def test_rows_that_stand_still_keep_their_state(model: FrameModel) -> None:
@@ -86,12 +82,23 @@ def test_chunks_in_buckets_are_the_samples_of_decoding_each_stream(tiny_checkpoi
     folder, cpu = tiny_checkpoint("custom_voice"), torch.device("cpu")
     codec, plain = Codec.load(folder, cpu, 5), Codec.load(folder, cpu, 4)
     recorder = TapeRecorder()
-    bucketed = BucketedCodec(codec, 4, (1, 2, 4), recorder, cpu)
-    bucketed.graphs.record_likely()
-    assert recorder.recordings == 9
-    codes = torch.randint(0, 2048, (4, 40, 16), generator=torch.Generator().manual_seed(1))
+    bucketed = BucketedCodec(codec, 4, recorder, cpu)
+    bucketed.graphs.record_all()
+    assert recorder.recordings == 6
+    assert not bucketed.graphs.unused
+    for stream in range(4):
+        codec.reset(stream)
+    codes = torch.randint(0, 2048, (4, 60, 16), generator=torch.Generator().manual_seed(1))
     places = [0] * 4
-    for streams, frames in [([2], 1), ([0, 2], 2), ([3, 1, 0], 4), ([2], 3), ([1, 2, 3], 4), ([0, 1, 2, 3], 1)] * 3:
+    for streams, frames in [
+        ([2], 1),
+        ([0, 2], 2),
+        ([3, 1, 0], 4),
+        ([2], 3),
+        ([1, 2, 3], 4),
+        ([0, 1, 2, 3], 1),
+        ([3], 7),
+    ] * 2:
         chunk = torch.stack([codes[stream, places[stream] : places[stream] + frames] for stream in streams])
         for stream in streams:
             places[stream] += frames

@@ -1,17 +1,18 @@
 """Continuous batching without tensors: a scripted device, every order of arrival and leaving, every failure."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Codes
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from speech_engines.base import Capabilities, Samples
+from speech_engines.faults import DeviceLostError, DeviceMemoryError
 from speech_engines.figures import FAMILIES
 from speech_engines.qwen3_tts.engine import BatchEngine
-from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES
 from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.sequence import Plan
 from speech_engines.qwen3_tts.stretches import Stretch
@@ -35,8 +36,15 @@ class FakeDevice:
     `hold` keeps every step until it is released; failures happen in the named call for the named request.
     """
 
-    def __init__(self, slots: int = 4, places: int = 1_000_000, unknown_voices: bool = False) -> None:
+    def __init__(
+        self, slots: int = 4, places: int = 1_000_000, unknown_voices: bool = False, tokens: int = TOKENS
+    ) -> None:
         self.slots, self.places = slots, places
+        self._tokens = tokens
+        self.step_errors: list[Exception] = []
+        # By call: there is no memory for more rows than these, once.
+        self.no_memory: dict[str, int] = {}
+        self.hold_once_paused = False
         self._prepared: set[str] | None = set() if unknown_voices else None
         self.may_prepare = threading.Event()
         self.fail_prepare: str | None = None
@@ -58,7 +66,7 @@ class FakeDevice:
         if request.text == "refused":
             raise SpeechError(ErrorCode.UNKNOWN_SPEAKER, "no")
         # So many tokens that no budget of frames ends an utterance here.
-        script = Script((0,) * PROMPT, (), 0, (), 0, TOKENS)
+        script = Script((0,) * PROMPT, (), 0, (), 0, self._tokens)
         return Plan(script, warnings=("a warning",) if request.instruct else ())
 
     def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
@@ -73,10 +81,9 @@ class FakeDevice:
 
     def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
         assert slot not in self._names, "a slot was given away twice"
-        assert all(stretch.stop <= other.start or other.stop <= stretch.start for other in self._stretches.values())
+        self._place(slot, stretch)
         assert self.is_prepared(request, plan)
         name, frames = request.text.split()
-        self._stretches[slot] = stretch
         self._unread[slot] = PROMPT // PIECE
         self._names[slot] = (name, int(frames))
         self._frames[slot] = self._decoded[slot] = 0
@@ -96,6 +103,9 @@ class FakeDevice:
         self.stepping.set()
         assert self.go.wait(30)
         self.calls.append(("step", tuple(self._names[slot][0] for slot in slots)))
+        if self.step_errors:
+            raise self.step_errors.pop(0)
+        self._check_memory("step", slots)
         if self.fail_step.is_set():
             self.fail_step.clear()
             raise RuntimeError("step")
@@ -108,6 +118,7 @@ class FakeDevice:
         return codes, ended
 
     def decode(self, slots: Codes[int], frames: int) -> list[Samples]:
+        self._check_memory("decode", slots)
         self.calls.append(("decode", (frames, len(slots))))
         chunks = []
         for slot in slots:
@@ -124,8 +135,38 @@ class FakeDevice:
     def gpu_memory_bytes(self) -> int | None:
         return None
 
-    def voice_prompts(self) -> tuple[int, int]:
-        return 3, 2
+    def move(self, slot: int, stretch: Stretch) -> None:
+        self._place(slot, stretch)
+
+    def pause(self, slot: int) -> None:
+        self.calls.append(("pause", self._names[slot][0]))
+        if self.hold_once_paused:
+            self.go.clear()
+        del self._stretches[slot]
+
+    def resume(self, slot: int, stretch: Stretch) -> None:
+        self.calls.append(("resume", self._names[slot][0]))
+        self._place(slot, stretch)
+
+    def _check_memory(self, call: str, slots: Codes[int]) -> None:
+        if len(slots) > self.no_memory.get(call, len(slots)):
+            del self.no_memory[call]
+            raise DeviceMemoryError("CUDA out of memory")
+
+    def free_memory(self) -> None:
+        self.calls.append(("free memory", None))
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "tts_engine_voice_prompts_found_total": 3,
+            "tts_engine_voice_prompts_made_total": 2,
+            "tts_engine_unused_graphs": 0,
+        }
+
+    def _place(self, slot: int, stretch: Stretch) -> None:
+        others = [other for number, other in self._stretches.items() if number != slot]
+        assert all(stretch.stop <= other.start or other.stop <= stretch.start for other in others)
+        self._stretches[slot] = stretch
 
     def close(self) -> None:
         self.closed = True
@@ -140,14 +181,14 @@ def expected(name: str, frames: int) -> Samples:
 
 
 @contextmanager
-def engine(device: FakeDevice, max_queue: int = 16) -> Iterator[BatchEngine]:
-    running = BatchEngine(device, CAPABILITIES, max_queue, RAMP)
+def engine(device: FakeDevice, max_queue: int = 16, end: Callable[[], None] = lambda: None) -> Iterator[BatchEngine]:
+    running = BatchEngine(device, CAPABILITIES, max_queue, RAMP, end=end)
     try:
         yield running
     finally:
         device.go.set()
         running.close()
-        assert device.closed
+        assert device.closed or running._lost
 
 
 def submit(running: BatchEngine, text: str, **fields: object) -> CollectingSink:
@@ -335,7 +376,7 @@ def test_a_repeating_utterance_ends_with_the_reason() -> None:
     with engine(Stuck()) as running:
         sink = submit(running, "a 999")
         assert sink.result().finish_reason is FinishReason.REPETITION
-        assert len(sink.samples) == (MAX_EQUAL_FRAMES + 1) * FRAME_SAMPLES
+        assert len(sink.samples) == 27 * FRAME_SAMPLES  # the first chunk that completes a window
 
 
 def test_a_step_that_never_returns_is_reported_to_the_watchdog() -> None:
@@ -375,3 +416,102 @@ def test_its_figures_say_what_the_batch_does() -> None:
     assert last["tts_engine_cache_positions_used"] == 0
     assert (last["tts_engine_voice_prompts_found_total"], last["tts_engine_voice_prompts_made_total"]) == (3, 2)
     assert set(last) == set(FAMILIES)
+
+
+# A device that fails
+
+
+def test_a_lost_device_ends_the_process_and_every_request_with_the_code_that_is_retried() -> None:
+    ended = threading.Event()
+    device = FakeDevice(slots=2)
+    device.go.clear()
+    with engine(device, end=ended.set) as running:
+        sinks = [submit(running, f"r{number} 50") for number in range(3)]  # one waits
+        assert device.stepping.wait(30)
+        device.step_errors.append(DeviceLostError("an illegal memory access was encountered"))
+        device.go.set()
+        for sink in sinks:
+            failed = sink.wait().failed
+            assert failed is not None
+            assert failed.code is ErrorCode.MODEL_DIED
+            assert sink.endings == 1
+        assert ended.wait(30)
+        with pytest.raises(SpeechError) as error:
+            submit(running, "late 5")
+        assert error.value.code is ErrorCode.SHUTTING_DOWN
+    assert device.calls.count(("step", ("r0", "r1"))) <= 1
+
+
+def test_a_device_that_is_lost_while_a_voice_is_computed_ends_the_process() -> None:
+    ended = threading.Event()
+    device = FakeDevice(unknown_voices=True)
+    device.prepare = Mock(side_effect=DeviceLostError("gone"))  # type: ignore[method-assign]
+    with engine(device, end=ended.set) as running:
+        failed = submit(running, "r 5").wait().failed
+        assert failed is not None
+        assert failed.code is ErrorCode.MODEL_DIED
+        assert ended.wait(30)
+
+
+@pytest.mark.parametrize(("call", "rows"), [("step", 2), ("decode", 1)])
+def test_without_memory_the_youngest_fails_and_the_others_get_their_whole_audio(call: str, rows: int) -> None:
+    device = FakeDevice(slots=3)
+    device.piece_cost = 0.1
+    device.go.clear()
+    with engine(device) as running:
+        sinks = {"oldest": submit(running, "oldest 20")}
+        assert device.stepping.wait(30)
+        device.no_memory[call] = rows
+        sinks |= {name: submit(running, f"{name} 20") for name in ("older", "young")}
+        device.go.set()
+        failed = sinks["young"].wait().failed
+        assert failed is not None
+        assert failed.code is ErrorCode.OUT_OF_MEMORY
+        for name in ("oldest", "older"):
+            np.testing.assert_array_equal(sinks[name].wait().samples, expected(name, 20))
+    assert device.calls.count(("free memory", None)) == 1
+
+
+def test_a_request_alone_without_memory_fails_and_the_next_is_served() -> None:
+    device = FakeDevice()
+    device.no_memory["step"] = 0
+    with engine(device) as running:
+        failed = submit(running, "a 5").wait().failed
+        assert failed is not None
+        assert failed.code is ErrorCode.OUT_OF_MEMORY
+        np.testing.assert_array_equal(submit(running, "b 5").wait().samples, expected("b", 5))
+
+
+# Places
+
+
+def test_where_places_run_out_the_youngest_pauses_and_everybody_gets_the_whole_audio() -> None:
+    # Each is expected to take 65 positions and takes 630: the budget of 20 tokens.
+    device = FakeDevice(slots=4, places=900, tokens=20)
+    lengths = {f"r{number}": 590 - number for number in range(4)}
+    with engine(device) as running:
+        sinks = {name: submit(running, f"{name} {frames}") for name, frames in lengths.items()}
+        for name, sink in sinks.items():
+            assert sink.result().finish_reason is FinishReason.STOP
+            np.testing.assert_array_equal(sink.samples, expected(name, lengths[name]))
+    paused, resumed = ([name for kind, name in device.calls if kind == what] for what in ("pause", "resume"))
+    assert paused
+    assert sorted(paused) == sorted(resumed)
+    assert "r0" not in paused
+
+
+def test_a_paused_request_that_hangs_up_gives_its_slot_to_the_next() -> None:
+    device = FakeDevice(slots=2, places=700, tokens=20)
+    device.hold_once_paused = True
+    with engine(device) as running:
+        first, second = submit(running, "first 600"), submit(running, "second 600")
+        eventually(lambda: ("pause", "second") in device.calls, "the younger one is paused")
+        second.cancel()
+        eventually(lambda: len(running._outbox._watched) == 1, "it is heard that it hung up")
+        device.hold_once_paused = False
+        device.go.set()
+        third = submit(running, "third 3")
+        for sink in (first, second, third):
+            sink.result()
+    np.testing.assert_array_equal(third.samples, expected("third", 3))
+    assert second.result().finish_reason is FinishReason.CANCELLED

@@ -5,9 +5,17 @@ import importlib.util
 import pytest
 import torch
 
-from speech_engines.qwen3_tts.bucketed import BucketedCodec, BucketedFrames, ChunkShape, FrameShape
+from speech_engines.qwen3_tts.bucketed import (
+    CALL_FRAMES,
+    PROMPTS,
+    BucketedCodec,
+    BucketedFrames,
+    BucketedPrompts,
+    ChunkShape,
+    FrameShape,
+    PromptShape,
+)
 from speech_engines.qwen3_tts.codec import Codec
-from speech_engines.qwen3_tts.engine import DEFAULT_RAMP
 from speech_engines.qwen3_tts.frame_model import FrameModel
 from speech_engines.qwen3_tts.stretches import Stretch
 from tests.speech_engines.qwen3_tts.test_frame_model import DRAWN
@@ -48,12 +56,23 @@ def test_a_prompt_is_read_on_the_gpu(tiny_checkpoint: CheckpointOf) -> None:
         assert model.lengths[3] == 27
 
 
-@pytest.mark.parametrize("frames", DEFAULT_RAMP)
+def test_a_whole_prompt_can_be_recorded(tiny_checkpoint: CheckpointOf) -> None:
+    folder = tiny_checkpoint("custom_voice")
+    with fake_gpu():
+        model = FrameModel.load(folder, GPU, torch.bfloat16, SLOTS, PLACES)
+        prompts = BucketedPrompts(model, TapeRecorder())
+        for positions in PROMPTS:
+            with Launches():
+                result = prompts._work(PromptShape(positions))()
+            assert result.shape == (1, model.config.talker.hidden_size + model.config.talker.vocab_size)
+
+
+@pytest.mark.parametrize("frames", CALL_FRAMES)
 def test_a_chunk_can_be_recorded(tiny_checkpoint: CheckpointOf, frames: int) -> None:
     folder = tiny_checkpoint("custom_voice")
     with fake_gpu():
         codec = Codec.load(folder, GPU, SLOTS + 1)
-        chunks = BucketedCodec(codec, SLOTS, DEFAULT_RAMP, TapeRecorder(), GPU)
+        chunks = BucketedCodec(codec, SLOTS, TapeRecorder(), GPU)
         for streams in (1, SLOTS):
             with Launches():
                 samples = chunks._work(ChunkShape(streams, frames))()

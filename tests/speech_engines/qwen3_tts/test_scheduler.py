@@ -2,19 +2,16 @@
 
 import random
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech_engines.qwen3_tts.guard import MAX_EQUAL_FRAMES, RunawayGuard
 from speech_engines.qwen3_tts.scheduler import Scheduler
 from speech_engines.qwen3_tts.script import Script
 from speech_engines.qwen3_tts.sequence import Plan, Sequence, Stage
 from speech_engines.qwen3_tts.stretches import Stretch, Stretches
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import FinishReason
 from speech_protocol.request import SpeechRequest
 from tests.support.sinks import CollectingSink
 
@@ -28,6 +25,12 @@ def sequences_of(count: int, prompt: int = 10, limit_frames: int = 5) -> list[Se
         Sequence(SpeechRequest(str(number)), CollectingSink(), plan, limit_frames * FRAME_SAMPLES)  # type: ignore[arg-type]
         for number in range(count)
     ]
+
+
+def of_text(tokens: int, prompt: int = 80) -> Sequence:
+    """A request whose text has so many tokens, of at most ten minutes."""
+    plan = Plan(Script((0,) * prompt, (), 0, (), 0, tokens))
+    return Sequence(SpeechRequest("x"), CollectingSink(), plan, 600 * SAMPLE_RATE_HZ)  # type: ignore[arg-type]
 
 
 def admit_and_speak(scheduler: Scheduler) -> Sequence | None:
@@ -79,6 +82,50 @@ def test_who_finds_no_places_waits_for_them_and_nobody_overtakes() -> None:
     assert error.value.param == "text"
 
 
+def admitted(scheduler: Scheduler, requests: list[Sequence]) -> int:
+    for request in requests:
+        scheduler.submit(request)
+    while admit_and_speak(scheduler) is not None:
+        pass
+    return len(scheduler.running)
+
+
+@pytest.mark.parametrize("places", [16_384, 10_000], ids=["CPU", "GPU"])
+def test_short_texts_fill_all_rows(places: int) -> None:
+    scheduler = Scheduler(16, places, max_queue=99, ramp=RAMP)
+    assert admitted(scheduler, [of_text(60) for _ in range(20)]) == 16
+
+
+@pytest.mark.parametrize("places", [16_384, 10_000], ids=["CPU", "GPU"])
+def test_two_requests_of_ten_minutes_do_not_block_the_other_rows(places: int) -> None:
+    scheduler = Scheduler(16, places, max_queue=99, ramp=RAMP)
+    assert admitted(scheduler, [of_text(300), of_text(300), *(of_text(60) for _ in range(20))]) == 16
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 60, 400, 5000])
+def test_what_a_request_may_come_to_is_bounded_by_what_it_begins_with(tokens: int) -> None:
+    request = of_text(tokens)
+    assert request.expected_places <= request.most_places <= 5 * request.expected_places
+
+
+def test_a_request_grows_and_the_youngest_makes_place() -> None:
+    scheduler = Scheduler(2, 720, max_queue=9, ramp=RAMP)
+    old, young = of_text(20), of_text(20)
+    assert admitted(scheduler, [old, young]) == 2
+    while scheduler.grow(old):
+        pass
+    assert scheduler.youngest() is young
+    scheduler.pause(young)
+    assert (young.slot, young.held_places, scheduler.speaking) == (1, 0, (old,))
+    while old.held_places < old.most_places:
+        assert scheduler.grow(old)
+    assert scheduler.resume() is None
+    scheduler.remove(old)
+    assert scheduler.resume() is young
+    assert young.stage is Stage.SPEAKING
+    assert scheduler.running == (young,)
+
+
 def test_the_chunk_of_the_most_urgent_listener_is_decoded_first() -> None:
     scheduler = Scheduler(slots=3, places=100, max_queue=9, ramp=RAMP)
     ahead, late, new = sequences = sequences_of(3)
@@ -95,7 +142,12 @@ def test_stretches_never_overlap_and_all_come_back(counts: list[int], choose: ra
     stretches = Stretches(100)
     taken: list[Stretch] = []
     for count in counts:
-        if (stretch := stretches.take(count)) is None:
+        if taken and choose.random() < 0.3:
+            grows = choose.randrange(len(taken))
+            taken[grows] = stretches.grow(taken[grows], taken[grows].count + count) or taken[grows]
+            assert all(a == b or a.stop <= b.start or b.stop <= a.start for a in taken for b in taken)
+            assert sum(stretch.count for stretch in taken) <= 100
+        elif (stretch := stretches.take(count)) is None:
             assert taken
             stretches.give(taken.pop(choose.randrange(len(taken))))
         else:
@@ -106,17 +158,3 @@ def test_stretches_never_overlap_and_all_come_back(counts: list[int], choose: ra
     for stretch in taken:
         stretches.give(stretch)
     assert stretches.take(100) == Stretch(0, 100)
-
-
-def test_the_guard_stops_repetition_silence_and_more_frames_than_the_text_can_need() -> None:
-    guard = RunawayGuard(text_tokens=2)
-    reasons = [guard.after_frame([7] * 16) for _ in range(MAX_EQUAL_FRAMES + 1)]
-    assert reasons[-2:] == [None, FinishReason.REPETITION]
-    guard = RunawayGuard(text_tokens=2)
-    reasons = [guard.after_frame([number] * 16) for number in range(176)]
-    assert reasons[-2:] == [None, FinishReason.BUDGET]  # 14 s
-    guard = RunawayGuard(text_tokens=2)
-    second, spoken = np.zeros(SAMPLE_RATE_HZ, np.float32), np.full(SAMPLE_RATE_HZ, 0.1, np.float32)
-    assert [guard.after_audio(second) for _ in range(5)] == [None] * 5
-    assert guard.after_audio(spoken) is None
-    assert [guard.after_audio(second) for _ in range(7)][-2:] == [None, FinishReason.SILENCE]

@@ -301,3 +301,42 @@ def test_the_voices_of_a_blend_are_computed_once_and_shared_with_plain_clones() 
     for weight in (1, 2, 3):
         get(prompts, blend_of((120, weight), (240, 1)))
     assert [ref_text for _, ref_text in encoder.encoded] == [None, None]
+
+
+def test_on_a_gpu_a_recording_is_encoded_on_a_stream_of_its_own_and_complete_when_it_is_kept(
+    tiny_checkpoint: CheckpointOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from speech_engines.qwen3_tts.checkpoint import open_checkpoint
+    from speech_engines.qwen3_tts.voices import VoiceEncoder, VoicePrompt
+    from tests.speech_engines.conftest import spec_of
+
+    events: list[str] = []
+
+    class Stream:
+        def __init__(self, device: object) -> None:
+            assert str(device) == "cuda"
+
+        def __enter__(self) -> None:
+            events.append("enter")
+
+        def __exit__(self, *_: object) -> None:
+            events.append("leave")
+
+        def synchronize(self) -> None:
+            events.append("wait")
+
+    def encode(*_: object) -> VoicePrompt:
+        events.append("encode")
+        return VoicePrompt(torch.zeros(4))
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    spec = spec_of("base")
+    checkpoint = open_checkpoint(spec, {spec.checkpoint_variable: str(tiny_checkpoint("base"))})
+    encoder = VoiceEncoder(checkpoint, "cuda")
+    monkeypatch.setattr(encoder, "load", lambda: None)
+    monkeypatch.setattr(encoder, "_encode", encode)
+    encoder.encode(np.zeros(100, np.float32), None)
+    assert events == ["enter", "encode", "leave", "wait"]

@@ -3,8 +3,9 @@
 The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a file: the engine
 stands before chunk `gate_before`, 2 unless told, while it exists), `fail_after` chunks, `tone_hz`. It logs
 `NAME begins`, `NAME chunk N`, `NAME ends N`, and, where it learns so at the gate, `NAME is cancelled`; it goes on
-nevertheless. A load stands, after `loads`, while the file `load-gate` is in the folder, and finds no memory while
-`load-fails` is there.
+nevertheless. The first request with `lost_after` chunks finds its device lost while the file `device-lost` is in the
+folder, and removes it. A load stands, after `loads`, while the file `load-gate` is there, and finds no memory while
+`load-fails` is.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from speech_engines.base import Capabilities
+from speech_engines.faults import DeviceLostError
 from speech_engines.triton_model import SpeechModel
 from speech_engines.worker import Chunks, Summary, WorkerEngine
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -30,7 +32,7 @@ _GATE_LIMIT_S = 300.0
 
 
 class ScriptedSynthesizer:
-    capabilities = Capabilities("scripted", "none", "cpu", Task.CUSTOM_VOICE, ("english",))
+    capabilities = Capabilities("scripted", "none", "cpu", Task.CUSTOM_VOICE, ("english",), notes=("It makes tones.",))
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,6 +57,9 @@ class ScriptedSynthesizer:
             for number in count(1) if script.get("chunks") is None else range(1, script["chunks"] + 1):
                 if script.get("gate") and number == script.get("gate_before", 2):
                     self._stand_at(Path(script["gate"]), script["name"], is_cancelled)
+                if number - 1 == script.get("lost_after") and (self._folder / "device-lost").exists():
+                    (self._folder / "device-lost").unlink()
+                    raise DeviceLostError("scripted loss")
                 if number - 1 == script.get("fail_after"):
                     raise RuntimeError("scripted failure")
                 time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ

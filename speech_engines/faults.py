@@ -1,0 +1,22 @@
+"""Errors of a device that concern more than the request whose work met them."""
+
+from speech_protocol.errors import ErrorCode, SpeechError
+
+
+class DeviceMemoryError(Exception):
+    """The device has no memory for this piece of work, which has changed nothing: with less to do, it may be done."""
+
+
+class DeviceLostError(Exception):
+    """Nothing that this process asks of the device will ever work again, so the process must end and be replaced."""
+
+
+def out_of_memory() -> SpeechError:
+    """What the request hears that is given up for the others."""
+    return SpeechError(ErrorCode.OUT_OF_MEMORY, "The GPU has no memory left for this request. Try again in a moment.")
+
+
+def model_died() -> SpeechError:
+    """What every request hears. Who has no audio yet sends it once more, to the process that takes this one's place."""
+    message = "The GPU failed, and the model is started again. Send the request again."
+    return SpeechError(ErrorCode.MODEL_DIED, message)

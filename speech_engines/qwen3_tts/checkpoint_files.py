@@ -1,0 +1,56 @@
+"""Which files of a folder make a checkpoint: as published, or as tools for fine-tuning save one. No torch."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+# Alternatives: all files of one of them must be there. Messages name the first, which is how checkpoints are published.
+_Alternatives = tuple[tuple[str, ...], ...]
+
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+CODEC_FOLDER: Final = "speech_tokenizer"
+_REQUIRED: Final[tuple[_Alternatives, ...]] = (
+    (("config.json",),),
+    (("generation_config.json",),),
+    ((WEIGHTS,), (INDEX,)),
+    (("preprocessor_config.json",),),
+    (("tokenizer_config.json",),),
+    (("vocab.json", "merges.txt"), ("tokenizer.json",)),
+    ((f"{CODEC_FOLDER}/config.json",),),
+    ((f"{CODEC_FOLDER}/{WEIGHTS}",), (f"{CODEC_FOLDER}/{INDEX}",)),
+    ((f"{CODEC_FOLDER}/preprocessor_config.json",),),
+)
+# What to download of a repository.
+PATTERNS: Final = (
+    *sorted({file for alternatives in _REQUIRED for files in alternatives for file in files}),
+    "added_tokens.json",
+    "*.safetensors",
+)
+
+
+def missing_files(folder: Path) -> list[str]:
+    """What the folder lacks. Raises ValueError or OSError where an index can't be read."""
+    missing = []
+    for alternatives in _REQUIRED:
+        if not any(_has(folder, files) for files in alternatives):
+            missing += [file for file in alternatives[0] if not (folder / file).is_file()]
+    shards = (file for part in (folder, folder / CODEC_FOLDER) for file in tensor_files(part))
+    missing += [str(file.relative_to(folder)) for file in shards if not file.is_file()]
+    return list(dict.fromkeys(missing))
+
+
+def tensor_files(folder: Path, prefix: str = "") -> list[Path]:
+    """The files that hold the tensors whose names begin with `prefix`: one, or those of the folder's index that do."""
+    index = folder / INDEX
+    if (folder / WEIGHTS).is_file() or not index.is_file():
+        return [folder / WEIGHTS]
+    places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    names = sorted({file for name, file in places.items() if name.startswith(prefix)})
+    if any(Path(name).name != name for name in names):
+        raise ValueError(f"{INDEX} names a file outside its folder")
+    return [folder / name for name in names]
+
+
+def _has(folder: Path, files: tuple[str, ...]) -> bool:
+    return all((folder / file).is_file() for file in files)
