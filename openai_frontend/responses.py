@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.errors import ApiError, sse_error
-from openai_frontend.synthesis import Body
+from openai_frontend.synthesis import Body, SegmentStart
 from speech_protocol.audio import FRAME_SAMPLES
 from speech_protocol.errors import SpeechError
 from speech_protocol.events import EndEvent
@@ -29,11 +29,13 @@ T = TypeVar("T")
 class SpeechResponse(StreamingResponse):
     """Streams a body and closes it, whatever ends the reply."""
 
-    def __init__(self, body: Body, audio_format: AudioFormat, stream_format: StreamFormat) -> None:
+    def __init__(
+        self, body: Body, audio_format: AudioFormat, stream_format: StreamFormat, *, tells_segments: bool = False
+    ) -> None:
         self._body = body
         if stream_format == "sse":
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            super().__init__(_events(body), media_type="text/event-stream", headers=headers)
+            super().__init__(_events(body, tells_segments), media_type="text/event-stream", headers=headers)
         else:
             name = f'attachment; filename="speech.{audio_format.extension}"'
             headers = {"Content-Disposition": name, "X-Accel-Buffering": "no"}
@@ -45,13 +47,19 @@ class SpeechResponse(StreamingResponse):
 
 
 async def respond(
-    request: Request, opening: Awaitable[Body], audio_format: AudioFormat, stream_format: StreamFormat
+    request: Request,
+    opening: Awaitable[Body],
+    audio_format: AudioFormat,
+    stream_format: StreamFormat,
+    *,
+    tells_segments: bool = False,
 ) -> Response:
-    """Wait for the body's first audio, unless the client hangs up first, and answer with it."""
+    """Wait for the body's first audio, unless the client hangs up first, and answer with it. `tells_segments`: an event
+    stream says where segments begin."""
     body = await unless_gone(request, opening)
     if body is None:
         return Response(status_code=499)  # nobody reads it; the server's log shows why there was no audio
-    return SpeechResponse(body, audio_format, stream_format)
+    return SpeechResponse(body, audio_format, stream_format, tells_segments=tells_segments)
 
 
 async def unless_gone(request: Request, opening: Awaitable[T]) -> T | None:
@@ -81,10 +89,13 @@ async def _pieces(body: Body) -> AsyncGenerator[bytes, None]:
             yield encoded.data
 
 
-async def _events(body: Body) -> AsyncGenerator[bytes, None]:
-    """OpenAI's events: the pieces, which concatenate to one valid file, then the usage."""
+async def _events(body: Body, tells_segments: bool) -> AsyncGenerator[bytes, None]:
+    """OpenAI's events: the pieces, which concatenate to one valid file, then the usage. Ours, before a piece: the
+    segments that begin in it."""
     try:
         async for encoded in body:
+            if tells_segments and encoded.begun:
+                yield _event("speech.audio.timestamps", segments=[_segment(start) for start in encoded.begun])
             if encoded.data:
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
@@ -98,6 +109,11 @@ async def _events(body: Body) -> AsyncGenerator[bytes, None]:
 
 def _event(kind: str, **fields: object) -> bytes:
     return f"data: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def _segment(segment: SegmentStart) -> dict[str, Any]:
+    place = segment.place
+    return {"id": place.number, "count": place.count, "start": round(segment.start_s, 3), "text": place.text}
 
 
 def _warnings(end: EndEvent) -> dict[str, list[str]]:

@@ -6,11 +6,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 from openai_frontend.audio.seam import LONGEST_LEAD_S, LeadTrimmer, SeamTrimmer
-from openai_frontend.text.script import Script, Silence
+from openai_frontend.text.script import Place, Script, Silence
 from openai_frontend.triton import Message
 from speech_protocol.audio import MAX_CHUNK_SAMPLES, SAMPLE_BYTES
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -26,6 +27,13 @@ _LEFT_OUT: Final = "some of the text has nothing that the model can pronounce, a
 Speak = Callable[[int, str], AsyncGenerator[Message, None]]
 
 
+@dataclass(frozen=True, slots=True)
+class FirstMessage(Message):
+    """The first audio of a segment."""
+
+    place: Place = field(kw_only=True)
+
+
 async def recite(
     script: Script, speak: Speak, ahead: Callable[[], int], max_lead_s: float
 ) -> AsyncGenerator[Message, None]:
@@ -37,7 +45,9 @@ async def recite(
     pronounce is left out, unless it is all there is. The first one's silence before its first sound is cut to
     `max_lead_s` seconds.
     """
-    waiting = (speak(number, text) for number, text in enumerate(part for part in script if isinstance(part, str)))
+    texts = [part for part in script if isinstance(part, str)]
+    waiting = (speak(number, text) for number, text in enumerate(texts))
+    places = (Place(number, len(texts), text) for number, text in enumerate(texts))
     running = deque([_Segment(next(waiting))])
     ends: list[EndEvent] = []
     unspeakable: SpeechError | None = None
@@ -50,6 +60,7 @@ async def recite(
                 if not ends:
                     continue
             else:
+                begins: Place | None = next(places)
                 running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
                 if unspeakable_now := await running[0].begun():
                     logger.warning("segment at %d of %d was left out: %s", place, len(script), unspeakable_now.message)
@@ -68,7 +79,8 @@ async def recite(
                 if isinstance(message.event, EndEvent):
                     ends.append(message.event)
                 else:
-                    yield message
+                    yield message if begins is None else FirstMessage(message.event, message.pcm, place=begins)
+                    begins = None
             running.popleft()
         if unspeakable is not None and not ends:
             raise unspeakable

@@ -41,7 +41,8 @@ async def create_speech(
     model, wire = await _address(body, wire, state, allowance)
     allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=allowance)
-    response = await respond(request, opening, audio_format, body.stream_format)
+    tells_segments = bool(body.timestamp_granularities)
+    response = await respond(request, opening, audio_format, body.stream_format, tells_segments=tells_segments)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
         response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
     return response

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from openai_frontend.errors import invalid
 from openai_frontend.responses import unless_gone
+from openai_frontend.schemas import NewName
 from openai_frontend.state import CurrentState, RequestId, State
 from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
 from openai_frontend.voices.making import clone, design
@@ -70,6 +71,16 @@ async def get_voice(voice_id: str, state: CurrentState) -> dict[str, Any]:
     if voice_id in state.catalog.voices:
         return _built_in(voice_id, state)
     return _public(await state.pools.reading.run(state.library.voice, voice_id))
+
+
+@router.post("/audio/voices/{voice_id}")
+async def rename_voice(voice_id: str, body: NewName, state: CurrentState) -> dict[str, Any]:
+    """Give a voice another name; its id stays."""
+    if voice_id in state.catalog.voices:
+        raise invalid("voice_id", f"'{voice_id}' is a built-in voice, which keeps its name.", "built_in_voice")
+    name = check_voice_name(body.name)
+    state.catalog.check_new_name(name)
+    return _public(await state.pools.storing.run(state.library.rename_voice, voice_id, name))
 
 
 @router.delete("/audio/voices/{voice_id}")

@@ -86,11 +86,15 @@ class Library:
 
     def check_room(self, name: str, size_bytes: int = 0) -> None:
         """Raise ApiError 400 where a voice of this name and size can't be added."""
-        voices, by_name = self._indexed()
-        if fold(name) in by_name:
+        self._check_name(name)
+        self._check_bounds(len(self._voices.entries()), "voices", size_bytes)
+
+    def _check_name(self, name: str, voice_id: str | None = None) -> None:
+        """Raise ApiError 400 for a name that a voice other than `voice_id` has."""
+        voice = self._indexed()[1].get(fold(name))
+        if voice is not None and voice.id != voice_id:
             message = f"There is a voice '{name}' already. Choose another name, or delete that voice first."
             raise invalid("name", message, "voice_name_taken")
-        self._check_bounds(len(voices), "voices", size_bytes)
 
     def add_voice(self, name: str, reference: Reference, origin: Origin) -> Voice:
         """Keep a voice. Raises ApiError, and keeps nothing, where its name is taken or there is no room."""
@@ -114,6 +118,13 @@ class Library:
         added = self._voices.add(voice.id, voice.to_metadata(), files, lambda: self.check_room(name, size_bytes))
         logger.info("kept the voice %s (%s, %d bytes)", added.id, added.type, size_bytes)
         return added
+
+    def rename_voice(self, voice_id: str, name: str) -> Voice:
+        """Raises ApiError 404 where there is none, 400 where another voice has the name."""
+        voice = self._voices.update(voice_id, {"name": name}, lambda: self._check_name(name, voice_id))
+        if voice is None:
+            raise voice_not_found(voice_id)
+        return voice
 
     def remove_voice(self, voice_id: str) -> None:
         """Raises ApiError 404 where there is none."""

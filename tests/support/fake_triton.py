@@ -1,8 +1,8 @@
 """A Triton that is an ASGI application in a thread of this process: the calls that the frontend makes, and no model.
 
-The text of a request is a JSON object: `chunks` of 80 ms (1 unless told; null: until the client hangs up), `hold` (the
-name of a gate before the second chunk, which `release` opens), `error` (a code, instead of audio). Anything else is one
-chunk.
+The text of a request is a JSON object: `chunks` of 80 ms (null: until the client hangs up), `hold` (the name of a gate
+before the second chunk, which `release` opens), `error` (a code, instead of audio), `error_after` (a number of chunks).
+Anything else is as many chunks as `chunks` of the fake says, 1 unless it is set.
 """
 
 import asyncio
@@ -35,6 +35,9 @@ class FakeTriton:
         self.port = free_port()
         self.states = dict.fromkeys(models, "UNAVAILABLE")
         self.calls: list[str] = []
+        self.requests: list[dict[str, Any]] = []
+        self.chunks = 1
+        self.hold_loads: str | None = None  # the name of a gate
         self.active = 0
         self._gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,6 +87,9 @@ class FakeTriton:
 
     async def _load(self, request: Request) -> Response:
         self.calls.append(f"load {request.path_params['model']}")
+        if self.hold_loads is not None:
+            self.states[request.path_params["model"]] = "LOADING"
+            await self._gates[self.hold_loads].wait()
         self.states[request.path_params["model"]] = "READY"
         return Response()
 
@@ -96,8 +102,9 @@ class FakeTriton:
         return JSONResponse({"model_stats": [{"name": request.path_params["model"], "last_inference": 0}]})
 
     async def _generate(self, request: Request) -> Response:
-        text = (await request.json())["TEXT"]
-        return StreamingResponse(self._speak(text), media_type="text/event-stream")
+        body = await request.json()
+        self.requests.append(body)
+        return StreamingResponse(self._speak(body["TEXT"]), media_type="text/event-stream")
 
     async def _speak(self, text: str) -> AsyncIterator[bytes]:
         try:
@@ -114,7 +121,11 @@ class FakeTriton:
         self.active += 1
         try:
             sent = 0
-            while script.get("chunks", 1) is None or sent < script.get("chunks", 1):
+            chunks = script.get("chunks", self.chunks)
+            while chunks is None or sent < chunks:
+                if sent and sent == script.get("error_after"):
+                    yield _message(ErrorEvent("engine_failure", "The model failed."))
+                    return
                 if sent == 1 and script.get("hold"):
                     await self._gates[script["hold"]].wait()
                 yield _message(AudioEvent(FRAME_SAMPLES), CHUNK)
