@@ -37,6 +37,7 @@ class FakeTriton:
         self.calls: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.chunks = 1
+        self.chunk = CHUNK
         self.hold_loads: str | None = None  # the name of a gate
         self.active = 0
         self._gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -128,7 +129,7 @@ class FakeTriton:
                     return
                 if sent == 1 and script.get("hold"):
                     await self._gates[script["hold"]].wait()
-                yield _message(AudioEvent(FRAME_SAMPLES), CHUNK)
+                yield _message(AudioEvent(FRAME_SAMPLES), self.chunk)
                 sent += 1
                 await asyncio.sleep(0)
             yield _message(EndEvent(FinishReason.STOP, sent * FRAME_SAMPLES, 1, 0.0, 0.0, 0.0))

@@ -32,11 +32,8 @@ class Page:
     def forget(self) -> None:
         """Empty what the browser keeps of the page, and show it anew."""
         self.browser.get(f"{self.url}/static/icon.svg")
-        self.run("""
-            localStorage.clear(); sessionStorage.clear();
-            const [done] = [arguments[arguments.length - 1]];
-            indexedDB.deleteDatabase("speech");
-        """)
+        self.run("sessionStorage.clear()")
+        self.browser.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": self.url, "storageTypes": "all"})
         self.open()
 
     def __getitem__(self, name: str) -> WebElement:

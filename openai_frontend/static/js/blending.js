@@ -39,7 +39,7 @@ export class Blending {
     const voice = this.#voice;
     const { text, language } = sampleOf(this.#own[0]);
     const body = { model: "tts-1", voice: voice.id, input: text, language };
-    const track = new Track({ text, body, title: voice.name });
+    const track = new Track({ text, body, title: voice.title });
     await this.#page.listen(this.#dialog, track, (signal) => this.#page.api.events(body, signal));
   }
 }

@@ -9,6 +9,7 @@ export class Cards extends EventTarget {
   #list = at("voices");
   #voices = [];
   #blend = null; // a voice that is not in the list
+  #playing = null;
   chosen = null;
 
   constructor() {
@@ -34,6 +35,7 @@ export class Cards extends EventTarget {
 
   /** Say which voice's sample is heard; null for none. */
   playing(id) {
+    this.#playing = id;
     for (const button of this.#list.querySelectorAll(".sample")) {
       button.replaceChildren(icon(button.dataset.voice === id ? "stop" : "play"));
     }
@@ -56,27 +58,28 @@ export class Cards extends EventTarget {
   #card(voice) {
     const isChosen = voice.id === this.chosen?.id;
     const radio = make("input", { type: "radio", name: "voice", value: voice.id, checked: isChosen });
-    const face = make("span", { class: "face", "aria-hidden": "true" }, [...voice.name][0].toUpperCase());
+    const face = make("span", { class: "face", "aria-hidden": "true" }, [...voice.title][0].toUpperCase());
     face.style.setProperty("--hue", hue(voice.name));
-    const about = make("span", { class: "about" }, make("strong", {}, voice.name), make("span", {}, facts(voice)));
+    const about = make("span", { class: "about" }, make("strong", {}, voice.title), ...facts(voice).map((line) => make("span", {}, line)));
     const card = make("div", { class: "voice", "data-voice": voice.id }, make("label", {}, radio, face, about));
     const button = (action, name, label) => {
       const fire = () => this.dispatchEvent(new CustomEvent(action, { detail: voice }));
       // With the keyboard: the arrows choose a voice, Tab leads to the buttons of the chosen one.
       const properties = { type: "button", class: `round ${action}`, "aria-label": label, title: label, onclick: fire };
-      card.append(make("button", { ...properties, "data-voice": voice.id, tabindex: isChosen ? "0" : "-1" }, icon(name)));
+      card.append(make("button", { ...properties, "data-voice": voice.id, tabindex: isChosen ? "0" : "-1" }, icon(action === "sample" && voice.id === this.#playing ? "stop" : name)));
     };
-    button("sample", "play", `Play a sample of ${voice.name}`);
-    if (voice.own) button("rename", "pen", `Rename ${voice.name}`);
-    if (voice.own) button("delete", "bin", `Delete ${voice.name}`);
+    button("sample", "play", `Play a sample of ${voice.title}`);
+    if (voice.own) button("rename", "pen", `Rename ${voice.title}`);
+    if (voice.own) button("delete", "bin", `Delete ${voice.title}`);
     return card;
   }
 }
 
+/** The lines below a voice's name. */
 function facts({ gender, language, kind, description, aliases }) {
-  const start = [kind, gender, language && title(language)].filter(Boolean).join(", ");
-  const also = aliases.length ? ` Also: ${aliases.join(", ")}.` : "";
-  return `${start}${description ? ` · ${description}` : ""}${also}`;
+  const first = [kind, gender, language && title(language)].filter(Boolean).join(" · ");
+  const also = aliases.length ? `also ${aliases.join(", ")}` : "";
+  return [first, [description, also].filter(Boolean).join("; ")].filter(Boolean);
 }
 
 function note(found, filter, all) {

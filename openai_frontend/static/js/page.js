@@ -41,7 +41,7 @@ const code = new Code();
 const key = new Dialog("key-dialog", useKey);
 let afterKey = null;
 
-const say = (text) => (at("status").textContent = text);
+const say = (text) => stage.note(text);
 
 /** Do something; what goes wrong shows in the player, with a button to do it again. */
 async function attempt(work) {
@@ -80,7 +80,7 @@ async function refresh() {
 async function speak() {
   const settings = form.settings;
   const body = { ...toBody(settings), seed: settings.seed ? Number(settings.seed) : newSeed() };
-  const track = new Track({ text: settings.text, body, title: cards.chosen?.name ?? settings.voice });
+  const track = new Track({ text: settings.text, body, title: cards.chosen?.title ?? settings.voice });
   track.id = String(body.seed) + Date.now();
   recent.current(null);
   try {
@@ -101,6 +101,7 @@ const page = {
   keep: async (voice) => {
     await refresh();
     cards.choose(find(server.voices, voice.id));
+    stage.stop();
     say(`${voice.name} is yours. Write a text and press Speak.`);
     composer.focus();
   },
@@ -139,7 +140,7 @@ function listen() {
   });
   recent.addEventListener("use", ({ detail }) => use(detail));
   at("clear").addEventListener("click", clearHistory);
-  server.addEventListener("health", () => form.gate(models));
+  for (const type of ["health", "change"]) server.addEventListener(type, () => form.gate(models));
   form.addEventListener("change", () => store(form.settings));
 }
 
@@ -193,6 +194,7 @@ async function begin() {
   server.look();
   await Promise.all([attempt(refresh), recent.open()]);
   form.settings = linked ?? kept;
+  if (form.settings.model) attempt(refresh); // its voices, which could not be asked for before the model was known
 }
 
 begin();

@@ -32,10 +32,11 @@ export class Samples {
     }
     const { text, language } = sampleOf(voice);
     const body = { model: "tts-1", voice: voice.id, input: text, language, seed: 1 };
-    const track = new Track({ text, body, title: voice.name });
-    this.#show(voice.id);
+    const track = new Track({ text, body, title: voice.title });
+    const performance = this.#stage.perform(track, (signal) => this.#api.events(body, signal));
+    this.#show(voice.id); // what was heard before has ended now
     try {
-      await this.#stage.perform(track, (signal) => this.#api.events(body, signal));
+      await performance;
     } catch (problem) {
       this.#show(null);
       throw problem;

@@ -14,6 +14,7 @@ export class Stage extends EventTarget {
   #say = null;
   #state = "idle";
   #message = "Ready.";
+  #note = null; // said instead of what is going on, until something else begins
   #frame = null;
 
   constructor(player, models, composer) {
@@ -41,7 +42,7 @@ export class Stage extends EventTarget {
     [this.#speech, this.#last, this.#say] = [speech, speech, say];
     this.#player.load(track);
     this.#player.play();
-    this.#message = "Done.";
+    [this.#message, this.#note] = ["Done.", null];
     try {
       await speech.run();
       if (track.stopped) this.#message = "Stopped. What was made until then is kept.";
@@ -59,10 +60,15 @@ export class Stage extends EventTarget {
   /** Play a track that is there already. */
   play(track) {
     this.stop();
-    this.#last = null;
-    this.#message = "Done.";
+    [this.#last, this.#message, this.#note] = [null, "Done.", null];
     this.#player.load(track);
     this.#player.play();
+  }
+
+  /** Say something that has nothing to do with the sound. */
+  note(text) {
+    this.#note = text;
+    this.render();
   }
 
   /** End the request and the sound; what was made so far stays in the player. */
@@ -115,6 +121,7 @@ export class Stage extends EventTarget {
       const seconds = model ? Math.max(this.#models.loading_s(model), 0) : this.#speech.seconds;
       return [model ? "Loading the model" : "Waiting for the first sound", `, ${Math.floor(seconds)} s`];
     }
+    if (this.#note) return [this.#note, ""];
     if (state === "speaking") return [`${playing ? "Speaking" : "Paused"}${part ? `: ${part}` : ""}`, ""];
     if (state === "playing") return [`Playing${part ? `: ${part}` : ""}`, ""];
     if (state === "idle" && track?.complete && this.#player.seconds > 0 && this.#player.seconds < track.seconds && !track.stopped) return ["Paused.", ""];

@@ -8,12 +8,13 @@ const STEPS_S = { ArrowRight: 5, ArrowUp: 5, ArrowLeft: -5, ArrowDown: -5, PageU
 
 export class Timeline {
   #slider = at("timeline");
-  #wave = new Wave(at("wave"));
+  #wave;
   #player;
   #said = "";
 
   constructor(player) {
     this.#player = player;
+    this.#wave = new Wave(at("wave"), () => this.#wave?.draw(player.track, player.seconds));
     this.#slider.addEventListener("keydown", (event) => this.#key(event));
     this.#slider.addEventListener("pointerdown", (event) => {
       this.#slider.setPointerCapture(event.pointerId);

@@ -18,7 +18,13 @@ export function voicesOf(list) {
 function voiceOf({ id, name, type, gender, language, languages, description, prompt, model }) {
   const kind = KINDS[type] ?? "Built in";
   const known = { gender: gender ?? null, language: language ?? null, languages: languages ?? null, model: model ?? null };
-  return { id, name, kind, own: type in KINDS, description: description ?? prompt ?? "", aliases: [], ...known };
+  const own = type in KINDS;
+  return { id, name, title: own ? name : label(name), kind, own, description: description ?? prompt ?? "", aliases: [], ...known };
+}
+
+/** A built-in name as people write it: "uncle_fu" is Uncle Fu. */
+function label(name) {
+  return name.split("_").map(title).join(" ");
 }
 
 /** Those whose name, description, gender, language or kind have every word of `query`; `filter`: all, built-in or own. */
@@ -26,7 +32,7 @@ export function search(voices, query, filter = "all") {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   return voices.filter((voice) => {
     if (filter !== "all" && voice.own !== (filter === "own")) return false;
-    const text = [voice.name, ...voice.aliases, voice.description, voice.gender, voice.language, voice.kind].join(" ").toLowerCase();
+    const text = [voice.name, voice.title, ...voice.aliases, voice.description, voice.gender, voice.language, voice.kind].join(" ").toLowerCase();
     // "male" is not meant to find "female".
     return words.every((word) => (word === "male" ? voice.gender === "male" : text.includes(word)));
   });
@@ -41,7 +47,8 @@ export function find(voices, id) {
 
 function blended(id) {
   const voice = voiceOf({ id, name: id, type: "audio_sample", description: "A blend of your voices" });
-  return { ...voice, kind: "Blend", own: false, name: id.replace(/\(([\d.]+)\)/g, (_, weight) => ` ${Math.round(weight * 100)} %`).replaceAll("+", " + ") };
+  const name = id.replace(/\(([\d.]+)\)/g, (_, weight) => ` ${Math.round(weight * 100)} %`).replaceAll("+", " + ");
+  return { ...voice, kind: "Blend", own: false, name, title: name };
 }
 
 /** `anna(0.7)+bob(0.3)`, as requests name a blend; `share` of the first one, 0 to 1. */

@@ -11,12 +11,14 @@ export class Wave {
   #bars = null;
   #barsOf = "";
 
-  constructor(canvas) {
+  /** `ondirty` is called where the picture is to be drawn anew. */
+  constructor(canvas, ondirty = () => {}) {
     this.#canvas = canvas;
+    this.ondirty = ondirty;
     this.resize();
     new ResizeObserver(() => this.resize()).observe(canvas);
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
-      matchMedia(query).addEventListener("change", () => this.#forget());
+      matchMedia(query).addEventListener("change", () => requestAnimationFrame(() => this.#forget()));
     }
   }
 
@@ -33,6 +35,7 @@ export class Wave {
     // Real properties: their computed values are colours, whatever the theme calls them.
     const style = getComputedStyle(this.#canvas);
     [this.played, this.waiting] = [style.color, style.borderTopColor];
+    this.ondirty();
   }
 
   /** Seconds that the picture is wide. */
