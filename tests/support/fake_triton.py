@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
+import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,12 +21,19 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from local_stack.triton_process import free_port
-from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason, StartEvent
 from tests.support.waiting import eventually
 
 CHUNK = base64.b64encode((b"\x00\x10\x00\xf0" * FRAME_SAMPLES)[: FRAME_SAMPLES * SAMPLE_BYTES])
+
+
+def tone() -> bytes:
+    """A chunk that the voice library takes for a voice."""
+    time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
+    samples = 8000 * np.sin(2 * np.pi * 300 * time_s) * np.abs(np.sin(np.pi * 12.5 * time_s))
+    return base64.b64encode(samples.astype("<i2").tobytes())
 
 
 class FakeTriton:

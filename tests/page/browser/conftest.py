@@ -1,28 +1,18 @@
 """One browser for all tests of the page, and one server whose Triton is a fake: the page is what is tested here."""
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 
-from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from tests.support.browser import chromium
-from tests.support.fake_triton import FakeTriton
+from tests.support.fake_triton import FakeTriton, tone
 from tests.support.page import Page
 from tests.support.stack import Frontend
 
 MODELS: Final = ("hibari", "qwen3_tts_custom_voice", "qwen3_tts_base", "qwen3_tts_voice_design")
-
-
-def tone() -> bytes:
-    """80 ms that the library takes for a voice, and that the eye can tell from a flat line: base64 PCM."""
-    time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
-    samples = 8000 * np.sin(2 * np.pi * 300 * time_s) * np.abs(np.sin(np.pi * 12.5 * time_s))
-    return base64.b64encode(samples.astype("<i2").tobytes())
 
 
 @pytest.fixture(scope="package")

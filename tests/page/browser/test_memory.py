@@ -10,7 +10,7 @@ import pytest
 from tests.support.fake_triton import FakeTriton
 from tests.support.page import Page
 
-SENTENCE = "It's \"1 $HOME\" — naïve 😀"
+SENTENCE = 'It\'s "1 $HOME" — naïve 😀'
 
 
 @pytest.fixture

@@ -199,7 +199,8 @@ def test_the_mirror_breaks_its_lines_where_the_text_does(page: Page) -> None:
 def test_words_are_marked_where_a_server_sends_their_times(page: Page) -> None:
     marked = page.browser.execute_async_script("""
         const done = arguments[arguments.length - 1];
-        Promise.all([import("/static/js/composer.js"), import("/static/js/script.js")]).then(([{ Composer }, { Script }]) => {
+        const modules = ["composer", "script"].map((name) => import(`/static/js/${name}.js`));
+        Promise.all(modules).then(([{ Composer }, { Script }]) => {
             const composer = new Composer();
             composer.text = "The cat sat.";
             const script = new Script(composer.text);

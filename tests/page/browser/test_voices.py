@@ -2,6 +2,7 @@
 
 import uuid
 import wave
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from tests.e2e.test_errors import wav
-from tests.support.fake_triton import FakeTriton
+from tests.support.fake_triton import FakeTriton, tone
 from tests.support.page import ESCAPE, Page
 from tests.support.stack import Frontend
 
@@ -125,10 +126,6 @@ def test_a_voice_is_cloned_from_a_file_or_from_one_that_is_dropped(
 
 
 def voice_like(seconds: float) -> bytes:
-    from base64 import b64decode
-
-    from tests.page.browser.conftest import tone
-
     return b64decode(tone()) * round(seconds / 0.08)
 
 
@@ -240,16 +237,20 @@ def test_only_what_works_is_offered(page: Page) -> None:
     """With the fields of a server that says what its models are, and which names are the same voice."""
     page.run("""
         const real = window.fetch;
-        const voice = (name, more) => ({ id: name, name, model: "hibari", languages: ["english"], available: true, ...more });
+        const works = { model: "hibari", languages: ["english"], available: true };
+        const voice = (name, more) => ({ id: name, name, ...works, ...more });
         const lists = {
-            "v1/audio/voices": { voices: [voice("heart", { gender: "female", language: "english" }), voice("nova", { same_as: "heart" }),
-                voice("vivian", { available: false, reason: "no weights" })] },
+            "v1/audio/voices": { voices: [
+                voice("heart", { gender: "female", language: "english" }),
+                voice("nova", { same_as: "heart" }),
+                voice("vivian", { available: false, reason: "no weights" }),
+            ] },
             "health": { status: "ok", models: { hibari: { state: "unloaded" },
                 qwen3_tts_base: { state: "unloaded", available: false, reason: "it needs torch." } } },
         };
         window.fetch = async (path, ...rest) => {
             const list = lists[String(path)];
-            return list ? new Response(JSON.stringify(list), { headers: { "content-type": "application/json" } }) : real(path, ...rest);
+            return list ? new Response(JSON.stringify(list)) : real(path, ...rest);
         };
         document.getElementById("model").dispatchEvent(new Event("change", { bubbles: true }));
         document.dispatchEvent(new Event("visibilitychange"));
