@@ -61,7 +61,7 @@ def test_a_name_may_be_written_otherwise_but_not_taken_from_another_voice(voices
 
 
 def test_a_voice_that_is_not_there_or_built_in_is_not_renamed(voices: str) -> None:
-    check(httpx2.post(f"{voices}/voice_{'0' * 32}", json={"name": "Anna"}), 404, None)
+    check(httpx2.post(f"{voices}/voice_{'0' * 32}", json={"name": "Anna"}), 404, "voice_id")
     check(httpx2.post(f"{voices}/vivian", json={"name": "Anna"}), 400, "voice_id", "built_in_voice")
 
 

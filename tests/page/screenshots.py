@@ -1,0 +1,49 @@
+"""Pictures of the page for the documents: `python -m tests.page.screenshots`, with Chromium; the embedded voice speaks."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.support.browser import chromium
+from tests.support.page import Page
+from tests.support.stack import Stack
+
+FOLDER: Final = Path(__file__).parent.parent.parent / "docs/images"
+TEXT: Final = (
+    "Once upon a time there was a clockmaker who could not tell the time. Her clocks were the finest in the country, "
+    "and every one of them was right.\n\n"
+    "But when a neighbour asked her the hour, she looked out of the window, and said: it is as late as the light is "
+    "long. And the neighbour, who had a train to catch, sighed and went on.\n\n"
+    "One winter a stranger came to the shop with a watch that had stopped at noon."
+)
+LOOKS: Final = {
+    "page": (1280, 860, {"prefers_color_scheme": "light"}),
+    "page-dark": (1280, 860, {"prefers_color_scheme": "dark"}),
+    "page-phone": (390, 780, {"prefers_color_scheme": "light"}),
+}
+_SETTLES_S: Final = 0.4
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "script").mkdir()
+        stack = Stack(root / "script", default_model="hibari", port=8101)
+        with stack, chromium(root / "profile", root) as browser:
+            page = Page(browser, stack.frontend.url)
+            page.emulate()
+            page.open()
+            page.speak(TEXT)
+            page.shows("status", "Part 2 of")
+            page.click("play")
+            for name, (width, height, features) in LOOKS.items():
+                page.emulate(width, height, **features)
+                page.run("scrollTo(0, 0); document.activeElement.blur()")
+                time.sleep(_SETTLES_S)  # nobody waits for this but a person
+                FOLDER.mkdir(exist_ok=True)
+                browser.save_screenshot(str(FOLDER / f"{name}.png"))
+
+
+if __name__ == "__main__":
+    main()
