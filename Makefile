@@ -5,14 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: sbom serve serve-qwen test test-faults check format smoke bench soak lock clean
+.PHONY: ports sbom serve serve-qwen test test-faults check format smoke bench soak lock clean
 .DEFAULT_GOAL := serve
+# The ports are looked at before anything is installed.
+.NOTPARALLEL:
 
-serve: $(VENV)/serve.installed
-	@$(BIN)/python -m local_stack.serve
+serve: ports $(VENV)/serve.installed
+	@sh local_stack/run.sh $(BIN)/python -m local_stack.serve
 
-serve-qwen: $(VENV)/qwen.installed
-	@$(BIN)/python -m local_stack.serve --qwen
+serve-qwen: ports $(VENV)/qwen.installed
+	@sh local_stack/run.sh $(BIN)/python -m local_stack.serve --qwen
+
+ports:
+	@PYTHON="$(PYTHON)" sh local_stack/ports.sh $(BIN)/python
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest $(ARGS)
@@ -26,12 +31,12 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/hadolint Dockerfile.triton Dockerfile.frontend
+	$(BIN)/hadolint Dockerfile.triton Dockerfile.triton-cpu Dockerfile.frontend
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	@# The schema does not know Compose's own !reset tag.
-	sed 's/ !reset//' docker-compose.cpu.yml | $(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
+	@# The schema does not know Compose's own tags.
+	sed 's/ !reset//; s/ !override//' docker-compose.cpu.yml | $(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
 	$(BIN)/yamllint --strict .
-	$(BIN)/python -m pytest -q tests/deploy/test_kubernetes.py tests/deploy/test_monitoring.py -k "kubernetes or promtool or panels or says"
+	$(BIN)/python -m pytest -q tests/deploy/test_kubernetes.py tests/deploy/test_monitoring.py tests/deploy/test_alerts.py -k "kubernetes or promtool or panels or says or situation"
 	PATH="$(BIN):$$PATH" $(BIN)/python requirements/audit.py
 
 format: $(VENV)/dev.installed
@@ -56,6 +61,7 @@ sbom: $(VENV)/dev.installed
 	@mkdir -p out
 	$(BIN)/cyclonedx-py requirements requirements/frontend-image.txt --output-file out/sbom-frontend.json
 	$(BIN)/cyclonedx-py requirements requirements/triton-image.txt --output-file out/sbom-triton.json
+	$(BIN)/cyclonedx-py requirements requirements/triton-cpu-image.txt --output-file out/sbom-triton-cpu.json
 
 # Pinned requirements from pyproject.toml; run it after a change there.
 lock: $(VENV)/uv.installed
@@ -65,8 +71,7 @@ $(VENV)/uv.installed: requirements/uv.txt
 	@PYTHON="$(PYTHON)" sh requirements/bootstrap.sh $(VENV)
 
 $(VENV)/%.installed: requirements/%.txt pyproject.toml $(VENV)/uv.installed
-	@sh requirements/install.sh $(VENV) $<
-	@touch $@
+	@sh requirements/install.sh $(VENV) $< $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .cache

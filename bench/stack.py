@@ -33,9 +33,12 @@ class Running:
 
 
 @contextmanager
-def our_stack(folder: Path, engine: Mapping[str, str] | None = None, **settings: object) -> Iterator[Running]:
-    """Triton, with `engine` in its models' environment, and the frontend with `settings`; `folder` is for voices."""
-    with TritonProcess(environment=engine) as triton:
+def our_stack(
+    folder: Path, engine: Mapping[str, str] | None = None, *, restarts: bool = False, **settings: object
+) -> Iterator[Running]:
+    """Triton, with `engine` in its models' environment, and the frontend with `settings`; `folder` is for voices.
+    `restarts`: a Triton that hangs or ends is started again."""
+    with TritonProcess(environment=engine, restarts=restarts) as triton:
         port = free_port()
         own = {"PORT": port, "TRITON_URL": triton.url, "LOG_LEVEL": "warning", "VOICES_FOLDER": folder / "voices"}
         environment = {name: str(value) for name, value in {**(engine or {}), **own, **settings}.items()}

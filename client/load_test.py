@@ -5,7 +5,8 @@
 
 A target is the address of a server with OpenAI's /v1/audio/speech, or `triton+http://127.0.0.1:8000?model=hibari`
 for a speech model of Triton without the frontend; `model`, `voice` and `format` after a `?` are that target's own. All
-targets get the same loads, one after the other. A server's key, where it asks for one, is TTS_API_KEY.
+targets get the same loads, one after the other. A server's key, where it asks for one, is TTS_API_KEY; that of Triton
+is TRITON_CONTROL_KEY, or found as `make serve` left it.
 
 Exits with 1 where a request failed that was not meant to, and 2 where a target cannot be asked at all.
 """
@@ -16,6 +17,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,6 +29,7 @@ from client.load.figures import figures
 from client.load.prompts import PROMPTS
 from client.load.targets import OpenAITarget, Target, TargetError, TritonTarget
 from client.load.traffic import Driver, Load, warm_up
+from speech_protocol.control import read_key
 
 DEFAULT_TARGET = "http://127.0.0.1:8101"
 TRITON = "triton+"
@@ -34,6 +37,12 @@ TRITON = "triton+"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
+    if options.plot and find_spec("matplotlib") is None:
+        # Before the load, not after it.
+        sys.exit(
+            "--plot needs matplotlib, which is not installed. Run: "
+            ".venv/bin/uv pip install --constraints requirements/dev.txt matplotlib"
+        )
     try:
         targets = [parse_target(text, options) for text in options.targets]
         prompts = _prompts(options.prompts)
@@ -45,10 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     report.write(options.output, rows, settings, shlex.join(["python -m client.load_test", *words]))
     if options.plot:
-        try:
-            report.plot(options.plot, rows)
-        except ModuleNotFoundError:
-            print("no picture: that needs matplotlib", file=sys.stderr)
+        report.plot(options.plot, rows)
     sys.exit(any(row["failures"] for row in rows))
 
 
@@ -86,7 +92,7 @@ def parse_target(text: str, options: argparse.Namespace) -> Target:
     url = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/").removesuffix("/v1")
     label = label if separator else parts.netloc
     if address.startswith(TRITON):
-        return TritonTarget(url, label, own.get("model", "hibari"), own.get("voice", ""))
+        return TritonTarget(url, label, own.get("model", "hibari"), own.get("voice", ""), control_key=read_key())
     model, voice = own.get("model", options.model), own.get("voice", options.voice)
     return OpenAITarget(url, label, model, voice, own.get("format", options.format), os.environ.get("TTS_API_KEY", ""))
 

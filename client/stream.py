@@ -8,6 +8,7 @@ from typing import Final
 
 import aiohttp
 
+from speech_protocol.control import headers
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, Event
 from speech_protocol.request import SpeechRequest
@@ -18,11 +19,12 @@ _SILENCE_S: Final = 5.0
 
 
 async def stream(
-    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest
+    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest, control_key: str = ""
 ) -> AsyncGenerator[tuple[Event, bytes], None]:
     """Each event, and PCM (s16le, mono, 24 kHz) with audio ones. Raises SpeechError and aiohttp.ClientError."""
     lines = EventLines()
-    async with session.post(f"{url}/v2/models/{model}/generate_stream", json=request.to_tensors()) as reply:
+    address, key = f"{url}/v2/models/{model}/generate_stream", headers(control_key)
+    async with session.post(address, json=request.to_tensors(), headers=key) as reply:
         if reply.status != 200:
             raise error_from_triton(error_of_body(await reply.text()), model)
         async for piece in reply.content.iter_any():
@@ -30,15 +32,17 @@ async def stream(
                 yield read_response(data, model)
 
 
-async def whole(session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest) -> tuple[bytes, EndEvent]:
+async def whole(
+    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest, control_key: str = ""
+) -> tuple[bytes, EndEvent]:
     """The PCM of an utterance and its end. Raises as `stream`, MODEL_DIED within seconds of the process's end."""
     pcm = bytearray()
-    async with aclosing(stream(session, url, model, request)) as messages:
+    async with aclosing(stream(session, url, model, request, control_key)) as messages:
         while True:
             coming = asyncio.ensure_future(anext(messages, None))
             try:
                 while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
-                    await _check_alive(session, url, model)
+                    await _check_alive(session, url, model, control_key)
                 message = coming.result()
             finally:
                 if not coming.done():
@@ -54,9 +58,10 @@ async def whole(session: aiohttp.ClientSession, url: str, model: str, request: S
                 return bytes(pcm), event
 
 
-async def _check_alive(session: aiohttp.ClientSession, url: str, model: str) -> None:
+async def _check_alive(session: aiohttp.ClientSession, url: str, model: str, control_key: str) -> None:
     try:
-        async with asyncio.timeout(_SILENCE_S), aclosing(stream(session, url, model, _PROBE)) as messages:
+        probe = stream(session, url, model, _PROBE, control_key)
+        async with asyncio.timeout(_SILENCE_S), aclosing(probe) as messages:
             async for _ in messages:
                 pass
     except TimeoutError:

@@ -1,25 +1,41 @@
 #!/bin/sh
-# The Triton container's process 1: makes the key of Triton's model control where there is none yet, then becomes the
+# The Triton container's process 1: makes the key of Triton's HTTP API where there is none yet, then becomes the
 # supervisor, which runs tritonserver, passes SIGTERM on to it and starts it again when it hangs. More arguments are
 # passed on to tritonserver.
 set -eu
+
+cannot_write() {
+    echo "$1 cannot be written by user $(id -u): $2. Give that user the folder: on the host, run" \
+        "'sudo chown -R $(id -u):$(id -g)' with the folder that is mounted there." >&2
+}
+
+# Said now, not at the first request that downloads.
+weights="${HF_HOME:-}"
+if [ -n "$weights" ] && ! { mkdir -p "$weights" && [ -w "$weights" ] && [ -x "$weights" ]; } 2>/dev/null; then
+    cannot_write "$weights" "weights that are not there yet cannot be downloaded"
+fi
 
 key="${TRITON_CONTROL_KEY:-}"
 file="${TRITON_CONTROL_KEY_FILE:-}"
 if [ -z "$key" ] && [ -n "$file" ]; then
     if [ ! -s "$file" ]; then
         umask 077
+        folder=$(dirname "$file")
+        if ! [ -w "$folder" ]; then
+            cannot_write "$folder" "the key of Triton's model control cannot be made"
+            exit 1
+        fi
         python3 -c 'import secrets; print(secrets.token_urlsafe(32))' >"$file.new"
         mv "$file.new" "$file"
     fi
     key="$(cat "$file")"
 fi
 if [ -n "$key" ]; then
-    set -- "--http-restricted-api=model-repository,shared-memory,logging,trace:triton-control-key=$key" "$@"
+    set -- "--http-restricted-api=inference,model-repository,shared-memory,logging,trace:triton-control-key=$key" "$@"
 fi
 export TRITON_CONTROL_KEY="$key"
 exec python3 -m triton_supervisor tritonserver \
-    --model-repository=/opt/speech/model_repository \
+    --model-repository="${MODEL_REPOSITORY:-/opt/speech/model_repository}" \
     --model-control-mode=explicit \
     --strict-readiness=false \
     --disable-auto-complete-config \

@@ -1,17 +1,20 @@
 """Finds the tritonserver binary that the nvidia-pytriton wheel carries, and what it needs to run on this machine.
 
 Only the binaries of that wheel are used. Facts: the Python stub is built per Python version, loads libpython from
-LD_LIBRARY_PATH, and finds its packages through the first `python3` on PATH.
+LD_LIBRARY_PATH, finds its packages through the first `python3` on PATH, and dies where that one's path is not ASCII.
 """
 
 import importlib.util
 import os
+import shlex
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+WITHOUT_GPU = ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")
 
 
 class SetupError(Exception):
@@ -26,11 +29,17 @@ class EmbeddedTriton:
     backend_files: tuple[Path, ...]
     libraries: tuple[Path, ...]
 
-    def environment(self) -> dict[str, str]:
-        """os.environ with the library and executable paths that the server and its stubs need."""
+    def make_environment(self, folder: Path) -> dict[str, str]:
+        """os.environ with the library and executable paths that the server and its stubs need, and without the
+        frontend's keys: models run code that reads what strangers send. `folder`, a new link to this Python's, stands
+        for it, so its path should be plain."""
+        executables = Path(sys.executable).parent
+        folder.symlink_to(executables.parent)
+        secrets = _secrets()
+        kept = {name: value for name, value in os.environ.items() if name.upper() not in secrets}
         libraries = os.pathsep.join([*map(str, self.libraries), *_split(os.environ.get("LD_LIBRARY_PATH"))])
-        path = os.pathsep.join([str(Path(sys.executable).parent), *_split(os.environ.get("PATH"))])
-        return {**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path}
+        path = os.pathsep.join([str(folder / executables.name), *_split(os.environ.get("PATH"))])
+        return {**kept, "LD_LIBRARY_PATH": libraries, "PATH": path}
 
     def make_backend_directory(self, folder: Path) -> Path:
         """Lay out `folder/python/` as tritonserver's --backend-directory expects it, with the stub of this Python."""
@@ -39,6 +48,23 @@ class EmbeddedTriton:
         for file in self.backend_files:
             (python / file.name).symlink_to(file)
         return folder
+
+    def make_command(self, folder: Path) -> Path:
+        """Make `folder/bin/tritonserver`, a command for machines without a GPU that takes tritonserver's arguments and
+        needs nothing in its environment; the CPU image is built with it."""
+        backends = self.make_backend_directory(folder / "backends")
+        command = folder / "bin" / "tritonserver"
+        command.parent.mkdir()
+        libraries = os.pathsep.join(map(str, self.libraries))
+        lines = (
+            "#!/bin/sh",
+            f"export LD_LIBRARY_PATH={shlex.quote(libraries)}",
+            f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"',
+            shlex.join(("exec", str(self.binary), f"--backend-directory={backends}", *WITHOUT_GPU)) + ' "$@"',
+        )
+        command.write_text("\n".join((*lines, "")))
+        command.chmod(0o755)
+        return command
 
 
 def find_embedded_triton() -> EmbeddedTriton:
@@ -74,5 +100,19 @@ def _find_libpython() -> Path:
     )
 
 
+def _secrets() -> set[str]:
+    """The variables that hold keys."""
+    # Here, since the CPU image is built with this module and without the frontend's packages.
+    from openai_frontend.settings import Settings
+
+    keys = {name.upper() for name in Settings.model_fields if name.split("_")[-1] in {"key", "keys"}}
+    return keys | {"API_KEYS_FILE", "TRITON_CONTROL_KEY_FILE", "TTS_API_KEY"}
+
+
 def _split(value: str | None) -> list[str]:
     return [part for part in (value or "").split(os.pathsep) if part]
+
+
+if __name__ == "__main__":
+    # python -m local_stack.embedded FOLDER
+    print(find_embedded_triton().make_command(Path(sys.argv[1]).absolute()))

@@ -3,7 +3,9 @@
 import compileall
 import contextlib
 import ctypes
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,27 +14,34 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from local_stack.embedded import SetupError, find_embedded_triton
+from local_stack.embedded import WITHOUT_GPU, SetupError, find_embedded_triton
+from local_stack.folders import FolderLock, remove_abandoned
 from speech_protocol.control import HEADER, RESTRICTED, headers
 from triton_supervisor.client import TritonClient
 from triton_supervisor.watch import Watch
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 START_TIMEOUT_S = 30.0
-# Longer than Triton's own --exit-timeout-secs: streams in flight finish first.
-STOP_TIMEOUT_S = 8.0
-EXIT_TIMEOUT_S = 5
+# A stop: until the models are unloaded, and then until the process has ended. After either it is killed.
+UNLOAD_TIMEOUT_S = 2.0
+STOP_TIMEOUT_S = 1.5
+EXIT_TIMEOUT_S = 1  # Triton's own --exit-timeout-secs, for streams in flight
+_PRESENT = frozenset({"READY", "LOADING", "UNLOADING"})
+# Triton starts a model's process by `bash -c`, with the path of the model unquoted in the command.
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./-]*")
 # A server that ran for so long is started again at once; else after a pause, that doubles up to the longest.
 _STEADY_S = 60.0
 _MAX_PAUSE_S = 30.0
 _PR_SET_PDEATHSIG = 1
+_PREFIX = "speech-triton-"
+# The proxy variables of a shell are not about loopback.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class TritonProcess:
@@ -66,7 +75,9 @@ class TritonProcess:
         self._exit_timeout_s = exit_timeout_s
         self._control_key = control_key
         self._restarts = restarts
-        self._folder = Path(tempfile.mkdtemp(prefix="speech-triton-"))
+        _remove_abandoned()
+        self._folder = _plain_folder(_PREFIX)
+        self._lock = FolderLock(self._folder)
         # Its own prefix, so that what a killed stub leaves in /dev/shm can be told from anybody else's.
         self._shm_prefix = f"{self._folder.name}-"
         self._process: subprocess.Popen[str] | None = None
@@ -104,7 +115,7 @@ class TritonProcess:
     def start(self) -> None:
         """Start and wait until the server is live. Raises SetupError with its last lines if it does not come up."""
         triton = find_embedded_triton()
-        self._environment = {**triton.environment(), **self._environment}
+        self._environment = {**triton.make_environment(self._folder / "python"), **self._environment}
         self._command = [str(triton.binary), *self._arguments(triton.make_backend_directory(self._folder / "backends"))]
         process = self._launch()
         self._wait_until_live(process)
@@ -155,18 +166,53 @@ class TritonProcess:
         if self._on_log is not None:
             self._on_log(line)
 
+    def abort_start(self) -> None:
+        """Make a `start` that is under way on another frame of this thread, or on another one, raise SetupError."""
+        self._stopped.set()
+
     def stop(self) -> None:
-        """Let streams finish, end the process and its stubs, remove its files. Idempotent."""
+        """Unload the models, end the process and its stubs, remove its files; a few seconds at most. Idempotent."""
         self._stopped.set()
         with self._changing:
             process = self._process
         if process is not None:
-            if process.poll() is None:
+            # A tritonserver that is ended while a model speaks may crash; one without models ends in order.
+            if process.poll() is None and self._unload_models():
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(STOP_TIMEOUT_S)
             self._clear(process)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.release()
+
+    def _unload_models(self) -> bool:
+        """False where a model still has a process after UNLOAD_TIMEOUT_S."""
+        deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
+        asked: set[str] = set()
+        try:
+            while present := self._present_models():
+                if time.monotonic() > deadline_s:
+                    return False
+                for name in present - asked:
+                    self._post(f"/v2/repository/models/{name}/unload")
+                asked |= present
+                time.sleep(0.02)
+        except TimeoutError:
+            return False
+        except OSError:
+            pass  # it does not serve yet, and so has no models
+        return True
+
+    def _present_models(self) -> set[str]:
+        """The models that have a process."""
+        rows = json.loads(self._post("/v2/repository/index"))
+        return {row["name"] for row in rows if row.get("state") in _PRESENT}
+
+    def _post(self, path: str) -> bytes:
+        """Raises OSError where Triton refuses or does not answer."""
+        request = urllib.request.Request(self.url + path, b"{}", headers(self._control_key))
+        with _DIRECT.open(request, timeout=UNLOAD_TIMEOUT_S) as reply:
+            return bytes(reply.read())
 
     def _clear(self, process: subprocess.Popen[str]) -> None:
         """Take away what a server leaves behind that did not end in order."""
@@ -174,13 +220,12 @@ class TritonProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        for leftover in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
-            leftover.unlink(missing_ok=True)
+        _clear_shared_memory(self._shm_prefix)
 
     def _arguments(self, backends: Path) -> list[str]:
         gpu = Path("/dev/nvidiactl").exists()
         return [
-            *(f"--model-repository={self._copy(source)}" for source in self._repositories),
+            *(f"--model-repository={self._copy(source, number)}" for number, source in enumerate(self._repositories)),
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             "--model-control-mode=explicit",
@@ -198,13 +243,13 @@ class TritonProcess:
                 if self._control_key
                 else []
             ),
-            *([] if gpu else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
+            *(() if gpu else WITHOUT_GPU),
         ]
 
-    def _copy(self, source: Path) -> Path:
+    def _copy(self, source: Path, number: int) -> Path:
         """A compiled copy: importing a model must not write into its folder, or Triton takes it for a changed model
-        and loads a second one beside it."""
-        target = self._folder / source.parent.name / source.name
+        and loads a second one beside it. Its path has nothing of the source's, which may hold spaces and quotes."""
+        target = self._folder / f"repository-{number}"
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         compileall.compile_dir(target, quiet=2)
         return target
@@ -217,12 +262,42 @@ class TritonProcess:
 
     def _wait_until_live(self, process: subprocess.Popen[str]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and process.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                urllib.request.urlopen(f"{self.url}/v2/health/live", timeout=1).close()
+        while time.monotonic() < deadline and process.poll() is None and not self._stopped.is_set():
+            with contextlib.suppress(OSError):
+                _DIRECT.open(f"{self.url}/v2/health/live", timeout=1).close()
                 return
             time.sleep(0.02)
+        if self._stopped.is_set():
+            raise SetupError("tritonserver was stopped while it started.")
         raise SetupError("tritonserver did not start:\n" + "\n".join(list(self.log)[-20:]))
+
+
+def _plain_folders() -> list[str]:
+    """Where temporary files may be, of paths that a shell takes for one word."""
+    return [*filter(_PLAIN_PATH.fullmatch, (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"))]
+
+
+def _plain_folder(prefix: str) -> Path:
+    """A new temporary folder in the first of them that can be written. Raises SetupError."""
+    for folder in _plain_folders():
+        with contextlib.suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+    raise SetupError(
+        f"No temporary files can be made in {', '.join(_plain_folders())}. Set TMPDIR to a folder that can be written, "
+        "with a path of plain letters, digits, '-', '_' and '.'."
+    )
+
+
+def _remove_abandoned() -> None:
+    """Remove what servers have left behind whose process was killed."""
+    for folder in filter(os.path.isdir, _plain_folders()):
+        for name in remove_abandoned(Path(folder), _PREFIX):
+            _clear_shared_memory(f"{name}-")
+
+
+def _clear_shared_memory(prefix: str) -> None:
+    for leftover in Path("/dev/shm").glob(f"{prefix}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def free_port() -> int:

@@ -1,37 +1,35 @@
 """`python -m openai_frontend`: the frontend alone, beside a Triton that runs elsewhere."""
 
-import asyncio
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
-
-from openai_frontend.logs import set_up
-from openai_frontend.server import Server, tune_interpreter
-from openai_frontend.settings import Settings
+from openai_frontend.stop_signals import StopSignals
 
 
 def main() -> None:
+    """Serve until SIGTERM or Ctrl-C. Exits with a line for each reason why it can't start."""
+    signals = StopSignals()
+    signals.install()
+    # They take a second, in which a signal must be heard.
+    import asyncio
+
+    from openai_frontend.logs import set_up
+    from openai_frontend.run import NotStartedError, run
+    from openai_frontend.startup import SettingsProblem, read_settings, warn
+
     try:
-        settings = Settings()
-    except (SettingsError, ValidationError) as error:
-        sys.exit(f"A setting is wrong.\n{error}")
-    signal.signal(signal.SIGTERM, _stopped)
+        settings = read_settings()
+    except SettingsProblem as problem:
+        sys.exit("\n".join(f"Cannot start: {sentence}" for sentence in problem.sentences))
     set_up(settings.log_level, settings.log_format)
+    warn(settings)
     try:
-        server = Server(settings)
-        tune_interpreter()
-        asyncio.run(server.run_until_stopped())
+        asyncio.run(run(settings, signals))
+    except NotStartedError as error:
+        sys.exit(f"Cannot start: {error}")
     except OSError as error:
-        sys.exit(f"{settings.host}:{settings.port} cannot be used ({error.strerror}). Set HOST or PORT.")
-
-
-def _stopped(_: int, __: FrameType | None) -> NoReturn:
-    """The server takes the signal, stops in order, and raises it again: then all is well."""
-    sys.exit(0)
+        reason = error.strerror or error
+        sys.exit(f"Cannot start: {settings.host}:{settings.port} cannot be used ({reason}). Set HOST or PORT.")
+    signals.ignore()
 
 
 if __name__ == "__main__":

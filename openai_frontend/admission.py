@@ -1,5 +1,6 @@
 """The bounds on speech requests in flight, each API key's share of them, and on uploads that are decoded at once."""
 
+import logging
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,10 @@ from typing import Final
 from openai_frontend.audio.decoding import DecoderProcess
 from openai_frontend.audio.recording import ReferenceAudioError
 from openai_frontend.errors import ApiError, upload_too_large
+from openai_frontend.logs import OncePerInterval
 from openai_frontend.turns import Turns
+
+logger = logging.getLogger(__name__)
 
 # A key may hold this many times the free places (dynamic thresholds, as in Choudhury and Hahne's shared buffers): alone
 # it gets three quarters of all, two greedy ones three sevenths each, and some are always free for the next one.
@@ -27,6 +31,7 @@ class Admission:
         self.pending = 0
         self.turns = turns
         self._decoder = DecoderProcess()
+        self._warn = OncePerInterval(logger)
 
     @contextmanager
     def admit(self, owner: Hashable = None) -> Iterator[None]:
@@ -74,6 +79,11 @@ class Admission:
             except ReferenceAudioError as error:
                 error.param = param
                 raise
+            except OSError as error:  # no file, process or memory is left to start the decoder
+                self._warn("recordings cannot be decoded: %s", error)
+                message = "The server cannot start the process that decodes recordings. Try again in a moment."
+                retry_after = {"Retry-After": str(self.retry_after_s())}
+                raise ApiError(503, "server_overloaded", message, headers=retry_after) from None
 
     async def aclose(self) -> None:
         await self._decoder.aclose()

@@ -2,24 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
 from openai_frontend.admission import Admission
+from openai_frontend.body_memory import BodyMemory, return_freed_memory
+from openai_frontend.connections import Closed, Connections, Phase
+from openai_frontend.failures import FailureMiddleware
 from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from openai_frontend.openapi import ERRORS
+from openai_frontend.origins import HostMiddleware, OriginMiddleware, is_loopback
 from openai_frontend.pools import Pools
+from openai_frontend.refusals import ReplyMiddleware, Routes
 from openai_frontend.room import Room, usual_bytes
-from openai_frontend.routes import admin, clone, consents, health, models, page, speech, voices
+from openai_frontend.routes import admin, clone, consents, docs, health, models, page, speech, voices
 from openai_frontend.routes import metrics as metrics_route
 from openai_frontend.settings import Settings
 from openai_frontend.standby import Standby
@@ -38,8 +44,13 @@ logger = logging.getLogger(__name__)
 _EXPOSED: Final = ("x-request-id", "openai-processing-ms", "x-speech-warning", "retry-after")
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The OpenAI API over one Triton."""
+def create_app(settings: Settings, connections: Connections | None = None) -> FastAPI:
+    """The OpenAI API over one Triton. `connections` are the server's, for the metrics."""
+    return_freed_memory()
+    memory = BodyMemory(settings.max_body_memory)
+    metrics = Metrics()
+    metrics.prime({*settings.checkpoints(), *settings.model_names.values(), settings.main_model()})
+    _measure(metrics, memory, connections)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -49,7 +60,6 @@ def create_app(settings: Settings) -> FastAPI:
             Standby(settings.standby_checkpoints()),
         ):
             started: dict[str, StartEvent] = {}
-            metrics = Metrics()
             tracer = make_tracer(settings.otel_exporter_otlp_endpoint)
             room = Room(
                 settings.max_loaded_models,
@@ -101,27 +111,55 @@ def create_app(settings: Settings) -> FastAPI:
                 await asyncio.to_thread(tracer.close)
 
     app = FastAPI(
-        title="Triton Speech Server", version="0.1.0", lifespan=lifespan, redirect_slashes=False, responses=ERRORS
+        title="Triton Speech Server",
+        version="0.1.0",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=ERRORS,
+        docs_url=None,  # the framework's own pages load scripts from a CDN
+        redoc_url=None,
     )
-    for router in (speech.router, clone.router, models.router, voices.router, consents.router):
+    versioned = (speech.router, clone.router, models.router, voices.router, consents.router)
+    others = (health.router, metrics_route.router, admin.router, page.router, docs.router)
+    for router in versioned:
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.
         app.include_router(router, include_in_schema=False)
-    app.include_router(health.router)
-    app.include_router(metrics_route.router)
-    app.include_router(admin.router)
-    app.include_router(page.router)
+    for router in others:
+        app.include_router(router)
     app.mount("/static", page.static)
+    app.mount("/docs/assets", docs.assets)
     errors.install(app)
-    app.add_middleware(BodyLimitMiddleware, limit_bytes=settings.max_body_bytes)
+    largest_bytes = min(settings.max_body_bytes, memory.largest_body_bytes)
+    app.add_middleware(BodyLimitMiddleware, limit_bytes=largest_bytes, memory=memory)
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
+    origins = settings.origins()
+    app.add_middleware(OriginMiddleware, allowed=origins)
+    app.add_middleware(HostMiddleware, allowed=settings.hosts(), loopback=is_loopback(settings.host))
+    app.add_middleware(FailureMiddleware)
     app.add_middleware(RequestIdMiddleware)
-    if origins := settings.origins():
+    if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
         )
+    routes = Routes((*_paths(versioned, "/v1"), *_paths(others), "/static/{file:path}", "/docs/assets/{file:path}"))
+    app.add_middleware(ReplyMiddleware, routes=routes, metrics=metrics)
     return app
+
+
+def _paths(routers: Iterable[APIRouter], prefix: str = "") -> list[str]:
+    return [prefix + route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+
+def _measure(metrics: Metrics, memory: BodyMemory, connections: Connections | None) -> None:
+    metrics.body_bytes.set_function(lambda: memory.held_bytes)
+    if connections is not None:
+        for phase in Phase:
+            metrics.connections.labels(phase).set_function(partial(connections.count, phase))
+        for reason in Closed:
+            metrics.closed_connections.labels(reason)  # counted from 0
+        connections.report = lambda reason: metrics.closed_connections.labels(reason).inc()
 
 
 def _size_bytes(started: Mapping[str, StartEvent], checkpoints: Mapping[str, str], name: str) -> int:

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from openai_frontend.voices.names import OPENAI_VOICES
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -54,6 +55,14 @@ class ApiError(Exception):
 
     def to_response(self) -> JSONResponse:
         return JSONResponse(self.body(), self.status, self.headers)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Reply with it from a middleware; a WebSocket is closed before it opens, which the server answers with 403."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": self.code})
+            return
+        scope.setdefault("state", {})["error_code"] = self.code
+        await self.to_response()(scope, receive, send)
 
 
 def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
@@ -120,7 +129,7 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, HTTPException):
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
         return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
-    logger.error("a request failed in an unforeseen way", exc_info=error)
+    logger.error("unhandled exception", exc_info=error)
     return ApiError(500, "internal_error", "The server failed. Its log says why.", headers=_NO_RETRY)
 
 
@@ -159,10 +168,10 @@ def install(app: FastAPI) -> None:
     """Make every failure of `app` leave in OpenAI's shape."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        response = from_exception(error).to_response()
-        # What nobody foresaw is answered outside of our middleware, which adds the id to all else.
-        response.headers.setdefault("x-request-id", request.state.request_id)
-        return response
+        failure = from_exception(error)
+        request.state.error_code = failure.code
+        return failure.to_response()
 
-    for kind in (ApiError, SpeechError, RequestValidationError, HTTPException, Exception):
+    # An exception of any other kind ends in FailureMiddleware.
+    for kind in (ApiError, SpeechError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)

@@ -3,9 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Annotated, Final, cast
-
-from fastapi import Depends, Request
+from typing import Final
 
 from openai_frontend.errors import ApiError
 
@@ -92,10 +90,3 @@ def _duration(seconds: float) -> str:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def _allowance(request: Request) -> Allowance:
-    return cast(Allowance, request.state.allowance)
-
-
-CurrentAllowance = Annotated[Allowance, Depends(_allowance)]

@@ -3,6 +3,8 @@
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -40,3 +42,37 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
         return f"{super().formatMessage(record)} {fields}".rstrip()
+
+
+class OncePerInterval:
+    """A warning at most once a minute, however often its cause occurs. `clock` is a monotonic one."""
+
+    def __init__(
+        self, logger: logging.Logger, interval_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._interval_s = interval_s
+        self._clock = clock
+        self._next_s = float("-inf")
+
+    def __call__(self, message: str, *arguments: object) -> None:
+        now_s = self._clock()
+        if now_s >= self._next_s:
+            self._next_s = now_s + self._interval_s
+            self._logger.warning(message, *arguments)
+
+
+class SeldomWarnings(logging.Filter):
+    """Passes a warning of the same words at most once a minute: what clients do must not fill the log."""
+
+    def __init__(self, interval_s: float = 60.0) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._next_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now_s = time.monotonic()
+        if record.levelno != logging.WARNING or now_s >= self._next_s.get(record.msg, 0.0):
+            self._next_s[record.msg] = now_s + self._interval_s
+            return True
+        return False

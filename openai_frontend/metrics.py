@@ -5,14 +5,14 @@ Labels are bounded: models by the repository, formats and outcomes by this code,
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from openai_frontend.errors import ApiError
+from openai_frontend.errors import ApiError, from_speech_error
 from openai_frontend.tracing import Trace
 from openai_frontend.triton import Message, ModelState
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
@@ -33,9 +33,11 @@ _BYTES_PER_SECOND: Final = SAMPLE_RATE_HZ * SAMPLE_BYTES
 
 
 class Outcome(StrEnum):
-    """How a request ended: all of it was sent; there was no place; it failed; its client hung up."""
+    """How a request ended: all of it was sent; the request was invalid; it was refused for want of capacity; the
+    server failed; its client disconnected."""
 
     OK = "ok"
+    INVALID = "invalid"
     REFUSED = "refused"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -48,6 +50,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         count, gauge, seconds = self._counter, self._gauge, self._histogram
+        self.replies = count("http_responses", "Replies by route and status code.", "route", "code")
+        self.outcomes = count("request_outcomes", "Speech requests that ended, for alerts.", "model", "outcome")
         self.requests = count("requests", "Speech requests that ended.", *_SPEECH, "outcome", "code")
         self.ttfa = seconds("time_to_first_audio_seconds", "From a request to its first audio.", *_SPEECH)
         self.duration = seconds("request_duration_seconds", "From a request to its last byte.", *_SPEECH)
@@ -61,6 +65,9 @@ class Metrics:
         self.pending = gauge("pending_requests", "Speech requests in the house.")
         self.active = gauge("active_requests", "Speech requests that have their turn.")
         self.waiting = gauge("waiting_requests", "Speech requests that wait for a turn.")
+        self.connections = gauge("connections", "Connections of clients, by what they do.", "phase")
+        self.closed_connections = count("connections_closed", "Connections closed by a bound.", "reason")
+        self.body_bytes = gauge("request_body_bytes", "Bytes of request bodies that are held.")
         self.loads = count("model_loads", "Loads that ended.", "model", "outcome")
         self.load_seconds = seconds("model_load_seconds", "Time of a load.", "model")
         self.unloads = count("model_unloads", "Unloads that this frontend asked for.", "model")
@@ -81,14 +88,24 @@ class Metrics:
         """All of it as OpenMetrics text, exemplars included."""
         return bytes(generate_latest(self.registry))  # type: ignore[no-untyped-call]
 
+    def prime(self, models: Iterable[str]) -> None:
+        """Start the counters of these models at 0, so that the first event of each is an increase."""
+        for model in models:
+            self.deaths.labels(model)
+            self.underruns.labels(model)
+            for how in ("ok", "failed"):
+                self.loads.labels(model, how)
+            for outcome in Outcome:
+                self.outcomes.labels(model, outcome)
+            for reason in GUARD_REASONS:
+                self.guard_trips.labels(model, reason)
+
     def set_states(self, states: Mapping[str, ModelState]) -> None:
         """The state of each model now; none where Triton does not answer."""
         self.triton_up.set(bool(states))
         self.states.clear()  # nobody knows what a Triton that is away has loaded
+        self.prime(states)
         for model, now in states.items():
-            # From the start, so that the first death or failed load is an increase.
-            for counter in (self.deaths.labels(model), *(self.loads.labels(model, how) for how in ("ok", "failed"))):
-                counter.inc(0)
             for state in ModelState:
                 self.states.labels(model, state).set(state is now)
 
@@ -149,9 +166,13 @@ class RequestRecord:
 
     def failed(self, error: Exception) -> None:
         """It ended in `error`."""
-        code = error.code if isinstance(error, SpeechError | ApiError) else "internal_error"
-        self._code = str(code or "")
-        self._outcome = Outcome.REFUSED if code in _REFUSED else Outcome.FAILED
+        known = from_speech_error(error) if isinstance(error, SpeechError) else error
+        status, code = (known.status, known.code) if isinstance(known, ApiError) else (500, "internal_error")
+        self._code = code
+        if code in _REFUSED:
+            self._outcome = Outcome.REFUSED
+        else:
+            self._outcome = Outcome.INVALID if status < 500 else Outcome.FAILED
 
     def close(self) -> None:
         """Count and log it. Once."""
@@ -160,6 +181,7 @@ class RequestRecord:
         audio_s = self._audio_bytes / _BYTES_PER_SECOND
         ttfa_s = None if self._first_s is None else self._first_s - self._begin_s
         metrics.requests.labels(*labels, self._outcome, self._code).inc()
+        metrics.outcomes.labels(self._model, self._outcome).inc()
         metrics.encoder_seconds.labels(self._format).inc(self.encoder_s)
         if ttfa_s is not None:
             metrics.ttfa.labels(*labels).observe(ttfa_s, self._exemplar())

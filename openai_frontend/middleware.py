@@ -1,4 +1,4 @@
-"""ASGI middleware: a request id on every reply, and a bound on every request body.
+"""ASGI middleware: a request id on every reply, and bounds on request bodies.
 
 Plain ASGI, not BaseHTTPMiddleware: that one buffers streams and hides disconnects.
 """
@@ -11,7 +11,8 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from openai_frontend.errors import too_large
+from openai_frontend.body_memory import BodyMemory
+from openai_frontend.errors import ApiError, too_large
 from openai_frontend.tracing import incoming
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -46,38 +47,50 @@ class RequestIdMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body over `limit_bytes` with 413: by its Content-Length, or as soon as that much has arrived."""
+    """Refuses a body over `limit_bytes` with 413, by its Content-Length or as soon as that much has arrived, and with
+    503 one for which `memory` has no room."""
 
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, memory: BodyMemory) -> None:
         self._app = app
         self._limit_bytes = limit_bytes
+        self._memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._limit_bytes:
-            await too_large(self._limit_bytes).to_response()(scope, receive, send)
+        try:
+            self._memory.check(self._declared_bytes(Headers(scope=scope)))
+        except ApiError as error:
+            await error.to_response()(scope, receive, send)
             return
-        received = 0
-        answered = False
+        with self._memory.lease() as lease:
+            received = 0
 
-        async def receive_bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit_bytes:
-                raise too_large(self._limit_bytes)
-            return message
+            async def receive_bounded() -> Message:
+                nonlocal received
+                message = await receive()
+                if size := len(message.get("body", b"")):
+                    received += size
+                    if received > self._limit_bytes:
+                        raise too_large(self._limit_bytes)
+                    lease.take(size)
+                return message
 
-        async def send_unless_too_large(message: Message) -> None:
-            # The framework turns what is raised while it parses a body into a plain 400: answer in its place.
-            nonlocal answered
-            if received <= self._limit_bytes:
+            async def send_and_release(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    lease.release()
                 await send(message)
-            elif not answered:
-                answered = True
-                await too_large(self._limit_bytes).to_response()(scope, receive, send)
 
-        await self._app(scope, receive_bounded, send_unless_too_large)
+            await self._app(scope, receive_bounded, send_and_release)
+
+    def _declared_bytes(self, headers: Headers) -> int:
+        """Content-Length, 0 without one. Raises ApiError where it is too large, or not the only length."""
+        declared = headers.get("content-length", "0")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Two servers that read the same bytes may disagree on where this request ends and the next begins.
+            message = "The request has both Content-Length and Transfer-Encoding. Send one of them."
+            raise ApiError(400, "invalid_http", message, headers={"Connection": "close"})
+        if declared.isdigit() and int(declared) > self._limit_bytes:
+            raise too_large(self._limit_bytes)
+        return int(declared) if declared.isdigit() else 0

@@ -55,12 +55,13 @@ class Pools:
         default_factory=lambda: WorkerPool("encoding", threads=(os.cpu_count() or 1) + 2, max_queued=4096)
     )
     text: WorkerPool = field(default_factory=lambda: WorkerPool("text", threads=2, max_queued=1024))
+    json: WorkerPool = field(default_factory=lambda: WorkerPool("JSON", threads=1, max_queued=256))
     uploads: WorkerPool = field(default_factory=lambda: WorkerPool("uploads", threads=2, max_queued=256))
     reading: WorkerPool = field(default_factory=lambda: WorkerPool("voice reading", threads=4, max_queued=1024))
     storing: WorkerPool = field(default_factory=lambda: WorkerPool("voice storing", threads=4, max_queued=64))
 
     def close(self) -> None:
-        for pool in (self.encoding, self.text, self.uploads, self.reading, self.storing):
+        for pool in (self.encoding, self.text, self.json, self.uploads, self.reading, self.storing):
             pool.close()
 
 

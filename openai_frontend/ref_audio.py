@@ -7,7 +7,6 @@ DNS says today.
 
 import base64
 import binascii
-import ipaddress
 import re
 import socket
 from typing import Final
@@ -17,6 +16,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
+from openai_frontend.addresses import is_public
 from openai_frontend.errors import ApiError, invalid
 from openai_frontend.pools import WorkerPool
 from openai_frontend.settings import Settings
@@ -129,7 +129,7 @@ class _GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found = await self._system.resolve(host, port, family)
-        allowed = [row for row in found if row["host"] in self._listed or ipaddress.ip_address(row["host"]).is_global]
+        allowed = [row for row in found if row["host"] in self._listed or is_public(row["host"])]
         if not allowed:
             raise OSError(f"{host} leads to a private address")
         return allowed

@@ -16,10 +16,9 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from openai_frontend.audio.formats import AudioFormat
-from openai_frontend.errors import ApiError, sse_error
+from openai_frontend.errors import sse_error
 from openai_frontend.synthesis import Body, SegmentStart
 from speech_protocol.audio import FRAME_SAMPLES
-from speech_protocol.errors import SpeechError
 from speech_protocol.events import EndEvent
 
 StreamFormat = Literal["audio", "sse"]
@@ -75,10 +74,13 @@ async def unless_gone(request: Request, opening: Awaitable[T]) -> T | None:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
+            elif not task.cancelled():
+                task.exception()  # seen: asyncio reports those that nobody has looked at
 
 
 async def _disconnected(request: Request) -> None:
-    # The request's body was read whole, so what comes next is the disconnect.
+    # The request's body was read whole, so what comes next is the disconnect. A client that only closes its sending
+    # side has not disconnected: see http_protocol.
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -100,11 +102,9 @@ async def _events(body: Body, tells_segments: bool) -> AsyncGenerator[bytes, Non
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
                 yield _event("speech.audio.done", usage=_usage(encoded.end), **_warnings(encoded.end))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - logged where it is unforeseen
         # The status is sent already: inside a stream of events, an error is one more event.
         yield sse_error(error)
-        if not isinstance(error, SpeechError | ApiError):
-            raise
 
 
 def _event(kind: str, **fields: object) -> bytes:

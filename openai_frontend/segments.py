@@ -51,6 +51,7 @@ async def recite(
     running = deque([_Segment(next(waiting))])
     ends: list[EndEvent] = []
     unspeakable: SpeechError | None = None
+    left_out = 0
     held: list[Silence] = []  # until something was spoken, it is not sure that there is a reply
     try:
         await running[0].begun()
@@ -63,8 +64,8 @@ async def recite(
                 begins: Place | None = next(places)
                 running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
                 if unspeakable_now := await running[0].begun():
-                    logger.warning("segment at %d of %d was left out: %s", place, len(script), unspeakable_now.message)
                     unspeakable = unspeakable_now
+                    left_out += 1
                     running.popleft()
                     continue
             for silence in held:
@@ -86,6 +87,8 @@ async def recite(
             raise unspeakable
         yield Message(_total(ends, left_out=unspeakable is not None))
     finally:
+        if unspeakable is not None and ends:  # one line, however many they are
+            logger.warning("%d segments of a text were left out: %s", left_out, unspeakable.message)
         # All are told before anything is waited for: whoever was cancelled may not get to wait.
         for segment in running:
             segment.cancel()

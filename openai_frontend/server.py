@@ -1,18 +1,34 @@
 """The HTTP server around the app, as every entry point runs it."""
 
+import asyncio
+import contextlib
+import errno
 import gc
+import logging
+import os
 import socket
 import sys
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 
 from openai_frontend.app import create_app
+from openai_frontend.connections import ConnectionLimits, Connections
+from openai_frontend.http_protocol import HttpProtocol
+from openai_frontend.logs import OncePerInterval, SeldomWarnings
 from openai_frontend.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # Longer than clients and proxies keep a connection: whoever closes first must not be the one who is sent a request.
 # OpenAI's client gives one up after 5 s, which is uvicorn's default too, and so would meet a reset now and then.
 _KEEP_ALIVE_S: Final = 75
+# Probes of a connection on which nothing is sent: a peer that vanished without a word is noticed after two minutes.
+_PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+# Connections are accepted in groups, so that the bound on them is looked at in between.
+_ACCEPTED_AT_ONCE: Final = 16
+_OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SWITCH_INTERVAL_S: Final = 0.001
 
 
@@ -20,10 +36,15 @@ class Server(uvicorn.Server):
     """Serves the API of these settings; told to stop, it lets nobody in and finishes what is under way, in time."""
 
     def __init__(self, settings: Settings) -> None:
-        app = create_app(settings)
+        uvicorn_logger = logging.getLogger("uvicorn.error")
+        if not any(isinstance(filtering, SeldomWarnings) for filtering in uvicorn_logger.filters):
+            uvicorn_logger.addFilter(SeldomWarnings())
+        self.connections = Connections(ConnectionLimits.of(settings))
         super().__init__(
             uvicorn.Config(
-                app,
+                create_app(settings, self.connections),
+                http=partial(HttpProtocol, connections=self.connections),  # type: ignore[arg-type]
+                ws="none",
                 log_config=None,
                 access_log=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
@@ -34,7 +55,56 @@ class Server(uvicorn.Server):
 
     async def run_until_stopped(self) -> None:
         """Raises OSError where the address can't be had."""
-        await self.serve(sockets=[listen(self._settings)])
+        watch = asyncio.create_task(self.connections.watch())
+        try:
+            await self.serve(sockets=[listen(self._settings)])
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+
+
+class Listener(socket.socket):
+    """A listening socket that never raises for want of file descriptors: the connection is closed instead.
+
+    asyncio would log a traceback for each place in its backlog and accept nothing for a second.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._accepted = 0
+        self._warn = OncePerInterval(logger)
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Raises BlockingIOError where none waits, and now and then, so that the caller comes again."""
+        self._accepted += 1
+        if self._accepted % (_ACCEPTED_AT_ONCE + 1) == 0:
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno in _OUT_OF_FILES:
+                self._warn("no file is left for a new connection (%s); it is closed", os.strerror(error.errno or 0))
+                self._close_one()
+                raise BlockingIOError from None
+            raise
+
+    def close(self) -> None:
+        super().close()
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+    def _close_one(self) -> None:
+        """Take the first connection of the queue with the file that is kept for this, and close it."""
+        os.close(self._spare)
+        try:
+            super().accept()[0].close()
+        except OSError:
+            logger.debug("no connection could be closed")
+        finally:
+            self._spare = os.open(os.devnull, os.O_RDONLY)
 
 
 def tune_interpreter() -> None:
@@ -46,14 +116,18 @@ def tune_interpreter() -> None:
     gc.freeze()
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> Listener:
     """The socket at the address of these settings. Raises OSError."""
     family, kind, protocol, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
     # With its protocol: only then does asyncio turn Nagle's algorithm off, which holds a reply's second packet back
     # until the client has acknowledged the first, 40 ms later.
-    listener = socket.socket(family, kind, protocol)
+    listener = Listener(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _PROBES.items():
+            if hasattr(socket, option):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         if settings.send_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
             # Every connection inherits it. Nothing else ends one whose client reads nothing for ever: the server only
             # ever waits for room in its buffers.

@@ -4,11 +4,13 @@ Each field is the environment variable of its name in capitals: `idle_timeout` i
 `IDLE_TIMEOUT`, `REQUEST_TIMEOUT` and `PORT` mean what they meant in the single-file server.
 """
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from openai_frontend.logs import LogFormat
 from speech_protocol.models import (
@@ -20,6 +22,31 @@ from speech_protocol.models import (
     task_of_checkpoint,
 )
 
+
+def _names(value: Any) -> Any:
+    try:
+        names = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        names = None
+    if not isinstance(names, dict) or not all(isinstance(meant, str) for meant in names.values()):
+        raise ValueError('a JSON object of names, such as \'{"my-name": "its-meaning"}\'')
+    return names
+
+
+def _address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        right = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        right = False
+    if value and not right:
+        raise ValueError("an address with its scheme, such as 'http://127.0.0.1:8000'")
+    return value
+
+
+# The message of a ValueError goes on from "it must be" (startup.py).
+Names = Annotated[dict[str, str], NoDecode, BeforeValidator(_names)]
+Address = Annotated[str, AfterValidator(_address)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[int, Field(ge=0)]
@@ -34,10 +61,10 @@ class Settings(BaseSettings):
     """Address to listen on; 0.0.0.0 for every network interface."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 8101
     """Port of the OpenAI API."""
-    triton_url: str = "http://127.0.0.1:8000"
+    triton_url: Address = "http://127.0.0.1:8000"
     """Where tritonserver answers HTTP."""
     triton_control_key: SecretStr | None = None
-    """What opens Triton's model control, where that is restricted; `make serve` makes one."""
+    """The key of Triton's inference and model control, where they are restricted; `make serve` makes one."""
     triton_control_key_file: str = ""
     """A file with that key; the containers share one that Triton's makes."""
     model_id: str = QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
@@ -50,11 +77,11 @@ class Settings(BaseSettings):
     """Checkpoint that makes voices from descriptions, where it is not `MODEL_ID`."""
     default_model: str = ""
     """Triton model behind `tts-1`, `gpt-4o-mini-tts` and requests without a model; empty: the variant of `MODEL_ID`."""
-    model_names: dict[str, str] = {}
+    model_names: Names = {}
     """More public model names as JSON, each with the Triton model it means."""
     default_voice: str = "vivian"
     """Voice of a request that names none."""
-    voice_names: dict[str, str] = {}
+    voice_names: Names = {}
     """Public voice names as JSON, each with the speaker, voice or blend that it means; they win over all others."""
     voices_folder: str = "voices"
     """Folder of cloned and designed voices and of consents, made when the first is stored."""
@@ -62,6 +89,8 @@ class Settings(BaseSettings):
     """Cloned and designed voices kept at most, and as many consents."""
     max_voices_bytes: Count = 2**30
     """Bytes of all these recordings together, at most."""
+    voices_shared: bool = False
+    """True: all API keys share all voices and consents; else each key has its own. Without keys, all are shared."""
     require_consent: bool = False
     """True: a voice is cloned from a recording only with the id of a stored consent."""
     default_response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm", "ogg"] = "mp3"
@@ -88,6 +117,12 @@ class Settings(BaseSettings):
     """GPU memory of all loaded models together, in GiB, kept in the same way; 0: no bound."""
     send_timeout: Seconds = 300
     """Seconds after which a client that takes nothing of what is sent to it is hung up on (Linux); 0: never."""
+    max_connections: Count = 1000
+    """Connections at once, fewer where fewer files may be open; for one more, the oldest idle one is closed."""
+    header_timeout: Seconds = 10
+    """Seconds in which a new connection must send the headers of its request, and a kept one after the first byte."""
+    body_timeout: Seconds = 30
+    """Seconds that a request's body may pause, and that it may take in all beyond one for every 32 KiB."""
     load_timeout: Seconds = 900
     """Seconds a load may take; the first one of a hub id includes its download."""
     restart_timeout: Seconds = 30
@@ -102,6 +137,8 @@ class Settings(BaseSettings):
     """Longest audio of one segment, in seconds at speed 1; it ends there. A long input has many segments."""
     max_upload_bytes: Count = 10 * 1024 * 1024
     """Largest recording that may be uploaded, in bytes; its request may be a third larger, for base64, plus 1 MiB."""
+    max_body_memory: Count = 256 * 1024 * 1024
+    """Bytes of all request bodies that are held at once, until their replies begin; beyond it they get 503."""
     max_pending_requests: Count = 256
     """Maximum speech requests in flight, queued ones included; further ones get 503. API keys share these places."""
     admin_key: SecretStr | None = None
@@ -122,11 +159,13 @@ class Settings(BaseSettings):
     """Characters of `input` a minute that a key may have spoken, 0 for any number; without keys, everybody together."""
     cors_origins: str = ""
     """Origins whose pages may call this server, such as `https://app.example`, separated by commas."""
+    allowed_hosts: str = ""
+    """Host names that requests may be for, such as `tts.example, *.lan`, or `*`; empty: any, or on loopback its own."""
     ref_audio_hosts: str = ""
     """Hosts that a `ref_audio` address may be fetched from, as `host` or `host:port`, separated by commas."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
-    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_endpoint: Address = ""
     """Where an OpenTelemetry collector takes spans over HTTP, such as `http://collector:4318`; empty: none are made."""
     log_format: LogFormat = "auto"
     """`json`, a line of JSON each, `text`, or `auto`: text on a terminal, else JSON."""
@@ -159,14 +198,22 @@ class Settings(BaseSettings):
         """The Triton models of `keep_loaded`."""
         return _listed(self.keep_loaded)
 
+    def standby(self) -> tuple[str, ...]:
+        """The Triton models of `warm_standby`."""
+        return _listed(self.warm_standby)
+
     def standby_checkpoints(self) -> tuple[str, ...]:
         """The checkpoints of the models of `warm_standby`."""
         checkpoints = self.checkpoints()
-        return tuple(checkpoints[name] for name in _listed(self.warm_standby) if name in checkpoints)
+        return tuple(checkpoints[name] for name in self.standby() if name in checkpoints)
 
     def origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
         return tuple(origin.rstrip("/") for origin in _listed(self.cors_origins))
+
+    def hosts(self) -> tuple[str, ...]:
+        """The host names of `allowed_hosts`."""
+        return _listed(self.allowed_hosts)
 
     @property
     def max_body_bytes(self) -> int:

@@ -1,6 +1,7 @@
 """What one running frontend holds; built by the composition root, handed to routes by FastAPI."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -29,11 +30,13 @@ class State:
     metrics: Metrics
     pools: Pools
 
-    async def resolve(self, model: str | None, voice: str | None, task: Task | None = None) -> Target:
+    async def resolve(
+        self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
+    ) -> Target:
         """`Catalog.resolve`, in a thread where it has to look into the voice library. Raises ApiError."""
         if self.catalog.is_built_in(voice) or (voice is None and task is Task.CLONE):
-            return self.catalog.resolve(model, voice, task)
-        return await self.pools.reading.run(self.catalog.resolve, model, voice, task)
+            return self.catalog.resolve(model, voice, task, owner=owner)
+        return await self.pools.reading.run(partial(self.catalog.resolve, owner=owner), model, voice, task)
 
 
 def _state(request: Request) -> State:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-SERVED = ("qwen.txt", "frontend-image.txt", "triton-image.txt")
+SERVED = ("qwen.txt", "frontend-image.txt", "triton-image.txt", "triton-cpu-image.txt")
 TIMEOUT_S = 180
 
 

@@ -5,47 +5,67 @@
 set -eu
 venv=$1
 here=$(dirname "$0")
-fits='
+. "$here/common.sh"
+
+# Says what is wrong with a Python; nothing where it fits.
+unfit='
 import os, sys, sysconfig
-version = sys.version_info[:2]
-name = "libpython%d.%d.so.1.0" % version
+version = "%d.%d" % sys.version_info[:2]
+name = "libpython%s.so.1.0" % version
 folders = [sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), sys.base_prefix + "/lib"]
 folders += ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"]
-found = any(folder and os.path.exists(os.path.join(folder, name)) for folder in folders)
-sys.exit(not ((3, 11) <= version <= (3, 12) and found))
+if version not in ("3.11", "3.12"):
+    print("is Python %s, and the embedded Triton needs 3.11 or 3.12" % version)
+elif not any(folder and os.path.exists(os.path.join(folder, name)) for folder in folders):
+    print("has no %s, which the embedded Triton needs" % name)
 '
-fail() {
-    echo "$1: install Python 3.11 or 3.12 with its libpython and venv packages (Debian 12, Ubuntu 24.04:" \
-        "apt-get install python3-venv libpython3-dev), or pass PYTHON=/path/to/python3." >&2
-    exit 1
-}
+advice="Install Python 3.11 or 3.12 with its libpython and venv packages (Debian 12, Ubuntu 24.04: apt-get install \
+python3-venv libpython3-dev), or pass PYTHON=/path/to/python3."
 
+case $PWD in
+    *:*) failed 1 "A virtual environment cannot be in a folder with ':' in its path. Rename $PWD." ;;
+esac
+problem=$("$PYTHON" -c "$unfit" 2>/dev/null) || problem="cannot be run here"
 fitting=
 for candidate in "$PYTHON" python3.12 python3.11; do
-    if command -v "$candidate" >/dev/null 2>&1 && "$candidate" -c "$fits" 2>/dev/null; then
+    if found=$("$candidate" -c "$unfit" 2>/dev/null) && [ -z "$found" ]; then
         fitting=$candidate
         break
     fi
 done
+# An interpreter that was asked for by name and is not there is a mistake; python3 is only where the search begins.
+if [ "$problem" = "cannot be run here" ] && { [ -z "$fitting" ] || [ "$PYTHON" != python3 ]; }; then
+    failed 1 "$PYTHON $problem. $advice"
+fi
 # A path, since pip --python takes no name.
-python=$(command -v "${fitting:-$PYTHON}") || fail "there is no $PYTHON"
+python=$(command -v "${fitting:-$PYTHON}")
+if [ -n "$problem" ]; then
+    echo "$PYTHON $problem: using ${fitting:-Python 3.12, which uv downloads,} instead"
+fi
 echo "installing into $venv with $python"
+
 # A pip that is there already, and can install elsewhere (22.3), saves the seconds that it takes to install another one.
 if "$python" -m pip --python "$python" --version >/dev/null 2>&1; then
-    "$python" -m venv --clear --without-pip "$venv" || fail "cannot make a virtual environment with $python"
+    step "$python" -m venv --clear --without-pip "$venv" || failed $? "$python cannot make $venv. $advice"
     set -- "$python" -m pip --python "$venv/bin/python"
 else
-    "$python" -m venv --clear "$venv" || fail "cannot make a virtual environment with $python"
+    step "$python" -m venv --clear "$venv" || failed $? "$python cannot make $venv. $advice"
     set -- "$venv/bin/python" -m pip
 fi
-"$@" install --quiet --disable-pip-version-check -r "$here/uv.txt"
+# What pip says matters only where it fails.
+step "$@" install --quiet --disable-pip-version-check --retries 2 --timeout 10 --require-hashes -r "$here/uv.txt" \
+    2>"$venv/pip.log" || {
+    status=$?
+    grep ERROR "$venv/pip.log" >&2 || true
+    failed $status "uv could not be installed. $network"
+}
 if [ -z "$fitting" ]; then
-    echo "no Python 3.11 or 3.12 with its libpython found: uv brings one"
     keep=$(mktemp -d)
     trap 'rm -rf "$keep"' EXIT
     cp "$venv/bin/uv" "$keep/uv"
     # Managed, or uv would take the system's 3.12 without its libpython.
-    "$keep/uv" venv --quiet --clear --managed-python --python 3.12 "$venv" || fail "uv could not bring Python 3.12"
+    step "$keep/uv" venv --clear --managed-python --python 3.12 "$venv" ||
+        failed $? "uv could not bring Python 3.12. $network $advice"
     mv "$keep/uv" "$venv/bin/uv"
 fi
 touch "$venv/uv.installed"

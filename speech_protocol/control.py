@@ -1,4 +1,4 @@
-"""The key that opens Triton's model control: who may load a model may have code of their own run."""
+"""The key of Triton's own HTTP API: loading a model is running code, and inference is compute."""
 
 import os
 import secrets
@@ -11,8 +11,8 @@ HEADER: Final = "triton-control-key"
 VARIABLE: Final = "TRITON_CONTROL_KEY"
 # Where `make serve` keeps the key that it made, for scripts that are run beside it.
 FILE: Final = Path(".triton-control-key")
-# Triton's groups of calls that change what it runs, or tell of it to more than who speaks.
-RESTRICTED: Final = ("model-repository", "shared-memory", "logging", "trace")
+# Triton's groups of calls that speak (`infer`, `generate`, `generate_stream`), change what it runs, or read its logs.
+RESTRICTED: Final = ("inference", "model-repository", "shared-memory", "logging", "trace")
 
 
 def read_key(environment: Mapping[str, str] = os.environ) -> str:
@@ -39,5 +39,5 @@ def make_key(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def headers(key: str) -> dict[str, str]:
-    """What a call of Triton's model control has to bring."""
+    """The headers of a restricted call."""
     return {HEADER: key} if key else {}

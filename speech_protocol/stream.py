@@ -43,7 +43,7 @@ def error_from_triton(text: str, model: str) -> SpeechError:
     if error := SpeechError.from_text(text):
         return error
     if "restricted" in text and "API" in text:
-        message = "Triton does not let us load models: TRITON_CONTROL_KEY is not the same on both sides."
+        message = "Triton refuses the call: TRITON_CONTROL_KEY is not the same on both sides."
         return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message)
     if "parse" in text and "JSON" in text:
         return SpeechError(ErrorCode.INVALID_REQUEST, "Triton could not read the request.")

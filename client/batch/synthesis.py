@@ -92,7 +92,8 @@ class BatchSynthesizer:
         while True:
             since_s = self._up_s
             try:
-                pcm, end = await whole(self._session, f"http://{self._url}", self._model, utterance.request)
+                url, key = f"http://{self._url}", read_key()
+                pcm, end = await whole(self._session, url, self._model, utterance.request, key)
             except SpeechError as error:
                 if error.code is ErrorCode.UNSPEAKABLE_TEXT:
                     self.report.warnings[utterance.key] = "left out: there is nothing to pronounce"

@@ -63,11 +63,12 @@ class TritonTarget:
     model: str
     voice: str
     audio_format: str = "pcm"
+    control_key: str = ""
 
     async def speak(self, session: aiohttp.ClientSession, text: str) -> AsyncGenerator[bytes, None]:
         request = SpeechRequest(text, speaker=self.voice or None)
         try:
-            async for _, pcm in stream(session, self.url, self.model, request):
+            async for _, pcm in stream(session, self.url, self.model, request, self.control_key):
                 if pcm:
                     yield pcm
         except SpeechError as error:

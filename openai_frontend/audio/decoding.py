@@ -12,6 +12,7 @@ from openai_frontend.audio.recording import ReferenceAudioError
 _TIMEOUT_S: Final = 20.0
 # It holds 120 MB, and takes half a second to start.
 _IDLE_S: Final = 300.0
+_PIECE_BYTES: Final = 64 * 1024
 _MODULE: Final = "openai_frontend.audio.decoder_process"
 # What Python and the libraries need; no key of ours is among it.
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "TMPDIR")
@@ -84,7 +85,9 @@ async def _ask(process: Process, data: bytes) -> tuple[bool, bytes]:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(LENGTH.pack(len(data)))
-    process.stdin.write(data)
-    await process.stdin.drain()
+    # In pieces: the transport moves all that it has not written yet with each write.
+    for start in range(0, len(data), _PIECE_BYTES):
+        process.stdin.write(data[start : start + _PIECE_BYTES])
+        await process.stdin.drain()
     decoded, length = HEAD.unpack(await process.stdout.readexactly(HEAD.size))
     return decoded, await process.stdout.readexactly(length)

@@ -4,16 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
-from openai_frontend.limits import CurrentAllowance
+from openai_frontend.keys import CurrentCaller
 from openai_frontend.openapi import AUDIO
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Name, RefText, Seed, SpeechForm, Speed, Text
 from openai_frontend.state import CurrentState, RequestId
 from speech_protocol.models import Task
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 
 @router.post("/audio/speech/clone", response_class=Response, responses=AUDIO)
@@ -21,7 +22,7 @@ async def create_cloned_speech(
     request: Request,
     state: CurrentState,
     request_id: RequestId,
-    allowance: CurrentAllowance,
+    caller: CurrentCaller,
     text: Annotated[Text, Form(alias="input")],
     ref_audio: Annotated[UploadFile | None, File()] = None,
     file: Annotated[UploadFile | None, File(description="The single-file server's name for ref_audio.")] = None,
@@ -38,13 +39,13 @@ async def create_cloned_speech(
     audio_format = form.audio_format(state.settings)
     wire = form.to_request(state.settings, request_id)
     target = await state.resolve(model, None, Task.CLONE)
-    await state.pools.reading.run(state.library.check_consent, consent)
+    await state.pools.reading.run(state.library.check_consent, consent, caller.owner)
     upload = ref_audio or file
     if upload is None:
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    wire = await with_recording(state, wire, await upload.read(), ref_text, allowance)
-    allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=allowance)
+    wire = await with_recording(state, wire, await upload.read(), ref_text, caller.owner)
+    caller.allowance.spend_characters(len(wire.text))
+    opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.owner)
     return await respond(request, opening, audio_format, "audio")

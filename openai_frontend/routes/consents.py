@@ -5,13 +5,15 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import invalid
-from openai_frontend.routes.voices import Owner
+from openai_frontend.keys import Owner
+from openai_frontend.media_types import JSON_ONLY
 from openai_frontend.schemas import Name, NewName
 from openai_frontend.state import CurrentState
 from openai_frontend.voices.records import Consent, check_name
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _MAX_TYPE_CHARS: Final = 100
@@ -30,7 +32,7 @@ async def create_consent(
     if not _LANGUAGE_TAG.fullmatch(language):
         raise invalid("language", f"'{language}' is not a BCP 47 language tag, like en-US.")
     data = await recording.read()
-    await state.admission.decode_upload(data, "recording")
+    await state.admission.decode_upload(data, "recording", owner)
     content_type = (recording.content_type or "application/octet-stream")[:_MAX_TYPE_CHARS]
     added = await state.pools.storing.run(state.library.add_consent, name, language, data, content_type, owner)
     return _public(added)
@@ -38,10 +40,10 @@ async def create_consent(
 
 @router.get("/audio/voice_consents")
 async def list_consents(
-    state: CurrentState, after: Name | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    state: CurrentState, owner: Owner, after: Name | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> dict[str, Any]:
     """A page of consents, newest first, those behind the id `after`."""
-    consents = await state.pools.reading.run(state.library.consents)
+    consents = await state.pools.reading.run(state.library.consents, owner)
     start = 0
     if after is not None:
         ids = [consent.id for consent in consents]
@@ -55,21 +57,22 @@ async def list_consents(
 
 
 @router.get("/audio/voice_consents/{consent_id}")
-async def get_consent(consent_id: str, state: CurrentState) -> dict[str, Any]:
+async def get_consent(consent_id: str, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """One consent."""
-    return _public(await state.pools.reading.run(state.library.consent, consent_id))
+    return _public(await state.pools.reading.run(state.library.consent, consent_id, owner))
 
 
-@router.post("/audio/voice_consents/{consent_id}")
-async def rename_consent(consent_id: str, body: NewName, state: CurrentState) -> dict[str, Any]:
+@router.post("/audio/voice_consents/{consent_id}", dependencies=[JSON_ONLY])
+async def rename_consent(consent_id: str, body: NewName, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """Give a consent another name."""
-    return _public(await state.pools.storing.run(state.library.rename_consent, consent_id, check_name(body.name)))
+    name = check_name(body.name)
+    return _public(await state.pools.storing.run(state.library.rename_consent, consent_id, name, owner))
 
 
 @router.delete("/audio/voice_consents/{consent_id}")
-async def delete_consent(consent_id: str, state: CurrentState) -> dict[str, Any]:
+async def delete_consent(consent_id: str, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """Forget a consent; voices made with it stay."""
-    await state.pools.storing.run(state.library.remove_consent, consent_id)
+    await state.pools.storing.run(state.library.remove_consent, consent_id, owner)
     return {"id": consent_id, "deleted": True, "object": "audio.voice_consent"}
 
 

@@ -4,19 +4,23 @@ None of them wakes or delays anything, or resets a timer.
 """
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from openai_frontend.standby import weights_of
 from openai_frontend.state import CurrentState, State
 from openai_frontend.triton import ModelState, ModelStatus
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.models import MODELS
+from speech_protocol.models import MODELS, QWEN3_TTS
 
 router = APIRouter()
 
 _MIB = 2**20
+_CHECKPOINT_VARIABLES = {spec.name: spec.checkpoint_variable for spec in QWEN3_TTS}
 # Shorter than what probes wait: a Triton that hangs must not make the frontend look dead.
 _TIMEOUT_S = 2.0
 _SILENT = "Triton does not answer. Retry later."
@@ -24,7 +28,8 @@ _SILENT = "Triton does not answer. Retry later."
 
 @router.get("/health")
 async def health(state: CurrentState) -> JSONResponse:
-    """`status` is `ok`, or `unavailable` with 503 where Triton does not answer."""
+    """`status` is `ok`, or `unavailable` with 503 where Triton does not answer. `message` says what the default model
+    lacks, such as its weights."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             index = await state.triton.index()
@@ -35,8 +40,8 @@ async def health(state: CurrentState) -> JSONResponse:
     pending = state.admission.pending
     waiting = state.admission.turns.waiting
     counts = {"pending_requests": pending, "waiting_requests": waiting}
-    fields = {"status": "ok", **_single_file_fields(state, models), **counts, "models": models}
-    return JSONResponse(fields)
+    fields = {"status": "ok", **await _hindrance(state, index)}
+    return JSONResponse({**fields, **_single_file_fields(state, models), **counts, "models": models})
 
 
 @router.get("/live")
@@ -47,7 +52,8 @@ async def live() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(state: CurrentState) -> dict[str, str]:
-    """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach."""
+    """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach. `message`, as
+    /health has it, is no reason for 503: a request would load the model, or be told why not."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             is_live = await state.triton.is_live()
@@ -55,7 +61,30 @@ async def ready(state: CurrentState) -> dict[str, str]:
         is_live = False
     if not is_live:
         raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, _SILENT)
+    with suppress(SpeechError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT_S):
+            return {"status": "ok", **await _hindrance(state, await state.triton.index())}
     return {"status": "ok"}
+
+
+async def _hindrance(state: State, index: Mapping[str, ModelStatus]) -> dict[str, str]:
+    """A `message` where the default model's next load has failed before, or is likely to fail or take long."""
+    name = state.catalog.main_model
+    status = index.get(name)
+    if status is None:
+        return {"message": f"Triton has no model '{name}' in its repository. Check DEFAULT_MODEL."}
+    if status.state is ModelState.FAILED:
+        return {"message": f"The last load of '{name}' failed: {_reason(status.reason)}"}
+    checkpoint = state.settings.checkpoints().get(name, "")
+    if status.state is not ModelState.UNLOADED or name not in _CHECKPOINT_VARIABLES:
+        return {}
+    if await asyncio.to_thread(weights_of, checkpoint):
+        return {}
+    message = (
+        f"The weights of {checkpoint} are not on this machine. The first request downloads them from the Hugging Face "
+        f"hub, if it can be reached; or set MODEL_ID or {_CHECKPOINT_VARIABLES[name]} to a checkpoint folder."
+    )
+    return {"message": message}
 
 
 def _is_speech(state: State, name: str) -> bool:

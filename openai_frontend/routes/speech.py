@@ -1,14 +1,15 @@
 """POST /v1/audio/speech."""
 
-from collections.abc import Hashable
 from dataclasses import replace
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from openai_frontend.body_route import BodyRoute
 from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
-from openai_frontend.limits import CurrentAllowance
+from openai_frontend.keys import Caller, CurrentCaller
+from openai_frontend.media_types import JSON_ONLY
 from openai_frontend.openapi import AUDIO
 from openai_frontend.ref_audio import read_ref_audio
 from openai_frontend.responses import respond
@@ -18,14 +19,18 @@ from openai_frontend.voices.speaking import with_voice
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
-router = APIRouter()
+router = APIRouter(route_class=BodyRoute)
 
 _INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
 
-@router.post("/audio/speech", response_class=Response, responses=AUDIO)
+@router.post("/audio/speech", response_class=Response, responses=AUDIO, dependencies=[JSON_ONLY])
 async def create_speech(
-    body: SpeechBody, request: Request, state: CurrentState, request_id: RequestId, allowance: CurrentAllowance
+    body: SpeechBody,
+    request: Request,
+    state: CurrentState,
+    request_id: RequestId,
+    caller: CurrentCaller,
 ) -> Response:
     """Speak a text; the audio is sent as it is made."""
     if body.word_timestamps:
@@ -38,9 +43,9 @@ async def create_speech(
         instruct=body.instructions or None,
         max_audio_seconds=body.max_audio_seconds(state.settings),
     )
-    model, wire = await _address(body, wire, state, allowance)
-    allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=allowance)
+    model, wire = await _address(body, wire, state, caller)
+    caller.allowance.spend_characters(len(wire.text))
+    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
     tells_segments = bool(body.timestamp_granularities)
     response = await respond(request, opening, audio_format, body.stream_format, tells_segments=tells_segments)
     if wire.instruct and not state.synthesis.obeys_instruct(model):
@@ -48,11 +53,11 @@ async def create_speech(
     return response
 
 
-async def _address(body: SpeechBody, wire: SpeechRequest, state: State, owner: Hashable) -> tuple[str, SpeechRequest]:
+async def _address(body: SpeechBody, wire: SpeechRequest, state: State, caller: Caller) -> tuple[str, SpeechRequest]:
     """The Triton model for a request, and the request with its voice. Raises ApiError or SpeechError."""
     if body.ref_audio:
-        return await _clone(body, body.ref_audio, wire, state, owner)
-    target = await state.resolve(body.model, body.voice_name(), body.task)
+        return await _clone(body, body.ref_audio, wire, state, caller)
+    target = await state.resolve(body.model, body.voice_name(), body.task, owner=caller.owner)
     if target.needs_instructions and not (body.instructions or "").strip():
         message = f"'{target.model}' makes the voice from a description: send it as `instructions`."
         raise invalid("instructions", message)
@@ -63,13 +68,13 @@ async def _address(body: SpeechBody, wire: SpeechRequest, state: State, owner: H
 
 
 async def _clone(
-    body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State, owner: Hashable
+    body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State, caller: Caller
 ) -> tuple[str, SpeechRequest]:
     """The same for a request that brings its recording."""
     if body.task is not Task.CLONE:
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
     model = (await state.resolve(body.model, None, Task.CLONE)).model
-    await state.pools.reading.run(state.library.check_consent, body.consent)
-    with state.admission.admit(owner):  # a fetch may take seconds, and holds the file
+    await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
+    with state.admission.admit(caller.owner):  # a fetch may take seconds, and holds the file
         recording = await read_ref_audio(ref_audio, state.settings, state.pools.uploads)
-    return model, await with_recording(state, wire, recording, body.ref_text, owner, body.x_vector_only_mode)
+    return model, await with_recording(state, wire, recording, body.ref_text, caller.owner, body.x_vector_only_mode)

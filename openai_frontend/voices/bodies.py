@@ -1,6 +1,5 @@
 """Bodies of POST /v1/audio/voices, which OpenAI's clients send as multipart forms or, without a file, as JSON."""
 
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -10,14 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
 from starlette.datastructures import UploadFile
 
 from openai_frontend.errors import invalid
+from openai_frontend.media_types import FORMS, check_json, media_type
 from openai_frontend.schemas import Instructions, Name, RefText, Seed, Text
 from openai_frontend.text.language import parse_language
 from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES
 
 MAX_SCRIPT_CHARS: Final = 200
-_FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
-_MAX_FIELDS: Final = 20
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -93,17 +91,14 @@ async def read_voice(request: Request) -> SampleVoice | PromptVoice:
 
 
 async def _read_fields(request: Request) -> dict[str, Any]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in _FORMS:
-        async with request.form(max_files=_MAX_FIELDS, max_fields=_MAX_FIELDS) as form:
+    if media_type(request) in FORMS:
+        async with request.form() as form:
             return {
                 name: Upload(await value.read()) if isinstance(value, UploadFile) else value
                 for name, value in form.items()
             }
-    try:
-        fields = json.loads(await request.body())
-    except (ValueError, RecursionError):  # the latter for brackets within brackets within brackets
-        raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "msg": "not JSON"}]) from None
+    await check_json(request)
+    fields = await request.json()
     if not isinstance(fields, dict):
         raise RequestValidationError([{"type": "dict_type", "loc": ("body",), "msg": "Input should be an object"}])
     return fields

@@ -5,7 +5,9 @@ of the library by the Base model. Who names a checkpoint or a Triton model gets 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from openai_frontend.errors import ApiError, invalid
@@ -107,44 +109,54 @@ class Catalog:
                 "name", message + "with VOICE_NAMES on the server, if that is what you want.", "voice_name_taken"
             )
 
-    def resolve(self, model: str | None, voice: str | None, task: Task | None = None) -> Target:
-        """What speaks a request that names these. `task` is what the request itself is for, where it tells: `CLONE`
-        without a voice means that it brings a recording. Raises ApiError."""
+    def resolve(
+        self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
+    ) -> Target:
+        """What speaks a request that names these, among the voices of `owner`. `task` is what the request itself is
+        for, where it tells: `CLONE` without a voice means that it brings a recording. Raises ApiError."""
         asked = _task(self.model(model))
         own = voice is None and task is Task.CLONE
-        found = None if own else self._find(voice or self._default_voice)
+        found = None if own else self._find(voice, owner)
         if voice is None and isinstance(found, tuple) and model in self._models and asked is not Task.CLONE:
             found = None  # the default voice is for models that can speak with it
         if isinstance(found, tuple):
-            return Target(self._serving(model, task or Task.CLONE, found), voices=found)
+            return Target(self._serving(model, task or Task.CLONE, found, owner), voices=found)
         task = task or (Task.VOICE_DESIGN if asked is Task.VOICE_DESIGN else Task.CUSTOM_VOICE)
-        serving = self._serving(model, task, found)
-        return Target(serving, self._speaker(found, serving) if task is Task.CUSTOM_VOICE else None)
+        serving = self._serving(model, task, found, owner)
+        return Target(serving, self._speaker(found, serving, owner) if task is Task.CUSTOM_VOICE else None)
 
-    def _find(self, voice: str) -> str | tuple[WeightedVoice, ...]:
+    def _find(self, name: str | None, owner: str | None) -> str | tuple[WeightedVoice, ...]:
         """A name as voices of the library, or as a speaker; what is neither may be a speaker that only the model
         knows. Raises ApiError 400."""
+        voice = name or self._default_voice
         meant = self.meant(voice)
         if speaker := self.speaker(voice):
             return speaker
-        if found := self._library.find(meant):
+        # What the operator named is for every key.
+        own = self._library.find_any if meant != voice or not name else partial(self._library.find, owner=owner)
+        if found := own(meant):
             return (WeightedVoice(found),)
         if is_blend(meant):
-            return tuple(WeightedVoice(self._blendable(part.name), part.weight) for part in parse_blend(meant))
+            return tuple(
+                WeightedVoice(self._blendable(part.name, own, owner), part.weight) for part in parse_blend(meant)
+            )
         if _VOICE_ID.fullmatch(meant):
-            raise self._unknown(meant)
+            raise self._unknown(meant, owner)
         return fold(meant)
 
-    def _blendable(self, name: str) -> Voice:
+    def _blendable(self, name: str, own: Callable[[str], Voice | None], owner: str | None) -> Voice:
         if self.speaker(name):
             message = f"'{name}' is a built-in voice. Only cloned and designed voices can be blended."
             raise invalid("voice", message, "unsupported_task")
-        voice = self._library.find(self.meant(name))
+        meant = self.meant(name)
+        voice = own(meant) if meant == name else self._library.find_any(meant)
         if voice is None:
-            raise self._unknown(name)
+            raise self._unknown(name, owner)
         return voice
 
-    def _serving(self, name: str | None, task: Task, voice: str | tuple[WeightedVoice, ...] | None) -> str:
+    def _serving(
+        self, name: str | None, task: Task, voice: str | tuple[WeightedVoice, ...] | None, owner: str | None
+    ) -> str:
         """The Triton model for `task`: the one that `name` means, or else its sister. Raises ApiError 400."""
         model = self.model(name)
         by_name = name in self._models
@@ -152,7 +164,7 @@ class Catalog:
         if own or _task(model) is task:
             return model
         if isinstance(voice, str) and voice not in self._built_in.values():
-            raise self._unknown(voice)
+            raise self._unknown(voice, owner)
         if isinstance(voice, tuple) and task is not Task.CLONE:
             message = f"'{voice[0].voice.name}' is a cloned voice, which only a cloning task can speak with."
             raise invalid("voice", message, "unsupported_task")
@@ -164,17 +176,17 @@ class Catalog:
             raise invalid("model", message, "unsupported_task")
         return fitting
 
-    def _speaker(self, speaker: str | None, model: str) -> str | None:
+    def _speaker(self, speaker: str | None, model: str, owner: str | None) -> str | None:
         """The speaker of `model` that a name means. Raises ApiError 400 where it is known to have no such speaker."""
         if model == HIBARI.name and speaker in _QWEN_SPEAKERS:
             return None  # the embedded voice stands in for each of Qwen's
         known = self._qwen_speakers if model == QWEN3_TTS_CUSTOM_VOICE.name else None
         if speaker is not None and known is not None and speaker not in known:
-            raise self._unknown(speaker)
+            raise self._unknown(speaker, owner)
         return speaker
 
-    def _unknown(self, voice: str) -> ApiError:
-        names = [*self.voices, *(each.name for each in self._library.voices()[:_LISTED])]
+    def _unknown(self, voice: str, owner: str | None) -> ApiError:
+        names = [*self.voices, *(each.name for each in self._library.voices(owner)[:_LISTED])]
         message = f"There is no voice '{voice}'. Use one of: {', '.join(names)}. GET /v1/audio/voices lists all."
         return invalid("voice", message, "unknown_speaker")
 

@@ -1,12 +1,16 @@
 """What can go wrong with voices and their storage, as the client sees it."""
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from openai_frontend.errors import ApiError
+from openai_frontend.logs import OncePerInterval
 
+logger = logging.getLogger(__name__)
+_warn = OncePerInterval(logger)
 _NO_RETRY = {"x-should-retry": "false"}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -20,6 +24,7 @@ def storage_failure(folder: Path) -> Iterator[None]:
         message = "Another process is changing the voices for a long time. Try again in a moment."
         raise ApiError(503, "storage_busy", message, headers={"Retry-After": "2"}) from None
     except OSError as error:
+        _warn("a voice or consent cannot be stored in %s: %s", folder, error.strerror)
         if error.errno in _FULL:
             message = "The disk of the voices is full, nothing was stored. Delete voices, or make room on the server."
             raise ApiError(507, "storage_full", message, headers=_NO_RETRY) from error

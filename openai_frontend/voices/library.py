@@ -3,8 +3,9 @@
 import logging
 import time
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -39,60 +40,82 @@ class Origin:
 
 class Library:
     """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk,
-    and read the whole folder after a change: call them in a thread. All raise ApiError."""
+    and read the whole folder after a change: call them in a thread. All raise ApiError.
 
-    def __init__(self, folder: Path, max_voices: int, max_bytes: int, require_consent: bool = False) -> None:
+    `owner` is the key that asks: what belongs to another one is not there for it. With `shared` everything is there for
+    everybody."""
+
+    def __init__(
+        self, folder: Path, max_voices: int, max_bytes: int, require_consent: bool = False, shared: bool = False
+    ) -> None:
         """Bounds: on the number of voices, on that of consents, and on the bytes of both together."""
         lock = folder / ".lock"
         self._max_voices = max_voices
         self._max_bytes = max_bytes
         self._require_consent = require_consent
+        self._shared = shared
         self._voices = Store(folder / "voices", "voice_", lock, Voice.from_metadata)
         self._consents = Store(folder / "consents", "cons_", lock, Consent.from_metadata)
-        self._index: tuple[Mapping[str, Voice], dict[str, Voice]] = ({}, {})
+        self._index: tuple[Mapping[str, Voice], Mapping[str, list[Voice]]] = ({}, {})
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         bounds = settings.max_voices, settings.max_voices_bytes
-        return cls(Path(settings.voices_folder), *bounds, require_consent=settings.require_consent)
+        shared = settings.voices_shared or not settings.keys()
+        return cls(Path(settings.voices_folder), *bounds, require_consent=settings.require_consent, shared=shared)
 
     # Voices
 
-    def voices(self) -> list[Voice]:
-        """Every voice, newest first."""
-        return _newest_first(self._voices.entries())
+    def voices(self, owner: str | None = None) -> list[Voice]:
+        """Every voice of `owner`, newest first."""
+        return _newest_first(self._of(owner, self._voices.entries()))
 
-    def find(self, id_or_name: str) -> Voice | None:
-        """A voice by its id, else by its name as `fold` sees it."""
-        voices, by_name = self._indexed()
-        return voices.get(id_or_name) or by_name.get(fold(id_or_name))
+    def names(self) -> list[str]:
+        """The names of everybody's voices, each once, those of the newest first."""
+        return list({fold(voice.name): voice.name for voice in _newest_first(self._voices.entries())}.values())
 
-    def _indexed(self) -> tuple[Mapping[str, Voice], Mapping[str, Voice]]:
-        """Voices by id, and by folded name."""
+    def _indexed(self) -> tuple[Mapping[str, Voice], Mapping[str, list[Voice]]]:
+        """Voices by id, and by folded name, which voices of different owners may share."""
         voices = self._voices.entries()
         if self._index[0] is not voices:
-            by_name: dict[str, Voice] = {}
+            by_name: dict[str, list[Voice]] = {}
             for voice in voices.values():
-                by_name.setdefault(fold(voice.name), voice)
+                by_name.setdefault(fold(voice.name), []).append(voice)
             self._index = voices, by_name
         return self._index
 
-    def voice(self, voice_id: str) -> Voice:
-        """A voice by its id. Raises ApiError 404."""
+    def find(self, id_or_name: str, owner: str | None = None) -> Voice | None:
+        """A voice of `owner` by its id, else by its name as `fold` sees it."""
+        return self._found(id_or_name, owner, lambda voice: self._is_of(owner, voice))
+
+    def find_any(self, id_or_name: str) -> Voice | None:
+        """The same among everybody's voices, for names that the server's operator gave."""
+        return self._found(id_or_name, None, lambda _: True)
+
+    def _found(self, id_or_name: str, owner: str | None, is_seen: Callable[[Voice], bool]) -> Voice | None:
+        """Of several with one name, one of `owner` itself, then the oldest."""
+        voices, by_name = self._indexed()
+        if (voice := voices.get(id_or_name)) and is_seen(voice):
+            return voice
+        named = filter(is_seen, by_name.get(fold(id_or_name), ()))
+        return min(named, key=lambda voice: (voice.owner != owner, voice.created_ns, voice.id), default=None)
+
+    def voice(self, voice_id: str, owner: str | None = None) -> Voice:
+        """A voice of `owner` by its id. Raises ApiError 404."""
         voice = self._voices.entries().get(voice_id)
-        if voice is None:
+        if voice is None or not self._is_of(owner, voice):
             raise voice_not_found(voice_id)
         return voice
 
-    def check_room(self, name: str, size_bytes: int = 0) -> None:
-        """Raise ApiError 400 where a voice of this name and size can't be added."""
-        self._check_name(name)
+    def check_room(self, name: str, owner: str | None = None, size_bytes: int = 0) -> None:
+        """Raise ApiError 400 where `owner` can't add a voice of this name and size."""
+        self._check_name(name, owner)
         self._check_bounds(len(self._voices.entries()), "voices", size_bytes)
 
-    def _check_name(self, name: str, voice_id: str | None = None) -> None:
-        """Raise ApiError 400 for a name that a voice other than `voice_id` has."""
-        voice = self._indexed()[1].get(fold(name))
-        if voice is not None and voice.id != voice_id:
+    def _check_name(self, name: str, owner: str | None, voice_id: str | None = None) -> None:
+        """Raise ApiError 400 for a name that a voice of `owner` other than `voice_id` has."""
+        others = (voice for voice in self._indexed()[1].get(fold(name), ()) if voice.id != voice_id)
+        if any(self._is_of(owner, voice) for voice in others):
             message = f"There is a voice '{name}' already. Choose another name, or delete that voice first."
             raise invalid("name", message, "voice_name_taken")
 
@@ -114,20 +137,23 @@ class Library:
         if reference.text is not None:
             files[_TRANSCRIPT] = reference.text.encode()
         size_bytes = sum(map(len, files.values()))
-        self.check_room(name, size_bytes)
-        added = self._voices.add(voice.id, voice.to_metadata(), files, lambda: self.check_room(name, size_bytes))
+        room = partial(self.check_room, name, origin.owner, size_bytes)
+        room()
+        added = self._voices.add(voice.id, voice.to_metadata(), files, room)
         logger.info("kept the voice %s (%s, %d bytes)", added.id, added.type, size_bytes)
         return added
 
-    def rename_voice(self, voice_id: str, name: str) -> Voice:
-        """Raises ApiError 404 where there is none, 400 where another voice has the name."""
-        voice = self._voices.update(voice_id, {"name": name}, lambda: self._check_name(name, voice_id))
+    def rename_voice(self, voice_id: str, name: str, owner: str | None = None) -> Voice:
+        """Raises ApiError 404 where `owner` has none, 400 where another voice of theirs has the name."""
+        self.voice(voice_id, owner)
+        voice = self._voices.update(voice_id, {"name": name}, lambda: self._check_name(name, owner, voice_id))
         if voice is None:
             raise voice_not_found(voice_id)
         return voice
 
-    def remove_voice(self, voice_id: str) -> None:
-        """Raises ApiError 404 where there is none."""
+    def remove_voice(self, voice_id: str, owner: str | None = None) -> None:
+        """Raises ApiError 404 where `owner` has none."""
+        self.voice(voice_id, owner)
         if not self._voices.remove(voice_id):
             raise voice_not_found(voice_id)
         logger.info("removed the voice %s", voice_id)
@@ -151,20 +177,21 @@ class Library:
 
     # Consents
 
-    def consents(self) -> list[Consent]:
-        """Every consent, newest first."""
-        return _newest_first(self._consents.entries())
+    def consents(self, owner: str | None = None) -> list[Consent]:
+        """Every consent of `owner`, newest first."""
+        return _newest_first(self._of(owner, self._consents.entries()))
 
-    def consent(self, consent_id: str) -> Consent:
-        """A consent by its id. Raises ApiError 404."""
+    def consent(self, consent_id: str, owner: str | None = None) -> Consent:
+        """A consent of `owner` by its id. Raises ApiError 404."""
         consent = self._consents.entries().get(consent_id)
-        if consent is None:
+        if consent is None or not self._is_of(owner, consent):
             raise consent_not_found(consent_id)
         return consent
 
-    def check_consent(self, consent_id: str | None) -> None:
-        """Raise ApiError 400 for an id of no consent, and for none where the server requires one."""
-        if consent_id and consent_id not in self._consents.entries():
+    def check_consent(self, consent_id: str | None, owner: str | None = None) -> None:
+        """Raise ApiError 400 for an id of no consent of `owner`, and for none where the server requires one."""
+        consent = self._consents.entries().get(consent_id or "")
+        if consent_id and (consent is None or not self._is_of(owner, consent)):
             raise invalid("consent", f"There is no voice consent '{consent_id}'.", "consent_not_found")
         if self._require_consent and not consent_id:
             message = (
@@ -192,17 +219,27 @@ class Library:
         check()
         return self._consents.add(consent.id, consent.to_metadata(), {_RECORDING: recording}, check)
 
-    def rename_consent(self, consent_id: str, name: str) -> Consent:
-        """Raises ApiError 404 where there is none."""
+    def rename_consent(self, consent_id: str, name: str, owner: str | None = None) -> Consent:
+        """Raises ApiError 404 where `owner` has none."""
+        self.consent(consent_id, owner)
         consent = self._consents.update(consent_id, {"name": name})
         if consent is None:
             raise consent_not_found(consent_id)
         return consent
 
-    def remove_consent(self, consent_id: str) -> None:
-        """Raises ApiError 404 where there is none."""
+    def remove_consent(self, consent_id: str, owner: str | None = None) -> None:
+        """Raises ApiError 404 where `owner` has none."""
+        self.consent(consent_id, owner)
         if not self._consents.remove(consent_id):
             raise consent_not_found(consent_id)
+
+    def _of(self, owner: str | None, records: Mapping[str, R]) -> Mapping[str, R]:
+        if self._shared:
+            return records
+        return {key: record for key, record in records.items() if record.belongs_to(owner)}
+
+    def _is_of(self, owner: str | None, record: Voice | Consent) -> bool:
+        return self._shared or record.belongs_to(owner)
 
     def _check_bounds(self, count: int, what: str, size_bytes: int) -> None:
         if count >= self._max_voices:

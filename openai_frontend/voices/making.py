@@ -26,8 +26,8 @@ async def clone(body: SampleVoice, state: State, owner: str | None) -> tuple[Ref
     """A voice from a recording. Raises ApiError or SpeechError where it can't be used."""
     language = body.language_name()
     transcript = SpeechForm.check_text("ref_text", body.ref_text, state.settings) or None
-    await state.pools.reading.run(state.library.check_consent, body.consent)
-    pcm = await state.admission.decode_upload(body.audio_sample.data, "audio_sample")
+    await state.pools.reading.run(state.library.check_consent, body.consent, owner)
+    pcm = await state.admission.decode_upload(body.audio_sample.data, "audio_sample", owner)
     origin = Origin(VoiceType.AUDIO_SAMPLE, owner, body.consent, language)
     return await state.pools.uploads.run(Reference.of, pcm, transcript), origin
 
@@ -48,16 +48,16 @@ async def design(body: PromptVoice, state: State, request_id: str, owner: str | 
         request_id=request_id,
     )
     model = (await state.resolve(None, None, Task.VOICE_DESIGN)).model
-    reference = await _speak_sample(state, model, request)
+    reference = await _speak_sample(state, model, request, owner)
     spoken = None if request.language == AUTO else request.language
     return reference, Origin(VoiceType.PROMPT, owner, language=spoken, prompt=body.prompt)
 
 
-async def _speak_sample(state: State, model: str, request: SpeechRequest) -> Reference:
+async def _speak_sample(state: State, model: str, request: SpeechRequest, owner: str | None) -> Reference:
     """`request`, spoken in one utterance, as a reference: cleaned like every other."""
     recording = bytearray()
     end: EndEvent | None = None
-    body = await state.synthesis.open(model, request, FORMATS["wav"], speed=1.0, whole=True)
+    body = await state.synthesis.open(model, request, FORMATS["wav"], speed=1.0, whole=True, owner=owner)
     async with aclosing(body):
         async for piece in body:
             recording += piece.data
@@ -67,5 +67,5 @@ async def _speak_sample(state: State, model: str, request: SpeechRequest) -> Ref
         # What it says is then not the text, and a clone would stumble over it. It is chance: another try may do.
         message = "The model did not come to an end with this voice. Send the request again, or describe it otherwise."
         raise ApiError(503, "voice_design_failed", message, param="prompt", headers={"Retry-After": "1"})
-    pcm = await state.admission.decode_upload(bytes(recording), "prompt")
+    pcm = await state.admission.decode_upload(bytes(recording), "prompt", owner)
     return await state.pools.uploads.run(Reference.of, pcm, request.text)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -23,16 +23,21 @@ class VoiceType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """Something with an identity; `created_ns` is since the epoch."""
+    """Something with an identity; `created_ns` is since the epoch, `owner` the start of its key's SHA-256."""
 
     id: str
     name: str
     created_ns: int
+    owner: str | None = field(default=None, kw_only=True)
 
     @property
     def created_at(self) -> int:
         """Seconds since the epoch, as OpenAI gives them."""
         return self.created_ns // 10**9
+
+    def belongs_to(self, owner: str | None) -> bool:
+        """Whether the key `owner` made it; what was made without a key belongs to all."""
+        return self.owner is None or self.owner == owner
 
     def to_metadata(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "id"}
@@ -40,7 +45,7 @@ class _Record:
     @classmethod
     def from_metadata(cls, record_id: str, values: Mapping[str, Any]) -> Self:
         """Raises KeyError, TypeError or ValueError for metadata that is not of this kind."""
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
         if not isinstance(known["name"], str) or not isinstance(known["created_ns"], int):
             raise TypeError("name or time is of a wrong type")
         return cls(**{**known, "id": record_id})
@@ -53,7 +58,6 @@ class Voice(_Record):
     type: VoiceType
     ref_key: str
     has_transcript: bool
-    owner: str | None = None
     consent: str | None = None
     language: str | None = None
     prompt: str | None = None
@@ -69,7 +73,6 @@ class Consent(_Record):
 
     language: str
     content_type: str
-    owner: str | None = None
 
 
 def check_name(name: str) -> str:

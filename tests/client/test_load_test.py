@@ -72,6 +72,14 @@ def test_a_server_that_is_not_there_is_exit_code_2(capsys: pytest.CaptureFixture
     assert "gone cannot be asked" in capsys.readouterr().err
 
 
+def test_a_picture_without_matplotlib_is_refused_before_the_load_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(load_test, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"--plot needs matplotlib, .* pip install .* matplotlib"):
+        load_test.main(["--plot", str(tmp_path / "load.png"), "http://127.0.0.1:9"])
+
+
 def test_there_is_a_prompt_in_every_language() -> None:
     assert len(LANGUAGES) == len(SPOKEN)
     assert all(len(set(texts)) == len(texts) for texts in PROMPTS.values())

@@ -1,5 +1,6 @@
 """The scripts for people, against a running stack."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from client.smoke import CHECKS
 from tests.support.listening import decode, transcribe, word_error_rate, words
 from tests.support.stack import Frontend, Stack
 
+ROOT = Path(__file__).resolve().parents[2]
 PARAGRAPHS = (
     "There is nothing better than a good cup of coffee.",
     "The children are playing in the garden behind the house.",
@@ -52,6 +54,21 @@ def test_smoke_fails_where_there_is_no_server(
         smoke.main()
     assert exit_.value.code == 1
     assert capsys.readouterr().out.splitlines()[-1] == f"0 passed, {len(CHECKS)} failed"
+
+
+def test_the_python_of_the_readme_speaks_with_what_it_says_to_install(stack: Stack, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    base_url = "http://127.0.0.1:8101"
+    assert base_url in code
+    program = code.replace(base_url, stack.frontend.url)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=60)
+    assert "hello" in transcribe(decode((tmp_path / "hello.mp3").read_bytes(), "mp3"))
+    [requirements, package] = re.findall(r"uv pip install --constraints (\S+) (\w+) ", readme)[0]
+    assert f"import {package}" in code or f"from {package} import" in code
+    assert re.search(rf"^{package}==", (ROOT / requirements).read_text(), re.MULTILINE)
+    # What the curl line and this program write is no change of the checkout.
+    assert "/hello.mp3" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the script is a curl line")

@@ -151,7 +151,9 @@ def test_every_piece_of_pcm_is_whole_samples(stack: Stack, speed: float) -> None
 def http_chunks(stack: Stack, body: dict[str, Any]) -> list[bytes]:
     """The reply's body as the server cut it; clients hide that, and the network cuts anywhere."""
     payload = json.dumps(body).encode()
-    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(payload)}\r\n"
+    head = (
+        f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(payload)}\r\n"
+    )
     with socket.create_connection(("127.0.0.1", stack.frontend.settings.port), timeout=60) as connection:
         connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)
         received = b"".join(iter(lambda: connection.recv(65_536), b""))

@@ -20,7 +20,7 @@ from openai_frontend.settings import Settings
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCKERFILES = ("Dockerfile.triton", "Dockerfile.frontend")
+DOCKERFILES = ("Dockerfile.triton", "Dockerfile.triton-cpu", "Dockerfile.frontend")
 COMPOSE_FILES = ("docker-compose.yml", "docker-compose.cpu.yml")
 TRITON_ARGUMENTS = [
     "--model-repository=/opt/speech/model_repository",
@@ -35,10 +35,12 @@ TRITON_ARGUMENTS = [
 
 
 class ComposeLoader(yaml.SafeLoader):
-    """YAML with Docker Compose's `!reset`, which removes what an earlier file said."""
+    """YAML with Docker Compose's `!reset`, which removes what an earlier file said, and `!override`, which replaces
+    it."""
 
 
 ComposeLoader.add_constructor("!reset", lambda loader, node: None)
+ComposeLoader.add_constructor("!override", lambda loader, node: loader.construct_mapping(node, deep=True))
 
 
 def read(name: str) -> str:
@@ -66,8 +68,7 @@ def instruction(dockerfile: str, keyword: str) -> list[str]:
 
 
 def pins(requirements: str) -> dict[str, str]:
-    lines = [line for line in read(f"requirements/{requirements}").splitlines() if not line.startswith("#")]
-    return dict(line.split("==") for line in lines)
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", read(f"requirements/{requirements}"), re.MULTILINE))
 
 
 def project() -> dict[str, Any]:
@@ -141,7 +142,9 @@ def test_both_containers_read_the_same_checkpoint_variables() -> None:
 
 def test_the_cpu_override_takes_the_gpu_away_and_makes_the_embedded_voice_the_default() -> None:
     services = compose("docker-compose.cpu.yml")["services"]
-    assert services["triton"] == {"deploy": None}
+    assert services["triton"]["deploy"] is None
+    assert services["triton"]["build"] == {"context": ".", "dockerfile": "Dockerfile.triton-cpu"}
+    assert services["triton"]["image"] != service("triton")["image"]
     assert services["frontend"]["environment"] == {"DEFAULT_MODEL": "hibari"}
 
 
@@ -156,6 +159,25 @@ def test_a_container_runs_without_privileges_on_a_read_only_file_system(name: st
     assert each["security_opt"] == ["no-new-privileges:true"]
     assert each["restart"] == "unless-stopped"
     assert instruction(f"Dockerfile.{name}", "USER")[-1] == "1000:1000"
+
+
+def test_the_one_shot_service_owns_every_folder_that_the_others_write_and_is_done_before_they_start() -> None:
+    folders = service("folders")
+    own = {volume.split(":")[1]: volume.split(":")[0] for volume in folders["volumes"]}
+    for name in ("triton", "frontend"):
+        for source, target, *mode in (volume.split(":") for volume in service(name)["volumes"]):
+            assert mode == ["ro"] or own[target] == source
+    script, user, *targets = folders["command"]
+    assert targets == list(own)
+    assert instruction("Dockerfile.triton", "USER") == [f"{user}:{user}"]
+    assert any(line.endswith(f"deploy/own-folders.sh {script}") for line in instruction("Dockerfile.frontend", "COPY"))
+    assert service("triton")["depends_on"] == {"folders": {"condition": "service_completed_successfully"}}
+    # Root, with what that takes and nothing else: no network, no other capability, no second run.
+    assert folders["user"] == "0:0"
+    assert folders["cap_drop"] == ["ALL"]
+    assert set(folders["cap_add"]) == {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
+    assert folders["network_mode"] == "none"
+    assert folders["restart"] == "no"
 
 
 def test_stored_voices_are_on_a_volume_that_the_containers_user_may_write_and_nobody_else_read() -> None:
@@ -194,21 +216,26 @@ def test_the_build_context_is_a_list_of_what_is_copied_and_holds_neither_weights
 
 
 def test_tritonserver_is_process_one_with_the_arguments_the_service_relies_on() -> None:
-    (entrypoint,) = json.loads(instruction("Dockerfile.triton", "ENTRYPOINT")[0])
     script = "deploy/entrypoint-triton.sh"
-    assert any(line.endswith(f"{script} {entrypoint}") for line in instruction("Dockerfile.triton", "COPY"))
-    # `exec`: SIGTERM reaches it. What it is called with: test_entrypoint.py.
-    assert "exec tritonserver" in read(script)
+    for name in ("Dockerfile.triton", "Dockerfile.triton-cpu"):
+        (entrypoint,) = json.loads(instruction(name, "ENTRYPOINT")[0])
+        assert any(line.endswith(f"{script} {entrypoint}") for line in instruction(name, "COPY"))
+    # `exec`: SIGTERM reaches the supervisor, which passes it on. What it is called with: test_entrypoint.py.
+    assert "exec python3 -m triton_supervisor tritonserver" in read(script)
 
 
 def test_the_frontend_starts_as_a_module_without_a_shell() -> None:
     assert json.loads(instruction("Dockerfile.frontend", "CMD")[0]) == ["python", "-m", "openai_frontend"]
 
 
-@pytest.mark.parametrize(("name", "path"), [("triton", ":8000/v2/health/live"), ("frontend", "/health")])
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("triton", ":8000/v2/health/live"), ("triton-cpu", ":8000/v2/health/live"), ("frontend", "/health")],
+)
 def test_the_image_and_compose_ask_for_health_in_the_same_way(name: str, path: str) -> None:
     _, _, command = instruction(f"Dockerfile.{name}", "HEALTHCHECK")[0].partition("CMD ")
-    assert service(name)["healthcheck"]["test"] == ["CMD", *json.loads(command)]
+    of_cpu = compose("docker-compose.cpu.yml")["services"]["triton"]
+    assert (of_cpu if name == "triton-cpu" else service(name))["healthcheck"]["test"] == ["CMD", *json.loads(command)]
     assert path in command
 
 
@@ -225,9 +252,12 @@ def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
 
 
 def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
-    copies = [line for line in instruction("Dockerfile.triton", "COPY") if not re.search("requirements|--from=", line)]
-    assert len(copies) == 4
-    assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
+    for name, count in (("Dockerfile.triton", 5), ("Dockerfile.triton-cpu", 6)):
+        copies = [
+            line for line in instruction(name, "COPY") if not re.search("requirements|--from=|^local_stack", line)
+        ]
+        assert len(copies) == count
+        assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
 
 
 def test_the_images_carry_the_version_of_the_project() -> None:
@@ -235,24 +265,55 @@ def test_the_images_carry_the_version_of_the_project() -> None:
         assert f"VERSION={project()['version']}" in instruction(name, "ARG")
 
 
-def test_the_frontend_image_has_the_python_that_its_requirements_are_compiled_for() -> None:
-    (tag,) = (each for each in instruction("Dockerfile.frontend", "ARG") if each.startswith("PYTHON_TAG="))
+@pytest.mark.parametrize("name", ["Dockerfile.frontend", "Dockerfile.triton-cpu"])
+def test_an_image_has_the_python_that_its_requirements_are_compiled_for(name: str) -> None:
+    (tag,) = (each for each in instruction(name, "ARG") if each.startswith("PYTHON_TAG="))
     assert tag.startswith("PYTHON_TAG=3.12.")
 
 
 # Requirements
 
+HASHES = r"( \\\n    --hash=sha256:[0-9a-f]{64})+\n"
 
-@pytest.mark.parametrize("name", ["triton-image.txt", "frontend-image.txt"])
+
+@pytest.mark.parametrize("name", ["triton-image.txt", "triton-cpu-image.txt", "frontend-image.txt"])
 def test_a_compiled_requirement_file_is_exact_pins_and_names_no_registry(name: str) -> None:
-    for line in read(f"requirements/{name}").splitlines():
-        assert re.fullmatch(r"[a-z0-9-]+==[a-z0-9.+]+", line)
+    assert re.fullmatch(rf"([a-z0-9-]+==[a-z0-9.+]+{HASHES})+", read(f"requirements/{name}"))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda file: file.name)
+def test_every_pinned_package_is_listed_by_the_hashes_of_its_files(file: Path) -> None:
+    assert re.fullmatch(rf"([a-z0-9-]+(\[[a-z0-9,-]+\])?==[a-z0-9.+]+( ; [^\\\n]+)?{HASHES})+", file.read_text())
+
+
+def test_what_has_no_hash_is_not_installed(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text("pip-audit==0.0.1\n")
+    command = ["sh", str(ROOT / "requirements/install.sh"), sys.prefix, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "--require-hashes" in done.stderr
+
+
+def test_the_images_install_nothing_without_its_hash() -> None:
+    for dockerfile in DOCKERFILES:
+        commands = " ".join(instruction(dockerfile, "RUN"))
+        for command in re.findall(r"pip (?:--python=\S+ )?install [^&]+", commands):
+            assert "--require-hashes" in command or "--no-index" in command
 
 
 def test_the_triton_image_installs_the_engines_and_neither_another_triton_nor_a_web_framework() -> None:
     installed = set(pins("triton-image.txt"))
     assert {"hibari-tts", "numpy", "qwen-tts", "torch", "torchaudio"} <= installed
     assert not installed & {"nvidia-pytriton", "tritonclient", "fastapi", "uvicorn", "aiohttp", "pydantic", "gradio"}
+
+
+def test_the_cpu_image_has_the_embedded_voice_and_the_triton_of_the_tests_and_nothing_of_cuda() -> None:
+    installed, tested = pins("triton-cpu-image.txt"), pins("dev.txt")
+    assert {"hibari-tts", "nvidia-pytriton", "onnxruntime"} <= set(installed)
+    assert installed.items() <= tested.items()
+    # What the others of nvidia are, CUDA is.
+    assert not [name for name in installed if name.startswith(("nvidia-cu", "cuda")) or name in {"torch", "triton"}]
 
 
 def test_the_triton_image_pins_what_the_extras_of_the_project_pin() -> None:
@@ -272,16 +333,14 @@ def test_the_frontend_image_has_every_dependency_of_the_project_and_no_torch() -
     assert not set(installed) & {"torch", "torchaudio", "qwen-tts", "hibari-tts", "nvidia-pytriton"}
 
 
-@pytest.mark.parametrize("image", ["frontend", "triton"])
+@pytest.mark.parametrize("image", ["frontend", "triton", "triton-cpu"])
 def test_the_bill_of_materials_has_every_pinned_package_of_an_image(image: str, tmp_path: Path) -> None:
     pins = ROOT / f"requirements/{image}-image.txt"
     command = [sys.executable, "-m", "cyclonedx_py", "requirements", str(pins), "--output-file", str(tmp_path / "bill")]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     components = json.loads((tmp_path / "bill").read_text())["components"]
     found = {(each["name"].lower(), each["version"]) for each in components}
-    lines = (line.split(";")[0].strip() for line in pins.read_text().splitlines())
-    pinned = {tuple(line.split("==")) for line in lines if "==" in line}
-    assert {(name.split("[")[0], version) for name, version in pinned} == found
+    assert set(re.findall(r"^([a-z0-9-]+)==([^ ]+)", pins.read_text(), re.MULTILINE)) == found
 
 
 def test_weights_are_in_the_triton_image_only_where_a_build_argument_names_them() -> None:

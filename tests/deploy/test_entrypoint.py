@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.test_containers import TRITON_ARGUMENTS
 
 ENTRYPOINT = Path(__file__).parent.parent.parent / "deploy" / "entrypoint-triton.sh"
-RESTRICTED = "--http-restricted-api=model-repository,shared-memory,logging,trace:triton-control-key="
+RESTRICTED = "--http-restricted-api=inference,model-repository,shared-memory,logging,trace:triton-control-key="
 
 
 @pytest.fixture

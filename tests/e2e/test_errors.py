@@ -100,7 +100,7 @@ def test_a_body_that_is_no_json_object_is_a_400(stack: Stack, body: bytes) -> No
 def test_json_of_another_content_type_is_told_which_one_to_send(stack: Stack, content_type: str) -> None:
     headers = {"Content-Type": content_type}
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=json.dumps(GOOD), headers=headers, timeout=30)
-    assert "Content-Type: application/json" in check(reply, 400, None)
+    assert "Content-Type: application/json" in check(reply, 415, None, "unsupported_media_type")
 
 
 def test_an_unknown_voice_is_told_which_voices_exist(stack: Stack) -> None:

@@ -59,4 +59,6 @@ def test_no_word_of_a_request_is_in_the_logs(stack: Stack, caplog: pytest.LogCap
     assert "loaded scripted" in caplog.text
     assert "scripted failure" in "\n".join(stack.triton.log)
     assert SECRET not in caplog.text
+    # A failure that the code foresees is a line, not a traceback.
+    assert not [record for record in caplog.records if record.exc_info]
     assert SECRET not in "\n".join(stack.triton.log)

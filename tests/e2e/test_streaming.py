@@ -92,7 +92,7 @@ def hang_up_while_waiting(stack: Stack, request: dict[str, object]) -> None:
     payload = json.dumps(request).encode()
     before = pending(stack)
     with socket.create_connection(("127.0.0.1", stack.frontend.settings.port)) as connection:
-        head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
+        head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(payload)}\r\n"
         connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)
         eventually(lambda: pending(stack) == before + 1, "the request is taken in")
     eventually(lambda: pending(stack) == before, "the place is free again")

@@ -223,7 +223,8 @@ def test_a_designed_voice_may_be_made_by_a_json_body_and_says_what_it_is_told_to
 def test_a_client_that_hangs_up_while_its_voice_is_designed_ends_the_work_and_keeps_nothing(qwen: Stack) -> None:
     voice = {"type": "prompt", "name": "Left alone", "prompt": "A young woman."}
     body = json.dumps(voice).encode()
-    head = f"POST {VOICES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    kind = "Host: localhost\r\nContent-Type: application/json"
+    head = f"POST {VOICES} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", qwen.frontend.settings.port), timeout=30) as connection:
         connection.sendall(head.encode() + body)
         eventually(lambda: qwen.frontend.health()["pending_requests"] == 1, "the voice is being designed")

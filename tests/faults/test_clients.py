@@ -38,7 +38,7 @@ def test_after_hang_ups_at_random_moments_nothing_is_held_and_nothing_is_in_the_
     def hang_up(number: int) -> None:
         text = json.dumps({"name": f"{name}-{number}", "chunks": None})
         payload = json.dumps({"model": "scripted", "input": text, "response_format": "mp3"}).encode()
-        head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
+        head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(payload)}\r\n"
         with socket.create_connection(("127.0.0.1", stack.frontend.settings.port), timeout=60) as client:
             client.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)
             pause.wait(moments.random() * 0.1)

@@ -34,6 +34,8 @@ def main() -> None:
             page = Page(browser, stack.frontend.url)
             page.emulate()
             page.open()
+            page.speak("The first request loads the model.")
+            page.forget()
             page.speak(TEXT)
             page.shows("status", "Part 2 of")
             page.click("play")

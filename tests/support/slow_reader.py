@@ -21,7 +21,7 @@ class SlowReader:
         self._socket.settimeout(_TIMEOUT_S)
         self._socket.connect(("127.0.0.1", frontend.settings.port))
         payload = json.dumps(request).encode()
-        head = f"POST /v1/audio/speech HTTP/1.0\r\nHost: x\r\nContent-Length: {len(payload)}\r\n"
+        head = f"POST /v1/audio/speech HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(payload)}\r\n"
         self._socket.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + payload)
         self._file = self._socket.makefile("rb")
         while self._file.readline().strip():

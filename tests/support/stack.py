@@ -16,6 +16,7 @@ import openai
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
+from openai_frontend.connections import Phase
 from openai_frontend.server import Server
 from openai_frontend.settings import Settings
 from speech_engines.qwen3_tts.config import EngineConfig
@@ -93,6 +94,16 @@ class Frontend:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
+
+    def connections(self, phase: Phase) -> int:
+        """How many are in a phase now; asks without a connection of its own."""
+        return self._server.connections.count(phase)
+
+    def metric(self, name: str) -> float:
+        """The value of a metric, `name` with its labels as they are exposed."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as reply:
+            lines = reply.read().decode().splitlines()
+        return next(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
 
     def _run(self) -> None:
         asyncio.run(self._server.run_until_stopped())

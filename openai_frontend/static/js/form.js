@@ -46,11 +46,10 @@ export class Form extends EventTarget {
   gate(models) {
     const reasons = { "clone-open": models.reason(CLONES), "describe-open": models.reason(DESIGNS) };
     for (const [id, reason] of Object.entries(reasons)) at(id).disabled = reason !== null;
-    const own = this.#server.voices.filter((voice) => voice.own).length;
-    at("blend-open").disabled = own < 2 || reasons["clone-open"] !== null;
+    at("blend-open").disabled = reasons["clone-open"] !== null;
     const [clone, describe] = Object.values(reasons);
     const closed = [clone && `Cloning: ${clone}`, describe && describe !== clone && `Describing: ${describe}`].filter(Boolean);
-    at("make-note").textContent = closed.join(" ") || (own < 2 ? "Blending takes two voices of yours." : "");
+    at("make-note").textContent = closed.join(" ");
   }
 
   #lists() {

@@ -128,7 +128,10 @@ function listen() {
   addEventListener("keyneeded", ({ detail }) => askForKey(detail.problem, detail.retry));
   at("clone-open").addEventListener("click", () => cloning.show());
   at("describe-open").addEventListener("click", () => describing.show());
-  at("blend-open").addEventListener("click", () => blending.show(server.voices));
+  at("blend-open").addEventListener("click", () => {
+    if (server.voices.filter(({ own }) => own).length > 1) blending.show(server.voices);
+    else say("Blending takes two voices of yours: clone or describe them first.");
+  });
   at("code-open").addEventListener("click", () => code.show(toBody(form.settings)));
   at("link").addEventListener("click", () => attempt(copyLink));
   cards.addEventListener("sample", ({ detail }) => attempt(() => samples.toggle(detail)));

@@ -93,7 +93,8 @@ export class Stage extends EventTarget {
     }
     at("clock").textContent = clock;
     at("figures").textContent = figures(this.#last, track);
-    this.#composer.mark(track?.text, playing || state === "speaking" ? heard?.range : null, heard?.word);
+    const isInside = playing || this.isBusy || (seconds > 0 && seconds < (track?.seconds ?? 0));
+    this.#composer.mark(track?.text, isInside ? heard?.range : null, heard?.word);
     this.#timeline.draw();
     if ((playing || this.isBusy) && this.#frame === null) {
       this.#frame = requestAnimationFrame(() => {

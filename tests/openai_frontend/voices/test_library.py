@@ -35,8 +35,8 @@ def test_a_voice_is_found_again_by_another_process_with_all_that_it_was_stored_w
     origin = Origin(VoiceType.PROMPT, owner="team-a", consent="cons_1", language="german", prompt="An old man.")
     stored = open_library(tmp_path).add_voice("Großvater", Reference.of(PCM, "Es war einmal."), origin)
     again = open_library(tmp_path)
-    assert again.voices() == [stored]
-    assert again.find(stored.id) == again.find(" GROSSVATER ") == stored
+    assert again.voices("team-a") == [stored]
+    assert again.find(stored.id, "team-a") == again.find(" GROSSVATER ", "team-a") == stored
     assert again.reference(stored) == Reference.of(PCM, "Es war einmal.")
     assert (stored.owner, stored.consent, stored.language, stored.prompt) == (
         "team-a",

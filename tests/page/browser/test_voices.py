@@ -217,8 +217,9 @@ def test_two_voices_are_blended_with_a_slider(page: Page, frontend: Frontend, tr
     for each in ("Bob", "Cleo"):
         make_voice(frontend, each)
     triton.requests.clear()
+    page.click("blend-open")
+    page.shows("status", "Blending takes two voices of yours")
     page.reload()
-    page.waits_for(lambda: page["blend-open"].is_enabled(), "there are two voices")
     page.click("blend-open")
     page.choose("blend-first", stored(frontend)[0]["id"])
     page.choose("blend-second", stored(frontend)[1]["id"])

@@ -1,0 +1,25 @@
+"""Which IP addresses are of the public Internet: those that a server may fetch from on a stranger's word."""
+
+import ipaddress
+from typing import Final
+
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+# Carry an IPv4 address that a translator or relay sends to: NAT64's well-known prefix and 6to4.
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+# Global by the registries' flags of some versions of Python, and no host of the Internet for all that: relays of 6to4,
+# Teredo's tunnels, addresses for documents.
+_EXCLUDED: Final = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "2001::/32", "2001:db8::/32", "3fff::/20")))
+
+
+def is_public(address: str) -> bool:
+    """Whether `address` is global unicast, and so is an IPv4 address that it carries. Raises ValueError."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if ip not in _GLOBAL_UNICAST:
+            return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _EXCLUDED)

@@ -1,0 +1,108 @@
+"""The memory that request bodies may hold, all together, and its return to the system."""
+
+import ctypes
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from openai_frontend.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+# Ordinary speech requests are smaller than this. An eighth of the memory is theirs: uploads cannot take it.
+SMALL_BODY_BYTES: Final = 64 * 1024
+_SHARE_OF_SMALL: Final = 8
+# glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD. Left to itself, glibc raises both to the largest block that was freed,
+# up to 32 MiB, and from then on keeps freed bodies in its heap.
+_TRIM_THRESHOLD: Final = -1
+_MMAP_THRESHOLD: Final = -3
+_BLOCK_BYTES: Final = 256 * 1024
+
+
+class BodyMemory:
+    """A budget of bytes. A body holds the bytes that have arrived until its reply begins."""
+
+    def __init__(self, limit_bytes: int, trim: Callable[[], None] | None = None) -> None:
+        self._limit_bytes = limit_bytes
+        self._trim = trim or _trimmer()
+        self._peak_bytes = 0
+        self.held_bytes = 0
+
+    @property
+    def largest_body_bytes(self) -> int:
+        """What a body can have where no other is held."""
+        return self._limit(self._limit_bytes)
+
+    def check(self, declared_bytes: int) -> None:
+        """Raise ApiError 503 where a body of this size would not fit now."""
+        if self.held_bytes + declared_bytes > self._limit(declared_bytes):
+            message = "The server holds as many request bodies as its memory allows. Try again in a moment."
+            raise ApiError(503, "server_overloaded", message, headers={"Retry-After": "2"})
+
+    @contextmanager
+    def lease(self) -> Iterator["BodyLease"]:
+        """The bytes of one body; what it still holds at the end is given back."""
+        lease = BodyLease(self)
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+    def take(self, more_bytes: int, body_bytes: int) -> None:
+        """Raises ApiError 503."""
+        if self.held_bytes + more_bytes > self._limit(body_bytes):
+            self.check(self._limit_bytes + 1)
+        self.held_bytes += more_bytes
+        self._peak_bytes = max(self._peak_bytes, self.held_bytes)
+
+    def give_back(self, count_bytes: int) -> None:
+        self.held_bytes -= count_bytes
+        if not self.held_bytes and self._peak_bytes >= self._limit_bytes // _SHARE_OF_SMALL:
+            self._peak_bytes = 0
+            self._trim()
+
+    def _limit(self, body_bytes: int) -> int:
+        reserved = 0 if body_bytes <= SMALL_BODY_BYTES else self._limit_bytes // _SHARE_OF_SMALL
+        return self._limit_bytes - reserved
+
+
+class BodyLease:
+    """What one body holds."""
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
+        self._held_bytes = 0
+
+    def take(self, count_bytes: int) -> None:
+        """Raises ApiError 503 where so many more do not fit."""
+        self._memory.take(count_bytes, self._held_bytes + count_bytes)
+        self._held_bytes += count_bytes
+
+    def release(self) -> None:
+        """Give all of it back. Idempotent."""
+        held, self._held_bytes = self._held_bytes, 0
+        if held:
+            self._memory.give_back(held)
+
+
+def return_freed_memory() -> None:
+    """Make the C library give every freed block of a body's size back to the system at once (glibc)."""
+    if libc := _glibc():
+        libc.mallopt(_MMAP_THRESHOLD, _BLOCK_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, _BLOCK_BYTES)
+
+
+def _trimmer() -> Callable[[], None]:
+    libc = _glibc()
+    if libc is None:
+        return lambda: None
+    return lambda: logger.debug("memory was given back: %s", bool(libc.malloc_trim(0)))
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "malloc_trim") else None

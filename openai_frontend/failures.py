@@ -1,0 +1,35 @@
+"""Where exceptions end that no handler answered: logged once, and answered where that is still possible."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from openai_frontend.errors import ApiError, from_exception
+from speech_protocol.errors import SpeechError
+
+
+class FailureMiddleware:
+    """Answers an unforeseen exception with 500. Where the reply has begun, it stays incomplete, and the server closes
+    the connection: so a client can tell a cut stream from a whole one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends here
+            # The framework wraps what its handlers would have answered, had the reply not begun. The line that the log
+            # has for every speech request tells of those.
+            cause = error.__cause__ if begun and isinstance(error.__cause__, ApiError | SpeechError) else error
+            failure = from_exception(cause)
+            if not begun:
+                await failure.to_response()(scope, receive, send)

@@ -1,0 +1,36 @@
+"""How many connections fit into the process's limit on open files."""
+
+import logging
+import resource
+from typing import Final
+
+logger = logging.getLogger(__name__)
+
+# Files, pipes, modules, connections that are being refused or drained, and those accepted within one tick.
+_RESERVED: Final = 160
+
+
+def connection_limit(wanted: int, upstream: int) -> int:
+    """`wanted`, or fewer where the process may not open files for so many, with one more for each of `upstream`
+    requests to Triton. Raises the soft limit as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + min(upstream, wanted) + _RESERVED
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        if raised > soft:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        soft = raised
+    fitting = wanted if soft == resource.RLIM_INFINITY else within(soft, wanted, upstream)
+    if fitting < wanted:
+        logger.warning(
+            "MAX_CONNECTIONS is %d, but the limit of %d open files allows %d; raise it (ulimit -n, LimitNOFILE)",
+            *(wanted, soft, fitting),
+        )
+    return fitting
+
+
+def within(files: int, wanted: int, upstream: int) -> int:
+    """Connections within a limit on open files: each request that is served holds one file more."""
+    free = max(0, files - _RESERVED)
+    both = free - upstream if free >= 2 * upstream else free // 2
+    return max(1, min(wanted, both))

@@ -1,0 +1,35 @@
+"""JSON is taken only as JSON: a page of another origin may send any text as `text/plain`, without asking first."""
+
+from typing import Final
+
+from fastapi import Depends, Request
+
+from openai_frontend.errors import ApiError
+
+FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+def media_type(request: Request) -> str:
+    """The Content-Type without its parameters, in small letters; empty where there is none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type is JSON."""
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def check_json(request: Request) -> None:
+    """Raises ApiError 415 where there is a body that is not declared as JSON."""
+    kind = media_type(request)
+    if is_json(kind):
+        return
+    if not kind and not await request.body():
+        return  # what is missing is told field by field
+    said = f"The body is declared as {kind}" if kind else "The body has no Content-Type"
+    hint = ", as curl -d does unless told otherwise" if kind == "application/x-www-form-urlencoded" else ""
+    message = f"{said}{hint}. Send JSON with the header `Content-Type: application/json`."
+    raise ApiError(415, "unsupported_media_type", message)
+
+
+JSON_ONLY: Final = Depends(check_json)

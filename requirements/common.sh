@@ -1,0 +1,23 @@
+# What bootstrap.sh and install.sh share.
+
+# Ctrl-C ends a step without a word of its own.
+trap 'echo stopping; exit 130' INT TERM HUP
+step() {
+    SILENT=1 sh local_stack/run.sh "$@"
+}
+
+# Where the home folder can't be written, uv keeps its files in the checkout.
+cache=${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}
+if ! { mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null; then
+    export UV_CACHE_DIR="$PWD/.cache/uv" UV_PYTHON_INSTALL_DIR="$PWD/.cache/python"
+    echo "$cache cannot be written: uv uses .cache in this folder instead"
+fi
+
+# Ends with the status of a step that failed; $2 and on are what to say, but not where Ctrl-C ended it.
+failed() {
+    status=$1
+    shift
+    [ "$status" -eq 130 ] || echo "$*" >&2
+    exit "$status"
+}
+network="This machine has to reach the package index: set HTTPS_PROXY, or PIP_INDEX_URL and UV_DEFAULT_INDEX for a mirror."

@@ -1,0 +1,54 @@
+"""WebSockets, which need no preflight and have no method: what guards a route guards them, whoever adds one."""
+
+import asyncio
+
+import pytest
+from fastapi import WebSocket
+from starlette.types import Message
+
+from openai_frontend.app import create_app
+from tests.support.stack import GivenSettings
+
+KEY = {"authorization": "Bearer sk-1"}
+
+
+def first_answer(headers: dict[str, str], api_keys: str = "sk-1") -> Message:
+    """What a client is answered that opens a WebSocket on a route of the app."""
+    app = create_app(GivenSettings(api_keys=api_keys, cors_origins="https://app.example"))
+
+    @app.websocket("/v1/test")
+    async def accept(websocket: WebSocket) -> None:
+        await websocket.accept()
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    pairs = [(name.encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()]
+    scope = {"type": "websocket", "path": "/v1/test", "raw_path": b"", "query_string": b"", "headers": pairs}
+    asyncio.run(app(scope, receive, send))
+    return sent[0]
+
+
+def test_a_websocket_opens_with_a_key_and_for_the_servers_own_page() -> None:
+    for headers in ({}, {"origin": "http://localhost"}, {"origin": "https://app.example"}):
+        assert first_answer({**KEY, **headers})["type"] == "websocket.accept"
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, "invalid_api_key"),
+        ({"authorization": "Bearer sk-2"}, "invalid_api_key"),
+        ({**KEY, "origin": "https://elsewhere.example"}, "origin_not_allowed"),
+        ({**KEY, "sec-fetch-site": "cross-site"}, "origin_not_allowed"),
+        ({**KEY, "host": "elsewhere.example"}, "host_not_allowed"),
+    ],
+)
+def test_a_websocket_is_refused_as_a_request_is(headers: dict[str, str], reason: str) -> None:
+    answer = first_answer(headers)
+    assert (answer["type"], answer["code"], answer["reason"]) == ("websocket.close", 1008, reason)
