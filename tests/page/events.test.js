@@ -10,7 +10,8 @@ test("events come out whole, whatever pieces their bytes come in", () => {
   for (let size = 1; size <= bytes.length; size++) {
     const reader = new EventReader();
     const events = [];
-    for (let begin = 0; begin < bytes.length; begin += size) events.push(...reader.push(bytes.subarray(begin, begin + size)));
+    for (let begin = 0; begin < bytes.length; begin += size)
+      events.push(...reader.push(bytes.subarray(begin, begin + size)));
     assert.deepEqual(events, [{ type: "a", text: "é€😀" }, { error: { message: "m" } }]);
   }
 });

@@ -5,7 +5,9 @@ import { Peaks } from "../../openai_frontend/static/js/peaks.js";
 
 /** `seconds` of a constant level, 0 to 1. */
 function level(seconds, value) {
-  return new Uint8Array(Int16Array.from({ length: seconds * 24_000 }, (_, i) => (i % 2 ? 1 : -1) * value * 32768).buffer);
+  return new Uint8Array(
+    Int16Array.from({ length: seconds * 24_000 }, (_, i) => (i % 2 ? 1 : -1) * value * 32768).buffer,
+  );
 }
 
 test("bars are as loud as the speech in them", () => {

@@ -1,7 +1,6 @@
-"""Pictures of the page for the documents: `python -m tests.page.screenshots`, with Chromium; the embedded voice speaks."""
+"""Pictures of the page for the documents, the embedded voice speaking: `python -m tests.page.screenshots`."""
 
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,8 @@ LOOKS: Final = {
     "page-dark": (1280, 860, {"prefers_color_scheme": "dark"}),
     "page-phone": (390, 780, {"prefers_color_scheme": "light"}),
 }
-_SETTLES_S: Final = 0.4
+# Two frames: one that is laid out anew, one that is drawn.
+_SETTLED: Final = "const [done] = arguments; requestAnimationFrame(() => requestAnimationFrame(() => done()));"
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
             for name, (width, height, features) in LOOKS.items():
                 page.emulate(width, height, **features)
                 page.run("scrollTo(0, 0); document.activeElement.blur()")
-                time.sleep(_SETTLES_S)  # nobody waits for this but a person
+                browser.execute_async_script(_SETTLED)
                 FOLDER.mkdir(exist_ok=True)
                 browser.save_screenshot(str(FOLDER / f"{name}.png"))
 

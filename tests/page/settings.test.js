@@ -1,13 +1,33 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { clean, forget, fromFragment, load, MAX_LINK_CHARS, store, toBody, toFragment } from "../../openai_frontend/static/js/settings.js";
+import {
+  clean,
+  forget,
+  fromFragment,
+  load,
+  MAX_LINK_CHARS,
+  store,
+  toBody,
+  toFragment,
+} from "../../openai_frontend/static/js/settings.js";
 
-const SETTINGS = { ...clean({}), text: "Hé & co + 1", voice: "anna(0.7)+bob(0.3)", speed: 1.25, language: "french", seed: "7" };
+const SETTINGS = {
+  ...clean({}),
+  text: "Hé & co + 1",
+  voice: "anna(0.7)+bob(0.3)",
+  speed: 1.25,
+  language: "french",
+  seed: "7",
+};
 
 function storage() {
   const values = new Map();
-  return { getItem: (key) => values.get(key) ?? null, setItem: (key, value) => values.set(key, value), removeItem: (key) => values.delete(key) };
+  return {
+    getItem: (key) => values.get(key) ?? null,
+    setItem: (key, value) => values.set(key, value),
+    removeItem: (key) => values.delete(key),
+  };
 }
 
 test("a link restores the settings, and says only what is not the default", () => {
@@ -42,13 +62,23 @@ test("what is not settings becomes the defaults", () => {
 });
 
 test("a full storage does no harm", () => {
-  const full = { setItem: () => { throw new Error("full"); } };
+  const full = {
+    setItem: () => {
+      throw new Error("full");
+    },
+  };
   assert.doesNotThrow(() => store(SETTINGS, full));
 });
 
 test("the request holds what was changed, and nothing else", () => {
   assert.deepEqual(toBody(clean({ text: "Hi", voice: "alloy" })), { model: "tts-1", voice: "alloy", input: "Hi" });
   assert.deepEqual(toBody({ ...SETTINGS, instructions: " calm " }), {
-    model: "tts-1", voice: "anna(0.7)+bob(0.3)", input: "Hé & co + 1", instructions: "calm", language: "french", speed: 1.25, seed: 7,
+    model: "tts-1",
+    voice: "anna(0.7)+bob(0.3)",
+    input: "Hé & co + 1",
+    instructions: "calm",
+    language: "french",
+    speed: 1.25,
+    seed: 7,
   });
 });

@@ -4,7 +4,14 @@ import { test } from "node:test";
 
 import { SNIPPETS } from "../../openai_frontend/static/js/snippet.js";
 
-const BODY = { model: "tts-1", voice: "anna", input: "It's \"1 $HOME\"\n`ls` \\ 😀", speed: 1.5, language: "english", seed: 7 };
+const BODY = {
+  model: "tts-1",
+  voice: "anna",
+  input: 'It\'s "1 $HOME"\n`ls` \\ 😀',
+  speed: 1.5,
+  language: "english",
+  seed: 7,
+};
 const BASE = "http://host:8101";
 
 test("curl sends the request through a shell as it is", () => {

@@ -20,7 +20,12 @@ function speak(events, text = BODY.input) {
 }
 
 test("a request becomes a track with its figures and warnings", async () => {
-  const [track, speech] = speak([{ type: "warning", text: "w1" }, AUDIO, AUDIO, { ...DONE, warnings: ["w2"], finish_reason: "length" }]);
+  const [track, speech] = speak([
+    { type: "warning", text: "w1" },
+    AUDIO,
+    AUDIO,
+    { ...DONE, warnings: ["w2"], finish_reason: "length" },
+  ]);
   await speech.run();
   assert.equal(track.seconds, 0.4);
   assert.deepEqual([track.complete, track.stopped, track.audible], [true, false, true]);
@@ -66,5 +71,11 @@ test("a stopped long text is made again up to the end of the segment", () => {
 test("the history keeps so many results and so many bytes, the newest ones", () => {
   const results = Array.from({ length: MAX_RESULTS + 2 }, (_, i) => ({ id: i, audio: { size: 1 } }));
   assert.deepEqual(surplus(results), [MAX_RESULTS, MAX_RESULTS + 1]);
-  assert.deepEqual(surplus([{ id: "a", audio: { size: 1 } }, { id: "b", audio: { size: 2 ** 30 } }]), ["b"]);
+  assert.deepEqual(
+    surplus([
+      { id: "a", audio: { size: 1 } },
+      { id: "b", audio: { size: 2 ** 30 } },
+    ]),
+    ["b"],
+  );
 });

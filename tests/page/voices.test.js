@@ -4,7 +4,16 @@ import { test } from "node:test";
 import { blend, find, sampleOf, search, takesStyle, voicesOf } from "../../openai_frontend/static/js/voices.js";
 
 const LIST = [
-  { id: "vivian", name: "vivian", gender: "female", language: "chinese", description: "bright voice", model: "qwen3_tts_custom_voice", languages: ["chinese", "english"], available: true },
+  {
+    id: "vivian",
+    name: "vivian",
+    gender: "female",
+    language: "chinese",
+    description: "bright voice",
+    model: "qwen3_tts_custom_voice",
+    languages: ["chinese", "english"],
+    available: true,
+  },
   { id: "uncle_fu", name: "uncle_fu", gender: "male", language: "chinese", description: "mellow voice" },
   { id: "nova", name: "nova", same_as: "vivian", available: true },
   { id: "broken", name: "broken", available: false, reason: "no weights" },
@@ -14,9 +23,15 @@ const LIST = [
 const voices = voicesOf(LIST);
 
 test("each voice is there once, with its other names, and what cannot be loaded is not", () => {
-  assert.deepEqual(voices.map(({ id }) => id), ["vivian", "uncle_fu", "voice_1", "voice_2"]);
+  assert.deepEqual(
+    voices.map(({ id }) => id),
+    ["vivian", "uncle_fu", "voice_1", "voice_2"],
+  );
   assert.deepEqual(voices[0].aliases, ["nova"]);
-  assert.deepEqual(voices.map(({ kind }) => kind), ["Built in", "Built in", "Cloned", "Designed"]);
+  assert.deepEqual(
+    voices.map(({ kind }) => kind),
+    ["Built in", "Built in", "Cloned", "Designed"],
+  );
   assert.equal(voices[1].title, "Uncle Fu");
   assert.equal(voices[3].description, "An old captain");
 });

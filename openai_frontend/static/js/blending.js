@@ -31,7 +31,9 @@ export class Blending {
   }
 
   get #voice() {
-    const [first, second] = ["blend-first", "blend-second"].map((id) => this.#own.find((voice) => voice.id === at(id).value));
+    const [first, second] = ["blend-first", "blend-second"].map((id) =>
+      this.#own.find((voice) => voice.id === at(id).value),
+    );
     return first === second ? first : find([], blend(first, second, at("blend-share").value / 100));
   }
 

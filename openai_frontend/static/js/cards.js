@@ -15,7 +15,8 @@ export class Cards extends EventTarget {
   constructor() {
     super();
     at("search").addEventListener("input", () => this.#render());
-    for (const choice of document.querySelectorAll("input[name=filter]")) choice.addEventListener("change", () => this.#render());
+    for (const choice of document.querySelectorAll("input[name=filter]"))
+      choice.addEventListener("change", () => this.#render());
     this.#list.addEventListener("change", ({ target }) => this.choose(this.#find(target.value)));
   }
 
@@ -49,7 +50,8 @@ export class Cards extends EventTarget {
     const filter = document.querySelector("input[name=filter]:checked").value;
     const found = search(this.#voices, at("search").value, filter);
     const shown = [...(this.#blend ? [this.#blend] : []), ...found.slice(0, MAX_CARDS)];
-    const focused = this.#list.contains(document.activeElement) && document.activeElement.closest(".voice")?.dataset.voice;
+    const focused =
+      this.#list.contains(document.activeElement) && document.activeElement.closest(".voice")?.dataset.voice;
     this.#list.replaceChildren(...shown.map((voice) => this.#card(voice)));
     if (focused) this.#list.querySelector(`[data-voice="${CSS.escape(focused)}"] input`)?.focus();
     at("voices-note").textContent = note(found.length, filter, this.#voices.length);
@@ -60,13 +62,20 @@ export class Cards extends EventTarget {
     const radio = make("input", { type: "radio", name: "voice", value: voice.id, checked: isChosen });
     const face = make("span", { class: "face", "aria-hidden": "true" }, [...voice.title][0].toUpperCase());
     face.style.setProperty("--hue", hue(voice.name));
-    const about = make("span", { class: "about" }, make("strong", {}, voice.title), ...facts(voice).map((line) => make("span", {}, line)));
+    const about = make(
+      "span",
+      { class: "about" },
+      make("strong", {}, voice.title),
+      ...facts(voice).map((line) => make("span", {}, line)),
+    );
     const card = make("div", { class: "voice", "data-voice": voice.id }, make("label", {}, radio, face, about));
     const button = (action, name, label) => {
       const fire = () => this.dispatchEvent(new CustomEvent(action, { detail: voice }));
       // With the keyboard: the arrows choose a voice, Tab leads to the buttons of the chosen one.
       const properties = { type: "button", class: `round ${action}`, "aria-label": label, title: label, onclick: fire };
-      card.append(make("button", { ...properties, "data-voice": voice.id, tabindex: isChosen ? "0" : "-1" }, icon(action === "sample" && voice.id === this.#playing ? "stop" : name)));
+      const shown = action === "sample" && voice.id === this.#playing ? "stop" : name;
+      const place = { "data-voice": voice.id, tabindex: isChosen ? "0" : "-1" };
+      card.append(make("button", { ...properties, ...place }, icon(shown)));
     };
     button("sample", "play", `Play a sample of ${voice.title}`);
     if (voice.own) button("rename", "pen", `Rename ${voice.title}`);

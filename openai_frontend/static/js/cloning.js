@@ -22,7 +22,9 @@ export class Cloning {
     at("consent-sentence").textContent = CONSENT;
     at("clone-language").addEventListener("change", () => this.#sentence());
     at("clone-listen").addEventListener("click", () => this.#dialog.attempt(() => this.#listen()));
-    at("clone-play").addEventListener("click", () => this.#dialog.attempt(() => page.hear(this.#voice.file, "Your recording")));
+    at("clone-play").addEventListener("click", () =>
+      this.#dialog.attempt(() => page.hear(this.#voice.file, "Your recording")),
+    );
     const drop = at("clone-drop");
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
       drop.addEventListener(type, (event) => {

@@ -9,7 +9,8 @@ export class Code {
   #dialog = new Dialog("code-dialog", () => this.#copy());
 
   constructor() {
-    for (const choice of document.querySelectorAll("input[name=code]")) choice.addEventListener("change", () => this.#show());
+    for (const choice of document.querySelectorAll("input[name=code]"))
+      choice.addEventListener("change", () => this.#show());
   }
 
   show(body) {

@@ -13,7 +13,8 @@ export class Describing {
   constructor(page) {
     this.#page = page;
     const examples = DESCRIPTIONS.map(([name, text]) =>
-      make("button", { type: "button", onclick: () => this.#describe(text) }, name));
+      make("button", { type: "button", onclick: () => this.#describe(text) }, name),
+    );
     at("describe-examples").replaceChildren(...examples);
     at("describe-language").addEventListener("change", () => this.#sample());
     at("describe-listen").addEventListener("click", () => this.#dialog.attempt(() => this.#listen()));

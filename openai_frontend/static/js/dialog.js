@@ -13,7 +13,8 @@ export class Dialog {
     this.element = at(id);
     const place = this.element.querySelector(".problem");
     if (place) this.notice = new Notice(place);
-    for (const button of this.element.querySelectorAll("[data-close]")) button.addEventListener("click", () => this.close());
+    for (const button of this.element.querySelectorAll("[data-close]"))
+      button.addEventListener("click", () => this.close());
     this.element.querySelector("form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.attempt(async () => {
@@ -49,7 +50,8 @@ export class Dialog {
     } catch (error) {
       const problem = Problem.from(error);
       this.say("");
-      if (problem.isKey) dispatchEvent(new CustomEvent("keyneeded", { detail: { problem, retry: () => this.attempt(work) } }));
+      if (problem.isKey)
+        dispatchEvent(new CustomEvent("keyneeded", { detail: { problem, retry: () => this.attempt(work) } }));
       else this.notice?.show(problem, () => this.attempt(work));
     }
   }

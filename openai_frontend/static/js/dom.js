@@ -28,7 +28,9 @@ export function icon(name) {
 /** Put `entries` ([value, text] or [value, text, disabled]) into a select; what was chosen stays where it still is. */
 export function fill(select, entries) {
   const chosen = select.value;
-  const options = entries.map(([value, text, disabled]) => Object.assign(new Option(text, value), { disabled: !!disabled }));
+  const options = entries.map(([value, text, disabled]) =>
+    Object.assign(new Option(text, value), { disabled: !!disabled }),
+  );
   select.replaceChildren(...options);
   if (entries.some(([value, , disabled]) => value === chosen && !disabled)) select.value = chosen;
 }

@@ -17,7 +17,13 @@ export class Downloads {
       attempt(() => this.#save(format, say));
     };
     const buttons = FORMATS.map(({ name, title, about }) =>
-      make("button", { type: "button", "data-format": name, onclick: () => choose(name) }, title, make("span", {}, about)));
+      make(
+        "button",
+        { type: "button", "data-format": name, onclick: () => choose(name) },
+        title,
+        make("span", {}, about),
+      ),
+    );
     const note = make("p", {}, "The server makes all but WAV and PCM anew, with the same seed.");
     this.#menu.replaceChildren(...buttons, note);
     this.#menu.addEventListener("toggle", () => {

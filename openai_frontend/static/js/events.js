@@ -12,7 +12,10 @@ export class EventReader {
     const blocks = this.#text.split(/\r?\n\r?\n/);
     this.#text = blocks.pop();
     if (this.#text.length > MAX_CHARS) throw new Error("The server sent an event without an end.");
-    return blocks.map(data).filter(Boolean).map((text) => JSON.parse(text));
+    return blocks
+      .map(data)
+      .filter(Boolean)
+      .map((text) => JSON.parse(text));
   }
 }
 

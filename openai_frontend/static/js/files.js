@@ -19,7 +19,13 @@ export function fileName(title, text, format) {
     .toLowerCase()
     .replace(/[^\p{L}\p{N}\p{M}]+/gu, "-")
     .replace(/^-|-$/g, "");
-  const cut = [...slug].length > MAX_CHARS ? [...slug].slice(0, MAX_CHARS).join("").replace(/-[^-]*$/, "") : slug;
+  const cut =
+    [...slug].length > MAX_CHARS
+      ? [...slug]
+          .slice(0, MAX_CHARS)
+          .join("")
+          .replace(/-[^-]*$/, "")
+      : slug;
   return `${cut || "speech"}.${format}`;
 }
 

@@ -5,7 +5,8 @@ import { STYLES } from "./phrases.js";
 import { clean } from "./settings.js";
 import { find, takesStyle, title } from "./voices.js";
 
-const FIRST_TEXT = "Hello! You hear this sentence while it is still being made. Pick a voice, change the text, and press Speak.";
+const FIRST_TEXT =
+  "Hello! You hear this sentence while it is still being made. Pick a voice, change the text, and press Speak.";
 const CLONES = "qwen3_tts_base";
 const DESIGNS = "qwen3_tts_voice_design";
 
@@ -19,7 +20,12 @@ export class Form extends EventTarget {
     super();
     [this.#composer, this.#cards, this.#server] = [composer, cards, server];
     const styles = STYLES.map(([name, text]) =>
-      make("button", { type: "button", "aria-pressed": "false", "data-style": text, onclick: () => this.#style(text) }, name));
+      make(
+        "button",
+        { type: "button", "aria-pressed": "false", "data-style": text, onclick: () => this.#style(text) },
+        name,
+      ),
+    );
     at("styles").replaceChildren(...styles);
     at("form").addEventListener("input", ({ target }) => target.id !== "search" && this.#changed());
     at("form").addEventListener("change", ({ target }) => target.id !== "search" && this.#changed());
@@ -28,7 +34,9 @@ export class Form extends EventTarget {
   }
 
   get settings() {
-    const [instructions, language, speed, model, seed] = ["instructions", "language", "speed", "model", "seed"].map((id) => at(id).value);
+    const [instructions, language, speed, model, seed] = ["instructions", "language", "speed", "model", "seed"].map(
+      (id) => at(id).value,
+    );
     const voice = this.#cards.chosen?.id ?? this.#wanted.voice;
     const style = at("style").disabled ? "" : instructions;
     return clean({ text: this.#composer.text, voice, instructions: style, language, speed, model, seed });
@@ -48,7 +56,9 @@ export class Form extends EventTarget {
     for (const [id, reason] of Object.entries(reasons)) at(id).disabled = reason !== null;
     at("blend-open").disabled = reasons["clone-open"] !== null;
     const [clone, describe] = Object.values(reasons);
-    const closed = [clone && `Cloning: ${clone}`, describe && describe !== clone && `Describing: ${describe}`].filter(Boolean);
+    const closed = [clone && `Cloning: ${clone}`, describe && describe !== clone && `Describing: ${describe}`].filter(
+      Boolean,
+    );
     at("make-note").textContent = closed.join(" ");
   }
 
@@ -56,17 +66,24 @@ export class Form extends EventTarget {
     const { voices, languages } = this.#server;
     if (!voices.length) return;
     const { voice, model, language } = this.#wanted;
-    for (const [id, value] of [["model", model], ["language", language]]) {
+    for (const [id, value] of [
+      ["model", model],
+      ["language", language],
+    ]) {
       if ([...at(id).options].some((option) => option.value === value)) at(id).value = value;
     }
     const entries = languages.map((name) => [name, name === "auto" ? "By the text" : title(name)]);
     for (const id of ["clone-language", "describe-language"]) {
-      fill(at(id), entries.filter(([name]) => name !== "auto"));
+      fill(
+        at(id),
+        entries.filter(([name]) => name !== "auto"),
+      );
       if (!at(id).dataset.set && languages.includes("english")) at(id).value = "english";
       at(id).dataset.set = "yes";
     }
     this.#cards.show(voices, find(voices, voice) ?? voices[0]);
-    if (language && [...at("language").options].some((option) => option.value === language)) at("language").value = language;
+    if (language && [...at("language").options].some((option) => option.value === language))
+      at("language").value = language;
     this.#changed();
   }
 
@@ -76,7 +93,10 @@ export class Form extends EventTarget {
     if (!voice) return;
     const speaks = ({ languages }, name) => !languages || name === "auto" || languages.includes(name);
     const names = this.#server.languages.filter((name) => speaks(voice, name));
-    fill(at("language"), names.map((name) => [name, name === "auto" ? "By the text" : title(name)]));
+    fill(
+      at("language"),
+      names.map((name) => [name, name === "auto" ? "By the text" : title(name)]),
+    );
     const styled = takesStyle(voice);
     at("style").disabled = !styled;
     at("style-note").textContent = styled ? "optional" : "this voice speaks in one style";
@@ -90,7 +110,8 @@ export class Form extends EventTarget {
 
   #changed() {
     at("speed-shown").textContent = `${Number(at("speed").value).toFixed(2)} ×`;
-    for (const button of at("styles").children) button.setAttribute("aria-pressed", String(button.dataset.style === at("instructions").value));
+    for (const button of at("styles").children)
+      button.setAttribute("aria-pressed", String(button.dataset.style === at("instructions").value));
     this.#wanted = { ...this.settings };
     this.dispatchEvent(new Event("change"));
   }

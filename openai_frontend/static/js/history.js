@@ -12,7 +12,9 @@ export const MAX_BYTES = 400 * 2 ** 20; // two hours of speech
 /** Ids of what is too old, newest first, for results that are at most MAX_RESULTS and MAX_BYTES together. */
 export function surplus(results) {
   let bytes = 0;
-  return results.filter(({ audio }, index) => (bytes += audio.size) > MAX_BYTES || index >= MAX_RESULTS).map(({ id }) => id);
+  return results
+    .filter(({ audio }, index) => (bytes += audio.size) > MAX_BYTES || index >= MAX_RESULTS)
+    .map(({ id }) => id);
 }
 
 export class History {
@@ -41,8 +43,18 @@ export class History {
     const { segments, words } = track.script;
     track.id ??= crypto.getRandomValues(new Uint32Array(2)).join("-");
     await this.#put({
-      id: track.id, made_ms: Date.now(), text, body, title, stopped, seconds, settings, segments, words,
-      peaks: track.peaks.toJSON(), audio: track.pcm.raw(),
+      id: track.id,
+      made_ms: Date.now(),
+      text,
+      body,
+      title,
+      stopped,
+      seconds,
+      settings,
+      segments,
+      words,
+      peaks: track.peaks.toJSON(),
+      audio: track.pcm.raw(),
     });
     for (const id of surplus(await this.list())) await this.remove(id);
   }

@@ -28,7 +28,9 @@ export class Microphone {
     try {
       return new Microphone(await navigator.mediaDevices.getUserMedia({ audio }));
     } catch (error) {
-      throw new Problem(REFUSED[error.name] ?? `The microphone does not work: ${error.message}. Upload a file instead.`);
+      throw new Problem(
+        REFUSED[error.name] ?? `The microphone does not work: ${error.message}. Upload a file instead.`,
+      );
     }
   }
 

@@ -50,9 +50,11 @@ export class Models {
     if (model.available === false || model.state === "failed") {
       return { tone: "wrong", text: `Not available${model.reason ? `: ${model.reason}` : ""}` };
     }
-    if (model.state === "loading") return { tone: "busy", text: `Loading, ${Math.floor(this.loading_s(name, now_ms))} s` };
+    if (model.state === "loading")
+      return { tone: "busy", text: `Loading, ${Math.floor(this.loading_s(name, now_ms))} s` };
     if (model.state === "unloaded") return { tone: "rest", text: "Not loaded; loads when you speak" };
-    if (model.state !== "ready") return { tone: "busy", text: model.state === "draining" ? "Finishing, then unloads" : "Unloading" };
+    if (model.state !== "ready")
+      return { tone: "busy", text: model.state === "draining" ? "Finishing, then unloads" : "Unloading" };
     if (model.unload_in_s === null || model.unload_in_s === undefined) return { tone: "ready", text: "Ready" };
     const left_s = Math.max(0, model.unload_in_s - (now_ms - this.#seen_ms) / 1000);
     return { tone: "ready", text: `Ready; unloads in ${clock(left_s)} if idle` };

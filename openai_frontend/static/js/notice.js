@@ -19,7 +19,13 @@ export class Notice {
     if (problem.id) text.append(" ", make("small", {}, `(request ${problem.id})`));
     const notice = make("div", { class: "notice" }, text);
     if (retry && problem.retry) notice.append(this.#retry(retry, problem.wait_s ?? 0));
-    notice.append(make("button", { type: "button", class: "round", "aria-label": "Dismiss", onclick: () => this.clear() }, icon("close")));
+    notice.append(
+      make(
+        "button",
+        { type: "button", class: "round", "aria-label": "Dismiss", onclick: () => this.clear() },
+        icon("close"),
+      ),
+    );
     this.#place.append(notice);
   }
 

@@ -57,7 +57,8 @@ async function attempt(work) {
 
 function askForKey(problem, retry) {
   afterKey = retry;
-  at("key-why").textContent = problem ? `${api.key ? "The server does not know this key." : "This server needs an API key."} It is kept in this tab only.` : "Kept in this tab only, until it is closed.";
+  const reason = api.key ? "The server does not know this key." : "This server needs an API key.";
+  at("key-why").textContent = `${problem ? `${reason} ` : ""}It is kept in this tab only, until that is closed.`;
   at("key").value = api.key;
   if (!key.isOpen) key.show();
   at("key").focus();
@@ -67,10 +68,12 @@ async function useKey() {
   api.key = at("key").value.trim();
   const retry = afterKey ?? refresh;
   afterKey = null;
-  queueMicrotask(() => attempt(async () => {
-    if (retry !== refresh) await refresh();
-    await retry();
-  }));
+  queueMicrotask(() =>
+    attempt(async () => {
+      if (retry !== refresh) await refresh();
+      await retry();
+    }),
+  );
 }
 
 async function refresh() {
@@ -150,7 +153,11 @@ function listen() {
 async function copyLink() {
   const { settings } = form;
   await copy(`${location.href.replace(/#.*/, "")}${toFragment(settings)}`);
-  say(settings.text.length > MAX_LINK_CHARS ? "Link copied; the text is too long for it and is left out." : "Link copied.");
+  say(
+    settings.text.length > MAX_LINK_CHARS
+      ? "Link copied; the text is too long for it and is left out."
+      : "Link copied.",
+  );
 }
 
 function use(settings) {
@@ -171,7 +178,12 @@ function deleteVoice(voice) {
     await api.ask(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { method: "DELETE" });
     await refresh();
   };
-  ask.show({ title: `Delete ${voice.name}?`, text: "The server forgets this voice. That cannot be undone.", yes: "Delete", work });
+  ask.show({
+    title: `Delete ${voice.name}?`,
+    text: "The server forgets this voice. That cannot be undone.",
+    yes: "Delete",
+    work,
+  });
 }
 
 function clearHistory() {
@@ -183,7 +195,8 @@ function clearHistory() {
     composer.text = "";
     composer.focus();
   };
-  const text = "Everything that you have spoken, and the text and settings of this page, are removed from this browser.";
+  const text =
+    "Everything that you have spoken, and the text and settings of this page, are removed from this browser.";
   ask.show({ title: "Clear the history?", text, yes: "Clear", work });
 }
 

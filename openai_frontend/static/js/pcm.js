@@ -1,5 +1,5 @@
-// Speech as it came: s16le, mono, 24 kHz. What is complete lies in Blobs, which browsers move to the disk when they grow,
-// so that an hour of audio (173 MB) is no burden on the page.
+// Speech as it came: s16le, mono, 24 kHz. What is complete lies in Blobs, which browsers move to the disk when they
+// grow, so that an hour of audio (173 MB) is no burden on the page.
 
 export const RATE_HZ = 24_000;
 const BLOCK_BYTES = 2 ** 20;
@@ -28,7 +28,7 @@ export class Pcm {
 
   /** Take bytes of any length. */
   push(bytes) {
-    for (let taken = 0; taken < bytes.length; ) {
+    for (let taken = 0; taken < bytes.length;) {
       const used = this.#bytes - this.#tailBegin;
       const piece = bytes.subarray(taken, taken + BLOCK_BYTES - used);
       this.#tail.set(piece, used);
@@ -83,7 +83,8 @@ function floats(bytes) {
 
 function wavHeader(size) {
   const header = new DataView(new ArrayBuffer(44));
-  const text = (place, letters) => [...letters].forEach((letter, i) => header.setUint8(place + i, letter.charCodeAt(0)));
+  const text = (place, letters) =>
+    [...letters].forEach((letter, i) => header.setUint8(place + i, letter.charCodeAt(0)));
   text(0, "RIFF");
   header.setUint32(4, 36 + size, true);
   text(8, "WAVEfmt ");

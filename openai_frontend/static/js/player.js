@@ -103,7 +103,11 @@ export class Player extends EventTarget {
     const turn = this.#turn;
     if (this.#reading || !this.playing) return;
     this.#reading = true;
-    while (this.playing && this.#cursor < this.track.pcm.samples && this.#next_s < this.#context.currentTime + AHEAD_S) {
+    while (
+      this.playing &&
+      this.#cursor < this.track.pcm.samples &&
+      this.#next_s < this.#context.currentTime + AHEAD_S
+    ) {
       const samples = await this.track.pcm.read(this.#cursor, PIECE_SAMPLES);
       if (turn !== this.#turn) return;
       this.#schedule(samples);

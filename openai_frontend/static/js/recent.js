@@ -51,7 +51,8 @@ export class Recent extends EventTarget {
       make("button", { type: "button", class: style, "aria-label": `${label}: ${name}`, onclick: listener }, shown);
     const facts = `${title} · ${clock(seconds)}${stopped ? " (stopped)" : ""} · ${when}`;
     return make(
-      "li", { class: "result", "data-result": id },
+      "li",
+      { class: "result", "data-result": id },
       button("Play", icon("play"), () => fire("play", History.track(result))(), "round"),
       make("div", {}, make("p", {}, start), make("p", {}, facts)),
       button("Use again", "Use again", fire("use", settings), "small"),

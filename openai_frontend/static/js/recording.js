@@ -24,6 +24,8 @@ export async function recordingOf(blob, title) {
 /** Samples, -1 to 1, as s16le. */
 export function toPcm(samples) {
   const view = new DataView(new ArrayBuffer(2 * samples.length));
-  samples.forEach((sample, i) => view.setInt16(2 * i, Math.max(-32768, Math.min(32767, Math.round(sample * 32768))), true));
+  samples.forEach((sample, i) =>
+    view.setInt16(2 * i, Math.max(-32768, Math.min(32767, Math.round(sample * 32768))), true),
+  );
   return new Uint8Array(view.buffer);
 }

@@ -30,7 +30,10 @@ export class Server extends EventTarget {
     this.voices = voicesOf(voices.voices);
     this.languages = languages.languages;
     fill(at("model"), [["", "Chosen by the voice"], ...distinct(models.data)]);
-    const counts = [[this.voices.length, "voice"], [this.languages.filter((name) => name !== "auto").length, "language"]];
+    const counts = [
+      [this.voices.length, "voice"],
+      [this.languages.filter((name) => name !== "auto").length, "language"],
+    ];
     const said = counts.map(([count, what]) => `${count} ${what}${count === 1 ? "" : "s"}`).join(" · ");
     at("server").textContent = `${said} · API at ${new URL("v1", location)}`;
     this.dispatchEvent(new Event("change"));
@@ -57,10 +60,19 @@ export class Server extends EventTarget {
     const models = this.#models;
     const states = models.names.map((name) => ({ name, ...models.state(name) }));
     const items = states.map(({ name, tone, text }) =>
-      make("li", {}, make("span", { class: "dot", "data-tone": tone }), make("strong", {}, models.title(name)), make("span", {}, text)));
+      make(
+        "li",
+        {},
+        make("span", { class: "dot", "data-tone": tone }),
+        make("strong", {}, models.title(name)),
+        make("span", {}, text),
+      ),
+    );
     at("models-list").replaceChildren(...(models.message ? [make("li", {}, models.message)] : items));
     const tones = states.map(({ tone }) => tone);
-    at("models-dot").dataset.tone = models.message ? "wrong" : (["busy", "ready"].find((tone) => tones.includes(tone)) ?? "rest");
+    at("models-dot").dataset.tone = models.message
+      ? "wrong"
+      : (["busy", "ready"].find((tone) => tones.includes(tone)) ?? "rest");
     this.dispatchEvent(new Event("health"));
   }
 }

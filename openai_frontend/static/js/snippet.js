@@ -52,7 +52,10 @@ export const SNIPPETS = {
 function split(body) {
   const all = Object.entries({ ...body, response_format: "mp3" });
   const extra = all.filter(([name]) => !OPENAI.has(name));
-  return [Object.fromEntries(all.filter(([name]) => OPENAI.has(name))), extra.length ? Object.fromEntries(extra) : null];
+  return [
+    Object.fromEntries(all.filter(([name]) => OPENAI.has(name))),
+    extra.length ? Object.fromEntries(extra) : null,
+  ];
 }
 
 /** Text for a POSIX shell. */

@@ -125,8 +125,8 @@ export class Stage extends EventTarget {
     if (this.#note) return [this.#note, ""];
     if (state === "speaking") return [`${playing ? "Speaking" : "Paused"}${part ? `: ${part}` : ""}`, ""];
     if (state === "playing") return [`Playing${part ? `: ${part}` : ""}`, ""];
-    if (state === "idle" && track?.complete && this.#player.seconds > 0 && this.#player.seconds < track.seconds && !track.stopped) return ["Paused.", ""];
-    return [this.#message, ""];
+    const isInside = track?.complete && this.#player.seconds > 0 && this.#player.seconds < track.seconds;
+    return [state === "idle" && isInside && !track.stopped ? "Paused." : this.#message, ""];
   }
 
   #face(state) {

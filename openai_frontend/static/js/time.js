@@ -11,7 +11,11 @@ export function clock(seconds) {
 /** The same for a screen reader: "1 minute 15 seconds". */
 export function spoken(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
-  const parts = [[Math.floor(whole / 3600), "hour"], [Math.floor(whole / 60) % 60, "minute"], [whole % 60, "second"]];
+  const parts = [
+    [Math.floor(whole / 3600), "hour"],
+    [Math.floor(whole / 60) % 60, "minute"],
+    [whole % 60, "second"],
+  ];
   const said = parts.filter(([count, unit]) => count || (unit === "second" && whole < 60));
   return said.map(([count, unit]) => `${count} ${unit}${count === 1 ? "" : "s"}`).join(" ");
 }

@@ -17,9 +17,23 @@ export function voicesOf(list) {
 
 function voiceOf({ id, name, type, gender, language, languages, description, prompt, model }) {
   const kind = KINDS[type] ?? "Built in";
-  const known = { gender: gender ?? null, language: language ?? null, languages: languages ?? null, model: model ?? null };
+  const known = {
+    gender: gender ?? null,
+    language: language ?? null,
+    languages: languages ?? null,
+    model: model ?? null,
+  };
   const own = type in KINDS;
-  return { id, name, title: own ? name : label(name), kind, own, description: description ?? prompt ?? "", aliases: [], ...known };
+  return {
+    id,
+    name,
+    title: own ? name : label(name),
+    kind,
+    own,
+    description: description ?? prompt ?? "",
+    aliases: [],
+    ...known,
+  };
 }
 
 /** A built-in name as people write it: "uncle_fu" is Uncle Fu. */
@@ -27,12 +41,14 @@ function label(name) {
   return name.split("_").map(title).join(" ");
 }
 
-/** Those whose name, description, gender, language or kind have every word of `query`; `filter`: all, built-in or own. */
+/** Those whose name, description, gender, language or kind have every word of `query`; `filter` is all, built-in or
+ *  own. */
 export function search(voices, query, filter = "all") {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   return voices.filter((voice) => {
     if (filter !== "all" && voice.own !== (filter === "own")) return false;
-    const text = [voice.name, voice.title, ...voice.aliases, voice.description, voice.gender, voice.language, voice.kind].join(" ").toLowerCase();
+    const { name, title, aliases, description, gender, language, kind } = voice;
+    const text = [name, title, ...aliases, description, gender, language, kind].join(" ").toLowerCase();
     // "male" is not meant to find "female".
     return words.every((word) => (word === "male" ? voice.gender === "male" : text.includes(word)));
   });
@@ -42,7 +58,9 @@ export function search(voices, query, filter = "all") {
 export function find(voices, id) {
   const wanted = id.toLowerCase();
   const found = voices.find((voice) => voice.id === id || voice.aliases.includes(id));
-  return found ?? voices.find(({ name }) => name.toLowerCase() === wanted) ?? (id.includes("+") ? blended(id) : undefined);
+  return (
+    found ?? voices.find(({ name }) => name.toLowerCase() === wanted) ?? (id.includes("+") ? blended(id) : undefined)
+  );
 }
 
 function blended(id) {

@@ -1,5 +1,7 @@
-// The picture of a track: bars, the part already heard in colour. A frame costs the width of the picture, not the length
-// of the speech.
+// The picture of a track: bars, the part already heard in colour. A frame costs the width of the picture, not the
+// length of the speech.
+
+import { RATE_HZ } from "./pcm.js";
 
 const BAR_PX = 4;
 const GAP_PX = 1.5;
@@ -8,7 +10,7 @@ const LEAST_S = 8; // so much fits the picture at least: a short track does not 
 export class Wave {
   #canvas;
   #drawn = "";
-  #bars = null;
+  #bars = new Float32Array();
   #barsOf = "";
 
   /** `ondirty` is called where the picture is to be drawn anew. */
@@ -53,7 +55,9 @@ export class Wave {
     const picture = `${count} ${width_s} ${track?.peaks.version} ${track?.id}`;
     const frame = `${picture} ${heard} ${width} ${height}`;
     if (frame === this.#drawn) return;
-    if (picture !== this.#barsOf || !this.#drawn) this.#bars = track ? track.peaks.bars(count, width_s * 24_000) : new Float32Array(count);
+    if (picture !== this.#barsOf || !this.#drawn) {
+      this.#bars = track ? track.peaks.bars(count, width_s * RATE_HZ) : new Float32Array(count);
+    }
     [this.#drawn, this.#barsOf] = [frame, picture];
     const pen = this.#canvas.getContext("2d");
     pen.clearRect(0, 0, width, height);
