@@ -112,7 +112,8 @@ class FakeTriton:
 
     async def _generate(self, request: Request) -> Response:
         body = await request.json()
-        self.requests.append(body)
+        if body["TEXT"]:  # else it is what the frontend asks a model's process with
+            self.requests.append(body)
         return StreamingResponse(self._speak(body["TEXT"]), media_type="text/event-stream")
 
     async def _speak(self, text: str) -> AsyncIterator[bytes]:

@@ -1,13 +1,17 @@
 """The page in a browser, as a person uses it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.waiting import eventually
+
+_CARD: Final = "#voices .voice strong"
+_NAMED: Final = "(it) => it.textContent === arguments[0]"
+_WHOLE: Final = "(it) => it.closest('.voice')"
 
 
 class Page:
@@ -27,7 +31,7 @@ class Page:
         self.has_lists()
 
     def has_lists(self) -> None:
-        eventually(lambda: "API at" in self["server"].text, "the page has its lists")
+        eventually(lambda: self.css("body").get_attribute("data-lists") == "yes", "the page has its lists")
 
     def forget(self) -> None:
         """Empty what the browser keeps of the page, and show it anew."""
@@ -86,14 +90,14 @@ class Page:
 
     def voice(self, name: str) -> WebElement:
         """The card of a voice."""
-        (card,) = [card for card in self.all("#voices .voice") if card.find_element(By.TAG_NAME, "strong").text == name]
-        return card
+        (card,) = self.run(f"return [...document.querySelectorAll('{_CARD}')].filter({_NAMED}).map({_WHOLE})", name)
+        return cast(WebElement, card)
 
     def choose_voice(self, name: str) -> None:
         self.click_on(self.voice(name).find_element(By.TAG_NAME, "label"))
 
     def voices(self) -> list[str]:
-        return [name.text for name in self.all("#voices .voice strong")]
+        return list(self.run(f"return [...document.querySelectorAll('{_CARD}')].map((it) => it.textContent)"))
 
     def focused(self) -> str | None:
         return self.browser.switch_to.active_element.get_attribute("id")

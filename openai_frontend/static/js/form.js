@@ -33,6 +33,11 @@ export class Form extends EventTarget {
     server.addEventListener("change", () => this.#lists());
   }
 
+  /** The model that is chosen, or will be when the lists are there. */
+  get model() {
+    return at("model").options.length ? at("model").value : this.#wanted.model;
+  }
+
   get settings() {
     const [instructions, language, speed, model, seed] = ["instructions", "language", "speed", "model", "seed"].map(
       (id) => at(id).value,

@@ -77,7 +77,8 @@ async function useKey() {
 }
 
 async function refresh() {
-  await server.load(form.settings.model);
+  await server.load(form.model);
+  document.body.dataset.lists = "yes";
 }
 
 async function speak() {
@@ -92,6 +93,7 @@ async function speak() {
     await performance;
   } finally {
     if (track.pcm.samples) await recent.add(track, settings);
+    recent.current(player.track?.id ?? null);
   }
 }
 
@@ -209,8 +211,6 @@ async function begin() {
   stage.render();
   server.look();
   await Promise.all([attempt(refresh), recent.open()]);
-  form.settings = linked ?? kept;
-  if (form.settings.model) attempt(refresh); // its voices, which could not be asked for before the model was known
 }
 
 begin();

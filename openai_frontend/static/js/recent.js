@@ -18,7 +18,6 @@ export class Recent extends EventTarget {
 
   async add(track, settings) {
     await this.#history.add(track, settings);
-    this.#current = track.id;
     await this.render();
   }
 

@@ -12,6 +12,7 @@ export class Wave {
   #drawn = "";
   #bars = new Float32Array();
   #barsOf = "";
+  #track = null;
 
   /** `ondirty` is called where the picture is to be drawn anew. */
   constructor(canvas, ondirty = () => {}) {
@@ -48,11 +49,13 @@ export class Wave {
 
   /** Draw `track` (or none), heard up to a time; nothing happens where the picture stays the same. */
   draw(track, heard_s) {
+    if (track !== this.#track) this.#drawn = "";
+    this.#track = track;
     const { width, height } = this.#canvas;
     const count = Math.max(1, Math.floor(width / (BAR_PX * this.scale)));
     const width_s = Wave.width_s(track);
     const heard = track ? Math.round((heard_s / width_s) * count) : 0;
-    const picture = `${count} ${width_s} ${track?.peaks.version} ${track?.id}`;
+    const picture = `${count} ${width_s} ${track?.peaks.version}`;
     const frame = `${picture} ${heard} ${width} ${height}`;
     if (frame === this.#drawn) return;
     if (picture !== this.#barsOf || !this.#drawn) {

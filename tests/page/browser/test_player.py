@@ -117,6 +117,7 @@ def test_stop_ends_the_request_and_keeps_what_was_made(
     page.click("speak")
     page.comes_to("idle")
     page.shows("status", "kept")
+    triton.release(gate)
     page.waits_for(lambda: triton.active == 0, "the model is told")
     page.waits_for(lambda: "(stopped)" in page["recent"].text, "it is among the recent ones")
     page.click("play")

@@ -69,7 +69,7 @@ def test_the_chosen_voice_speaks(page: Page, triton: FakeTriton) -> None:
     assert (request["SPEAKER"], request["INSTRUCT"]) == ("ryan", "Clear and neutral, like a news reader.")
 
 
-def test_a_voice_is_cloned_with_the_microphone_heard_and_kept(
+def test_somebody_new_clones_a_voice_by_microphone_hears_a_paragraph_in_it_and_copies_the_python(
     page: Page, frontend: Frontend, triton: FakeTriton, name: str
 ) -> None:
     page.click("clone-open")
@@ -96,6 +96,10 @@ def test_a_voice_is_cloned_with_the_microphone_heard_and_kept(
     assert page.voice(name).find_element(By.TAG_NAME, "input").is_selected()
     (voice,) = stored(frontend)
     assert (voice["name"], voice["type"], voice["language"]) == (name, "audio_sample", "english")
+    page.speak("A paragraph to hear in the new voice. It has two sentences.")
+    assert triton.requests[-1]["REF_TEXT"] == sentence
+    page.click("code-open")
+    assert f'voice="{voice["id"]}"' in page["code"].text
 
 
 def test_a_voice_is_cloned_from_a_file_or_from_one_that_is_dropped(
