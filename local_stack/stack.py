@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -23,7 +24,7 @@ from openai_frontend.stop_signals import StopSignals
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_protocol.control import make_key
 from speech_protocol.errors import SpeechError
-from speech_protocol.models import HIBARI
+from speech_protocol.models import HIBARI, QWEN3_TTS, not_installed
 
 # For streams in flight: a person at a terminal waits for it.
 STOP_TIMEOUT_S = 1
@@ -71,6 +72,7 @@ def _settings(triton_port: int, key: str, qwen: bool) -> Settings:
     try:
         settings = read_settings(
             default_model=os.environ.get("DEFAULT_MODEL") or ("" if qwen else HIBARI.name),
+            unavailable_models=_unavailable_models(),
             triton_url=f"http://127.0.0.1:{triton_port}",
             triton_control_key=SecretStr(key),
             stop_timeout=os.environ.get("STOP_TIMEOUT") or STOP_TIMEOUT_S,
@@ -81,6 +83,11 @@ def _settings(triton_port: int, key: str, qwen: bool) -> Settings:
     if problems:
         sys.exit(cannot_start(problems))
     return settings
+
+
+def _unavailable_models() -> dict[str, str]:
+    """`make serve` installs the embedded voice only, and Triton's models run in this environment."""
+    return {} if find_spec("torch") else {spec.name: not_installed(spec.name) for spec in QWEN3_TTS}
 
 
 def _problems_of_engines() -> Iterator[str]:

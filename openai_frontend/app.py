@@ -16,12 +16,15 @@ from openai_frontend.admission import Admission
 from openai_frontend.body_memory import BodyMemory, return_freed_memory
 from openai_frontend.connections import Closed, Connections, Phase
 from openai_frontend.failures import FailureMiddleware
+from openai_frontend.http_forms import AbsoluteTargetMiddleware, HeadMiddleware
 from openai_frontend.keys import KeyMiddleware, KeyRing
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
 from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from openai_frontend.model_facts import ModelFacts
 from openai_frontend.openapi import ERRORS
 from openai_frontend.origins import HostMiddleware, OriginMiddleware, is_loopback
+from openai_frontend.outcomes import Outcomes
 from openai_frontend.pools import Pools
 from openai_frontend.refusals import ReplyMiddleware, Routes
 from openai_frontend.room import Room, usual_bytes
@@ -95,8 +98,11 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
             )
             library = Library.of(settings)
             catalog = Catalog(settings, library)
+            facts = ModelFacts(settings.unavailable_models, started, lambda: triton.last_index)
             app.state.speech = State(
-                settings, library, catalog, triton, lifecycle, admission, synthesis, metrics, pools
+                *(settings, library, catalog, triton, lifecycle, admission, synthesis, metrics, pools),
+                facts=facts,
+                outcomes=Outcomes(),
             )
             timer = asyncio.create_task(lifecycle.run_timer())
             try:
@@ -139,12 +145,14 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
     app.add_middleware(HostMiddleware, allowed=settings.hosts(), loopback=is_loopback(settings.host))
     app.add_middleware(FailureMiddleware)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(HeadMiddleware)
     if origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
         )
     routes = Routes((*_paths(versioned, "/v1"), *_paths(others), "/static/{file:path}", "/docs/assets/{file:path}"))
     app.add_middleware(ReplyMiddleware, routes=routes, metrics=metrics)
+    app.add_middleware(AbsoluteTargetMiddleware)
     return app
 
 

@@ -22,7 +22,7 @@ async def with_recording(
     speaker embedding alone. Raises ApiError or SpeechError where the recording or the transcript can't be used."""
     transcript = SpeechForm.check_text("ref_text", ref_text, state.settings) or None
     if x_vector_only is False and transcript is None:
-        message = "Without `x_vector_only_mode` the recording needs its transcript: send it as `ref_text`."
+        message = "Without `x_vector_only_mode` the recording needs its transcript. Send it as `ref_text`."
         raise invalid("ref_text", message, "missing_required_parameter")
     pcm = await state.admission.decode_upload(recording, owner=owner)
     reference = await state.pools.uploads.run(Reference.of, pcm, None if x_vector_only else transcript)

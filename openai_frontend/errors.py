@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _NO_RETRY: Final = {"x-should-retry": "false"}
 _RETRY_SOON: Final = {"Retry-After": "2"}
+# Of a path in a message.
+_SHOWN_CHARS: Final = 100
 
 
 class ApiError(Exception):
@@ -72,6 +74,11 @@ def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
 
 def too_large(limit_bytes: int) -> ApiError:
     return ApiError(413, "request_too_large", f"The request body is over {limit_bytes} bytes. Send a smaller one.")
+
+
+def compressed(encoding: str) -> ApiError:
+    message = f"The body is compressed (Content-Encoding: {encoding[:40]}). Send it as it is."
+    return ApiError(415, "unsupported_content_encoding", message, headers={"Accept-Encoding": "identity"})
 
 
 def upload_too_large(param: str, limit_bytes: int) -> ApiError:
@@ -127,10 +134,24 @@ def from_exception(error: Exception) -> ApiError:
     if isinstance(error, RequestValidationError):
         return _from_validation(error)
     if isinstance(error, HTTPException):
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-        return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            return _invalid_json(f"byte {error.__cause__.start} is not UTF-8")
+        message = f"The request could not be read: {str(error.detail).rstrip('.')}. Send it as /openapi.json describes."
+        return ApiError(error.status_code, "http_error", message, headers=error.headers)
     logger.error("unhandled exception", exc_info=error)
     return ApiError(500, "internal_error", "The server failed. Its log says why.", headers=_NO_RETRY)
+
+
+def _of_route(request: Request, error: Exception) -> ApiError | None:
+    """What to do about a path or a method that is not served."""
+    if not isinstance(error, HTTPException) or error.status_code not in {404, 405}:
+        return None
+    path = request.url.path[:_SHOWN_CHARS]
+    if error.status_code == 404:
+        return ApiError(404, "not_found", f"There is no route {path}. GET /openapi.json lists all.")
+    allowed = (error.headers or {}).get("allow", "another method")
+    message = f"{path} does not take {request.method[:_SHOWN_CHARS]}. Use {allowed}."
+    return ApiError(405, "method_not_allowed", message, headers=error.headers)
 
 
 # pydantic's names of what is wrong with a field; any other is one of its type.
@@ -147,7 +168,7 @@ _VALIDATION_CODES: Final = {
 def _from_validation(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, "invalid_json", "The body is not valid JSON.")
+        return _invalid_json(_json_problem(first))
     # A union's location names its members too: keep the field, drop what is inside the brackets of pydantic.
     path = [str(part) for part in first["loc"] if part not in {"body", "query", "path"}]
     param = path[0] if path else None
@@ -156,7 +177,21 @@ def _from_validation(error: RequestValidationError) -> ApiError:
         return ApiError(400, code, "The body is no JSON object. Send one, with Content-Type: application/json.")
     if first["type"] == "is_instance_of" or "UploadFile" in first["msg"]:
         return ApiError(400, "invalid_type", f"{param}: Send a file, in a form of multipart/form-data.", param=param)
-    return ApiError(400, code, f"{param}: {first['msg']}.", param=param)
+    if code == "missing_required_parameter":
+        return ApiError(400, code, f"{param} is missing. Send it.", param=param)
+    problem = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return ApiError(400, code, f"{param} {problem}.", param=param)
+
+
+def _invalid_json(problem: str) -> ApiError:
+    message = f"The body is not valid JSON{problem and ': '}{problem}. Send JSON in UTF-8."
+    return ApiError(400, "invalid_json", message)
+
+
+def _json_problem(error: Mapping[str, Any]) -> str:
+    """What is wrong and where, as far as the parser says."""
+    reason, position = error.get("ctx", {}).get("error", ""), error["loc"][-1]
+    return f"{reason}, at character {position}" if reason and isinstance(position, int) else str(reason)
 
 
 def sse_error(error: Exception) -> bytes:
@@ -168,7 +203,7 @@ def install(app: FastAPI) -> None:
     """Make every failure of `app` leave in OpenAI's shape."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        failure = from_exception(error)
+        failure = _of_route(request, error) or from_exception(error)
         request.state.error_code = failure.code
         return failure.to_response()
 

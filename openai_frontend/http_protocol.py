@@ -126,7 +126,7 @@ class HttpProtocol(H11Protocol):
     def head_timed_out(self) -> None:
         self._bounds.report(Closed.HEADER_TIMEOUT)
         if self.conn.trailing_data[0]:
-            self._answer(ApiError(408, "request_timeout", "The headers of the request took too long to arrive."))
+            self._answer(ApiError(408, "request_timeout", "The request's headers took too long. Send it again."))
         else:
             self.transport.close()  # nothing was asked
 
@@ -138,7 +138,7 @@ class HttpProtocol(H11Protocol):
         if now_s - self.since_s > allowed_s or now_s - self._last_byte_s > timeout_s:
             self._bounds.report(Closed.BODY_TIMEOUT)
             if self.conn.our_state is h11.SEND_RESPONSE:
-                self._answer(ApiError(408, "request_timeout", "The body of the request took too long to arrive."))
+                self._answer(ApiError(408, "request_timeout", "The request's body took too long. Send it again."))
             else:
                 self.abort()
 

@@ -21,7 +21,7 @@ from openai_frontend.limits import Allowance
 
 _OPEN: Final = re.compile(r"/|/health|/live|/ready|/metrics|/static/.*")
 _ADMIN: Final = "/admin/"  # its routes have a key of their own
-_LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/audio/(models|voices|languages))")
+_LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/test|/audio/(models|voices|languages))")
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 # Digits of a SHA-256 that are an owner's id, in the metadata of voices and consents, too.
 _OWNER_DIGITS: Final = 16

@@ -143,7 +143,7 @@ class Lifecycle:
         if model.question is None or model.question.done():
             model.question = asyncio.create_task(self._process_of(name))
         found = await asyncio.shield(model.question)
-        message = f"The model '{name}' stopped working and is being started again."
+        message = f"The model '{name}' crashed and is being started again. Try again in a moment."
         if found is None:
             raise SpeechError(ErrorCode.MODEL_DIED, message)
         if incarnation != model.incarnation or (process and found and process != found):
@@ -445,7 +445,7 @@ class Lifecycle:
     async def _state(self, name: str) -> ModelState:
         status = (await self._index()).get(name)
         if status is None:
-            message = f"Triton has no model '{name}' in its repository."
+            message = f"Triton has no model '{name}' in its repository. Use one that GET /v1/models lists."
             raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
         return status.state
 

@@ -18,6 +18,7 @@ from openai_frontend.triton import Message, ModelState
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import GUARD_REASONS, EndEvent
+from speech_protocol.models import MODELS, Task
 from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger("openai_frontend.requests")
@@ -110,13 +111,13 @@ class Metrics:
                 self.states.labels(model, state).set(state is now)
 
 
-def voice_kind(request: SpeechRequest) -> str:
+def voice_kind(model: str, request: SpeechRequest) -> str:
     """Where a request's voice comes from: builtin, clone, blend, or design."""
     if request.ref_blend is not None:
         return "blend"
     if request.ref_audio is not None:
         return "clone"
-    return "builtin" if request.speaker or not request.instruct else "design"
+    return "design" if model in MODELS and MODELS[model].task is Task.VOICE_DESIGN else "builtin"
 
 
 class RequestRecord:
@@ -133,7 +134,7 @@ class RequestRecord:
     ) -> None:
         self._metrics, self._clock = metrics, clock
         self._model, self._format = model, audio_format
-        self._kind, self._characters, self._id = voice_kind(request), len(request.text), request.request_id
+        self._kind, self._characters, self._id = voice_kind(model, request), len(request.text), request.request_id
         self.trace = trace
         self._begin_s = clock()
         self._first_s: float | None = None

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openai_frontend.body_memory import BodyMemory
-from openai_frontend.errors import ApiError, too_large
+from openai_frontend.errors import ApiError, compressed, too_large
 from openai_frontend.tracing import incoming
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -59,8 +59,12 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+            await compressed(headers["content-encoding"]).answer(scope, receive, send)
+            return
         try:
-            self._memory.check(self._declared_bytes(Headers(scope=scope)))
+            self._memory.check(self._declared_bytes(headers))
         except ApiError as error:
             await error.to_response()(scope, receive, send)
             return

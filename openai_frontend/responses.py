@@ -17,9 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.errors import sse_error
-from openai_frontend.synthesis import Body, SegmentStart
-from speech_protocol.audio import FRAME_SAMPLES
-from speech_protocol.events import EndEvent
+from openai_frontend.outcomes import Outcome, Outcomes, summary
+from openai_frontend.synthesis import Body, Encoded, SegmentStart
 
 StreamFormat = Literal["audio", "sse"]
 T = TypeVar("T")
@@ -29,20 +28,31 @@ class SpeechResponse(StreamingResponse):
     """Streams a body and closes it, whatever ends the reply."""
 
     def __init__(
-        self, body: Body, audio_format: AudioFormat, stream_format: StreamFormat, *, tells_segments: bool = False
+        self,
+        body: Body,
+        audio_format: AudioFormat,
+        stream_format: StreamFormat,
+        outcomes: Outcomes,
+        outcome: Outcome,
+        *,
+        tells_segments: bool = False,
     ) -> None:
         self._body = body
+        self._outcomes, self._outcome = outcomes, outcome
         if stream_format == "sse":
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            super().__init__(_events(body, tells_segments), media_type="text/event-stream", headers=headers)
+            super().__init__(_events(body, outcome, tells_segments), media_type="text/event-stream", headers=headers)
         else:
             name = f'attachment; filename="speech.{audio_format.extension}"'
             headers = {"Content-Disposition": name, "X-Accel-Buffering": "no"}
-            super().__init__(_pieces(body), media_type=audio_format.content_type, headers=headers)
+            super().__init__(_pieces(body, outcome), media_type=audio_format.content_type, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._body):
-            await super().__call__(scope, receive, send)
+        try:
+            async with aclosing(self._body):
+                await super().__call__(scope, receive, send)
+        finally:
+            self._outcomes.close(self._outcome)
 
 
 async def respond(
@@ -50,15 +60,26 @@ async def respond(
     opening: Awaitable[Body],
     audio_format: AudioFormat,
     stream_format: StreamFormat,
+    outcomes: Outcomes,
     *,
     tells_segments: bool = False,
 ) -> Response:
-    """Wait for the body's first audio, unless the client hangs up first, and answer with it. `tells_segments`: an event
-    stream says where segments begin."""
+    """Wait for the body's first audio, unless the client hangs up first, and answer with it. What becomes of the reply
+    is kept for the request's key. `tells_segments`: an event stream says where segments begin."""
     body = await unless_gone(request, opening)
     if body is None:
         return Response(status_code=499)  # nobody reads it; the server's log shows why there was no audio
-    return SpeechResponse(body, audio_format, stream_format, tells_segments=tells_segments)
+    outcome = outcomes.begin(request.state.caller.allowance, request.state.request_id)
+    response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome, tells_segments=tells_segments)
+    for warning in body.warnings:
+        add_warning(response, warning)
+    return response
+
+
+def add_warning(response: Response, warning: str) -> None:
+    """Put a warning into the `x-speech-warning` header, behind those that are there."""
+    before = response.headers.get("x-speech-warning")
+    response.headers["x-speech-warning"] = f"{before}; {warning}" if before else warning
 
 
 async def unless_gone(request: Request, opening: Awaitable[T]) -> T | None:
@@ -85,23 +106,35 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _pieces(body: Body) -> AsyncGenerator[bytes, None]:
-    async for encoded in body:
+async def _watched(body: Body, outcome: Outcome) -> AsyncGenerator[Encoded, None]:
+    """The body's pieces; how it ends goes to `outcome`."""
+    try:
+        async for encoded in body:
+            yield encoded
+            if encoded.end is not None:
+                outcome.completed(encoded.end, body.warnings)
+    except Exception as error:
+        outcome.failed(error)
+        raise
+
+
+async def _pieces(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
+    async for encoded in _watched(body, outcome):
         if encoded.data:
             yield encoded.data
 
 
-async def _events(body: Body, tells_segments: bool) -> AsyncGenerator[bytes, None]:
+async def _events(body: Body, outcome: Outcome, tells_segments: bool) -> AsyncGenerator[bytes, None]:
     """OpenAI's events: the pieces, which concatenate to one valid file, then the usage. Ours, before a piece: the
     segments that begin in it."""
     try:
-        async for encoded in body:
+        async for encoded in _watched(body, outcome):
             if tells_segments and encoded.begun:
                 yield _event("speech.audio.timestamps", segments=[_segment(start) for start in encoded.begun])
             if encoded.data:
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
-                yield _event("speech.audio.done", usage=_usage(encoded.end), **_warnings(encoded.end))
+                yield _event("speech.audio.done", **summary(encoded.end, body.warnings))
     except Exception as error:  # noqa: BLE001 - logged where it is unforeseen
         # The status is sent already: inside a stream of events, an error is one more event.
         yield sse_error(error)
@@ -114,14 +147,3 @@ def _event(kind: str, **fields: object) -> bytes:
 def _segment(segment: SegmentStart) -> dict[str, Any]:
     place = segment.place
     return {"id": place.number, "count": place.count, "start": round(segment.start_s, 3), "text": place.text}
-
-
-def _warnings(end: EndEvent) -> dict[str, list[str]]:
-    """Ours, and only where something is to be said."""
-    return {"warnings": list(end.warnings)} if end.warnings else {}
-
-
-def _usage(end: EndEvent) -> dict[str, int]:
-    """Text tokens in, codec frames of 80 ms out."""
-    frames = -(-end.audio_samples // FRAME_SAMPLES)
-    return {"input_tokens": end.text_tokens, "output_tokens": frames, "total_tokens": end.text_tokens + frames}

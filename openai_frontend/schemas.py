@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from openai_frontend.audio.formats import FORMATS, AudioFormat, at_rate, whole
 from openai_frontend.errors import invalid
+from openai_frontend.optional_fields import OptionalFields
 from openai_frontend.settings import Settings
 from openai_frontend.text.language import parse_language
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -22,14 +23,14 @@ def _well_formed(text: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError("the text holds half of a surrogate pair") from None
+            raise ValueError("should be Unicode without half of a surrogate pair") from None
     return text
 
 
 def _ascii(text: str) -> str:
     # At once, whatever its length: Python keeps it with the text.
     if not text.isascii():
-        raise ValueError("neither base64 nor an address holds such characters")
+        raise ValueError("should be base64, a data URL or an address, which hold ASCII characters only")
     return text
 
 
@@ -70,7 +71,7 @@ class NewName(BaseModel):
     name: Name
 
 
-class SpeechBody(BaseModel):
+class SpeechBody(OptionalFields):
     """POST /v1/audio/speech. Strict about types; fields that clients invent are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
@@ -95,6 +96,14 @@ class SpeechBody(BaseModel):
     """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the text."""
     seed: Seed | None = None
     """Extension: the same seed gives the same audio."""
+    temperature: Annotated[float | None, Field(ge=0, le=10)] = None
+    """Extension: randomness of the sampling, 0 for none; none means the checkpoint's own, as for the next three."""
+    top_k: Annotated[int | None, Field(ge=0, le=100_000)] = None
+    """Extension: sample among so many of the most likely codes; 0 for all."""
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Extension: sample among the most likely codes that have this probability together."""
+    repetition_penalty: Annotated[float | None, Field(ge=0.1, le=10)] = None
+    """Extension: over 1 makes codes that were used already less likely."""
     task_type: Literal["CustomVoice", "Base", "VoiceDesign"] | None = None
     """Extension: built-in speakers, a clone of `ref_audio`, or a voice from `instructions`; none: as the model is."""
     ref_audio: RefAudio | None = None
@@ -154,7 +163,7 @@ class SpeechForm:
         try:
             return at_rate(audio_format, self.sample_rate_hz)
         except ValueError as error:
-            raise invalid("sample_rate", f"sample_rate: {error}.") from None
+            raise invalid("sample_rate", f"sample_rate: {error}. Leave it out for 24000.") from None
 
     def to_request(self, settings: Settings, request_id: str) -> SpeechRequest:
         """The part of the request that both routes share. Raises ApiError 400."""

@@ -27,11 +27,11 @@ from speech_protocol.models import (
     speakers_of_checkpoint,
     task_of_checkpoint,
 )
+from speech_protocol.speakers import HIBARI_SPEAKERS
 
 logger = logging.getLogger(__name__)
 
 _HUB_ID: Final = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}")
-_EMBEDDED_SPEAKERS: Final = ("heart", "kore", "fenrir", "emma", "fable")
 _KEYS: Final = ("api_keys", "api_keys_file")
 _LISTED: Final = 40  # names in a sentence
 
@@ -204,7 +204,7 @@ def _known_voices(settings: Settings) -> list[str] | None:
     is_another_one = _HUB_ID.fullmatch(checkpoint) and not checkpoint.startswith("Qwen/") and not own
     if is_another_one or settings.main_model() in settings.model_names.values():
         return None
-    embedded = _EMBEDDED_SPEAKERS if settings.main_model() == HIBARI.name else ()
+    embedded = tuple(speaker.name for speaker in HIBARI_SPEAKERS) if settings.main_model() == HIBARI.name else ()
     folder = Path(settings.voices_folder)
     stored: list[str] = []
     with suppress(ApiError, OSError):  # a folder that can't be read has no voices for us

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from openai_frontend.admission import Admission
 from openai_frontend.lifecycle import Lifecycle
 from openai_frontend.metrics import Metrics
+from openai_frontend.model_facts import ModelFacts
+from openai_frontend.outcomes import Outcomes
 from openai_frontend.pools import Pools
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis import Synthesis
@@ -29,11 +31,13 @@ class State:
     synthesis: Synthesis
     metrics: Metrics
     pools: Pools
+    facts: ModelFacts
+    outcomes: Outcomes
 
     async def resolve(
         self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
     ) -> Target:
-        """`Catalog.resolve`, in a thread where it has to look into the voice library. Raises ApiError."""
+        """`Catalog.resolve`, in a thread where it has to look into the voice library."""
         if self.catalog.is_built_in(voice) or (voice is None and task is Task.CLONE):
             return self.catalog.resolve(model, voice, task, owner=owner)
         return await self.pools.reading.run(partial(self.catalog.resolve, owner=owner), model, voice, task)

@@ -28,7 +28,8 @@ from openai_frontend.triton import Message, Triton
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, StartEvent
-from speech_protocol.models import QWEN3_TTS
+from speech_protocol.languages import AUTO
+from speech_protocol.models import HIBARI, QWEN3_TTS
 from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ _FEW_REQUESTS: Final = 4
 _QUEUE_POLL_S: Final = 0.2
 # So long a model may send nothing before its process is asked for.
 _SILENCE_S: Final = 2.0
-# A language that a model of one language does not speak is an error, so only for these is one guessed.
 _MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 
@@ -70,9 +70,10 @@ class Encoded:
 class Body:
     """A reply's body, its first piece already there: an async iterator that must be closed, read to its end or not."""
 
-    def __init__(self, first: Encoded, rest: AsyncGenerator[Encoded, None]) -> None:
+    def __init__(self, first: Encoded, rest: AsyncGenerator[Encoded, None], warnings: tuple[str, ...] = ()) -> None:
         self._first: Encoded | None = first
         self._rest = rest
+        self.warnings = warnings
 
     def __aiter__(self) -> Self:
         return self
@@ -140,18 +141,19 @@ class Synthesis:
         trace = self._tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         request = replace(request, traceparent=trace.traceparent)
-        body = self._encode(self._speak(model, request, whole, owner, trace), encoder, record)
+        warnings: list[str] = []
+        body = self._encode(self._speak(model, request, whole, owner, trace, warnings), encoder, record)
         try:
             first = await anext(body)
             if first.end is not None and not first.end.audio_samples:
-                message = "The model made no audio of this input. Send other words."
+                message = "The model made no audio of this input. Send another text, or another seed."
                 raise SpeechError(ErrorCode.ENGINE_FAILURE, message, "text")
         except BaseException as error:
             await body.aclose()
             if isinstance(error, SpeechError) and error.code in _OVERLOADED:
                 raise from_speech_error(error, self._admission.retry_after_s()) from error
             raise
-        return Body(first, body)
+        return Body(first, body, tuple(warnings))
 
     async def _encode(
         self, messages: AsyncGenerator[Message, None], encoder: SpeechEncoder, record: RequestRecord
@@ -183,12 +185,16 @@ class Synthesis:
             record.close()
 
     async def _speak(
-        self, model: str, request: SpeechRequest, whole: bool, owner: Hashable, trace: Trace
+        self, model: str, request: SpeechRequest, whole: bool, owner: Hashable, trace: Trace, warnings: list[str]
     ) -> AsyncGenerator[Message, None]:
-        """Audio messages and the end event of one request, whose text may be long and have pause marks."""
+        """Audio messages and the end event of one request, whose text may be long and have pause marks. Adds to
+        `warnings` before the first message."""
         with self._admission.admit(owner):
-            rules = Rules(whole, self._reads_markdown, guesses_language=model in _MULTILINGUAL)
-            script, language = await self._texts.prepare(request.text, request.language, rules, owner)
+            prepared = await self._texts.prepare(
+                request.text, request.language, self._rules(model, request, whole), owner
+            )
+            script, language = prepared.script, prepared.language
+            warnings += prepared.warnings
             seed = secrets.randbits(63) if request.seed is None and len(script) > 1 else request.seed
 
             def speak(number: int, text: str) -> AsyncGenerator[Message, None]:
@@ -207,6 +213,11 @@ class Synthesis:
                 messages = await held.enter_async_context(aclosing(recited))
                 async for message in messages:
                     yield message
+
+    def _rules(self, model: str, request: SpeechRequest, whole: bool) -> Rules:
+        # A language that was asked for and is not spoken is the model's to refuse.
+        is_english = model == HIBARI.name and request.language in {AUTO, "english"}
+        return Rules(whole, self._reads_markdown, guesses_language=model in _MULTILINGUAL, reads_latin_only=is_english)
 
     def _ahead(self) -> int:
         return _SEGMENTS_AHEAD if self._admission.pending <= _FEW_REQUESTS else 0

@@ -65,6 +65,7 @@ class Triton:
         self._load_timeout_s = load_timeout_s
         self._control = control.headers(control_key)
         self._resources = AsyncExitStack()
+        self.last_index: dict[str, ModelStatus] = {}
 
     async def __aenter__(self) -> Self:
         host = self._url.partition("://")[2]
@@ -96,7 +97,8 @@ class Triton:
         """Every model in the repository and its state."""
         with _translated():
             rows = await self._queries.get_model_repository_index(headers=self._control)
-        return {row["name"]: _status(row) for row in rows}
+        self.last_index = {row["name"]: _status(row) for row in rows}
+        return self.last_index
 
     async def load(self, model: str) -> None:
         """Load and wait until ready. Parallel loads of one model join; never call it while the model is UNLOADING."""
@@ -104,7 +106,8 @@ class Triton:
             try:
                 await self._loads.load_model(model, headers=self._control)
             except TimeoutError:
-                message = f"The model '{model}' was not loaded within {self._load_timeout_s:g} s (LOAD_TIMEOUT)."
+                limit = f"{self._load_timeout_s:g} s"
+                message = f"The model '{model}' was not loaded within {limit}. Try again, or raise LOAD_TIMEOUT."
                 raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message) from None
 
     async def unload(self, model: str) -> None:
@@ -169,7 +172,10 @@ class Triton:
                         yield message
                         if isinstance(message.event, EndEvent):
                             return
-        raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' stopped in the middle of an utterance.")
+        raise SpeechError(
+            ErrorCode.MODEL_UNAVAILABLE,
+            f"The model '{model}' stopped in the middle of an utterance. Send the request again.",
+        )
 
 
 class _translated:  # noqa: N801 - reads as a statement at its uses

@@ -1,8 +1,14 @@
 """The embedded English voice: the hibari-tts package on one CPU core, its weights inside the wheel."""
 
 import logging
-from collections.abc import Callable
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
 from hibari import Hibari
 from hibari.voices import VOICES, voice_path
@@ -13,37 +19,43 @@ from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO
 from speech_protocol.models import HIBARI, Task
 from speech_protocol.request import SpeechRequest
+from speech_protocol.speakers import HIBARI_DEFAULT, hibari_speaker
+from speech_text.characters import latin_only, normalized
+from speech_text.sentences import split_sentences
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SPEAKER = "heart"
-_LEFT_OUT = "some of the text has nothing that hibari can pronounce, and was left out"
+_LEFT_OUT: Final = "some of the text has nothing that hibari can pronounce, and was left out"
+# What the model takes at once; a longer sentence is cut behind punctuation.
+_MAX_PHONEMES: Final = 400
+_PUNCTUATION: Final = re.compile(r"(?<=[.!?…,;:—])\s+")
+_OFF: Final = ("1", "ON", "YES", "TRUE")
 
 
 class HibariSynthesizer:
-    """One chunk a sentence. Speakers whose weights are not on this machine are not offered: nothing is downloaded."""
+    """One chunk a sentence. `speakers` are those on this machine."""
 
-    def __init__(self) -> None:
-        self._voices = {DEFAULT_SPEAKER: Hibari(DEFAULT_SPEAKER)}
+    def __init__(self, speakers: "Speakers") -> None:
+        self._speakers = speakers
+        self._voices = {HIBARI_DEFAULT: Hibari(HIBARI_DEFAULT)}
         # The first call reads the pronunciation lexicon; do it before the model is ready, not in somebody's request.
-        self._voices[DEFAULT_SPEAKER]("Ready.")
-        self.capabilities = Capabilities(
+        self._voices[HIBARI_DEFAULT]("Ready.")
+        self._capabilities = Capabilities(
             engine=HIBARI.name,
             checkpoint=HIBARI.default_checkpoint,
             device="cpu",
             task=Task.CUSTOM_VOICE,
             languages=("english",),
-            speakers=tuple(name for name in VOICES if _is_local(name)),
         )
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(self._capabilities, speakers=self._speakers.present)
+
     def check(self, request: SpeechRequest) -> None:
-        speaker = request.speaker or DEFAULT_SPEAKER
-        if speaker not in self.capabilities.speakers:
-            known = ", ".join(self.capabilities.speakers)
-            raise SpeechError(
-                ErrorCode.UNKNOWN_SPEAKER, f"'{speaker}' is not a speaker of hibari. Use one of: {known}.", "speaker"
-            )
-        if request.language not in (AUTO, *self.capabilities.languages):
+        if hibari_speaker(request.speaker, self._speakers.present) is None:
+            raise self._speakers.missing(str(request.speaker))
+        if request.language not in (AUTO, *self._capabilities.languages):
             message = f"hibari speaks English only, not '{request.language}'. Use a Qwen3-TTS model for it."
             raise SpeechError(ErrorCode.UNSUPPORTED_LANGUAGE, message, "language")
         if request.ref_audio is not None or request.ref_blend is not None:
@@ -51,12 +63,12 @@ class HibariSynthesizer:
             raise SpeechError(ErrorCode.UNSUPPORTED_TASK, message, "ref_audio")
 
     def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
-        voice = self._voice(request.speaker or DEFAULT_SPEAKER)
+        voice = self._voice(hibari_speaker(request.speaker, self._speakers.present) or HIBARI_DEFAULT)
+        text, left_out = latin_only(normalized(request.text))
         phonemes = 0
-        left_out = False
         # The sentences one by one, not `phonemize` on the whole: the first is heard before the last is analysed.
         with suppress(CutError):
-            for number, sentence in enumerate(voice.split_sentences(request.text)):
+            for number, sentence in enumerate(_sentences(text)):
                 parts = _phonemize(voice, sentence)
                 left_out |= not parts
                 for part in parts:
@@ -66,7 +78,8 @@ class HibariSynthesizer:
                     seed = None if request.seed is None else (request.seed + number) % 2**63  # numpy takes no other
                     yield voice.from_phonemes(part, seed=seed)
         if not phonemes:
-            raise SpeechError(ErrorCode.UNSPEAKABLE_TEXT, "The text has nothing to pronounce in English.", "text")
+            message = "The text has nothing to pronounce in English. Send English, or use a Qwen3-TTS model."
+            raise SpeechError(ErrorCode.UNSPEAKABLE_TEXT, message, "text")
         ignored = ("instruct is ignored: hibari takes no instructions",) if request.instruct else ()
         return Summary(text_tokens=phonemes, warnings=ignored + (_LEFT_OUT,) * left_out)
 
@@ -82,16 +95,69 @@ class HibariSynthesizer:
         return self._voices[speaker]
 
 
+class Speakers:
+    """Which speakers' weights are on this machine. `present` may be read from any thread, and grows while a download
+    runs."""
+
+    def __init__(self) -> None:
+        self.present = tuple(name for name in VOICES if _is_local(name))
+        self._why_missing = "HF_HUB_OFFLINE is set"
+
+    def download(self) -> None:
+        """Fetch the missing ones, 8 MB each, on a thread of its own that nothing waits for; with HF_HUB_OFFLINE, none.
+
+        What fails is tried again at the next load.
+        """
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFF:
+            return
+        self._why_missing = "it is being downloaded: try again in a minute"
+        threading.Thread(target=self._download, name="hibari-download", daemon=True).start()
+
+    def missing(self, name: str) -> SpeechError:
+        """Why `name` can't speak."""
+        known = ", ".join(self.present)
+        if name in VOICES:
+            message = f"The voice '{name}' is not on this machine; {self._why_missing}. Use one of: {known}."
+        else:
+            message = f"'{name}' is not a speaker of hibari. Use one of: {known}."
+        return SpeechError(ErrorCode.UNKNOWN_SPEAKER, message, "speaker")
+
+    def _download(self) -> None:
+        for name in VOICES:
+            if name in self.present:
+                continue
+            try:
+                voice_path(name)
+            except (RuntimeError, OSError) as error:
+                self._why_missing = "its download failed"
+                logger.warning("no more voices of hibari than %s: %s", ", ".join(self.present), error)
+                return
+            self.present = (*self.present, name)
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """Each line, at least, is a sentence, as with hibari's own splitter, which cuts behind "Sept." and "Ft."."""
+    for line in text.splitlines():
+        yield from filter(None, map(str.strip, split_sentences(line)))
+
+
 def _phonemize(voice: Hibari, sentence: str) -> list[str]:
     """The phonemes of a sentence, in parts; none where it has nothing to pronounce, or where the package fails on it.
 
     It does on a number of 37 digits or a digit in a circle, and that must not end the text around it.
     """
     try:
-        return list(voice.phonemize(sentence))
+        phonemes = voice.g2p(sentence).strip()
     except (IndexError, TypeError, ValueError) as error:
         logger.warning("a sentence was left out: hibari failed on it with %s", type(error).__name__)
         return []
+    parts: list[str] = []
+    for piece in _PUNCTUATION.split(phonemes) if len(phonemes) > _MAX_PHONEMES else filter(None, [phonemes]):
+        if parts and len(parts[-1]) + len(piece) < _MAX_PHONEMES:
+            parts[-1] += f" {piece}"
+        else:
+            parts.append(piece)
+    return parts
 
 
 def _is_local(name: str) -> bool:
@@ -104,4 +170,9 @@ def _is_local(name: str) -> bool:
 
 def create_engine() -> WorkerEngine:
     """The engine of the Triton model `hibari`. A sentence takes about 15 ms and lasts seconds, so many share a core."""
-    return WorkerEngine(HibariSynthesizer(), max_queue=256, max_active=64)
+    if hub := os.environ.get("HF_HOME"):  # where containers keep what they download
+        os.environ.setdefault("HIBARI_HOME", str(Path(hub) / "hibari"))
+    speakers = Speakers()
+    engine = WorkerEngine(HibariSynthesizer(speakers), max_queue=256, max_active=64)
+    speakers.download()
+    return engine

@@ -46,7 +46,9 @@ class BatchModel:
         except Exception as error:
             # Triton would answer with our traceback.
             logger.exception("a request failed in an unforeseen way")
-            return _failure(SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed: {type(error).__name__}."))
+            return _failure(
+                SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed ({type(error).__name__}). Its log says why.")
+            )
         return pb_utils.InferenceResponse(
             output_tensors=[
                 pb_utils.Tensor("AUDIO", np.frombuffer(pcm, dtype="<i2").astype(np.int16)),
@@ -71,7 +73,9 @@ class BatchModel:
             if isinstance(event, EndEvent):
                 end = event
         if end is None:
-            raise SpeechError(ErrorCode.ENGINE_FAILURE, "The model stopped before the end of the utterance.")
+            raise SpeechError(
+                ErrorCode.ENGINE_FAILURE, "The model stopped before the end of the utterance. Send the request again."
+            )
         return bytes(pcm), end
 
     def _call(self, request: Any, model: str) -> list[Any]:
@@ -116,5 +120,5 @@ def _from_triton(text: str, model: str) -> SpeechError:
     """A Triton error as ours. What is not from an engine means that the model named can't take requests."""
     if error := SpeechError.from_text(text):
         return error
-    message = f"The model '{model}' is not loaded. Load it through Triton's repository API first. ({text.strip()})"
+    message = f"The model '{model}' is not loaded. Use Triton's repository API to load it ({text.strip()})."
     return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")

@@ -65,7 +65,9 @@ class SpeechModel:
         except Exception as error:
             # Without FINAL the client would wait for ever, so not even a bug of ours may escape.
             logger.exception("request %s was not accepted", request.request_id())
-            sink.error(SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed: {type(error).__name__}."))
+            sink.error(
+                SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed ({type(error).__name__}). Its log says why.")
+            )
 
     def _start_event(self, others: int) -> StartEvent:
         what = self._engine.capabilities
@@ -77,6 +79,8 @@ class SpeechModel:
             what.obeys_instruct,
             self._process,
             others,
+            what.languages,
+            what.speakers,
         )
 
 
@@ -148,7 +152,7 @@ def _read_scalar(request: Any, name: str, data_type: str) -> Any:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SpeechError(ErrorCode.INVALID_REQUEST, f"{name} is not UTF-8.", name.lower()) from error
+        raise SpeechError(ErrorCode.INVALID_REQUEST, f"{name} is not UTF-8. Send it in UTF-8.", name.lower()) from error
 
 
 class TritonSink:

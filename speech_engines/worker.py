@@ -203,7 +203,10 @@ class WorkerEngine:
             self._fail(row, error)
         except Exception as error:  # one request's failure must not end the others
             logger.exception("request %s failed (trace %s)", row.request.request_id, row.request.traceparent or "none")
-            self._fail(row, SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed: {type(error).__name__}."))
+            self._fail(
+                row,
+                SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed ({type(error).__name__}). Its log says why."),
+            )
 
     def _deliver(self, row: _Row, samples: Samples) -> None:
         if not row.first_chunk_s:

@@ -46,7 +46,7 @@ class StartEvent(_Event):
     """The request is accepted; what serves it. `obeys_instruct` false: an `INSTRUCT` has no effect on this checkpoint,
     which the frontend can say in its reply's headers, since this event comes before any audio. `process`: an id of the
     process that serves, another one after each load. `other_requests`: how many others it is serving, whoever sent
-    them."""
+    them. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine."""
 
     type: ClassVar[str] = "start"
     engine: str
@@ -56,6 +56,13 @@ class StartEvent(_Event):
     obeys_instruct: bool = True
     process: str = ""
     other_requests: int = 0
+    languages: tuple[str, ...] = ()
+    speakers: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        listed = {name: tuple(values.get(name, ())) for name in ("languages", "speakers")}
+        return super(StartEvent, cls).from_json({**values, **listed})
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,11 @@ MODELS: Final = {spec.name: spec for spec in (HIBARI, *QWEN3_TTS)}
 SPEECH_BATCH: Final = "speech_batch"
 
 
+def not_installed(model: str) -> str:
+    """Why a model of Qwen3-TTS can't be loaded where only the embedded voice is installed."""
+    return f"{model} needs Qwen3-TTS, which is not installed here. Start the server with `make serve-qwen`."
+
+
 def task_of_checkpoint(checkpoint: str) -> Task:
     """The task of a Qwen3-TTS checkpoint: from its config.json where it is a folder, else from its name."""
     try:

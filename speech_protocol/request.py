@@ -97,10 +97,10 @@ def _decode_pcm(name: str, value: str | None) -> bytes | None:
     try:
         pcm = base64.b64decode(value, validate=True)
     except binascii.Error as error:
-        message = f"{name.upper()} is not base64: {error}."
+        message = f"{name.upper()} is not base64: {error}. Send base64 of PCM."
         raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, message, name) from error
     if len(pcm) % SAMPLE_BYTES:
-        message = f"{name.upper()} holds half a sample at its end."
+        message = f"{name.upper()} holds half a sample at its end. Send whole samples of 16 bits."
         raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, message, name)
     return pcm
 
@@ -118,7 +118,7 @@ def _decode_blend(value: str | None) -> tuple[BlendPart, ...] | None:
             for part in json.loads(value)
         )
     except (ValueError, KeyError, TypeError) as error:
-        message = 'REF_BLEND is not a list like [{"audio": "base64 of PCM", "weight": 1}].'
+        message = 'REF_BLEND is not a list of voices. Send one like [{"audio": "base64 of PCM", "weight": 1}].'
         raise SpeechError(ErrorCode.INVALID_REQUEST, message, "ref_blend") from error
     if not 1 <= len(parts) <= MAX_BLEND_PARTS:
         message = f"A blend has 1 to {MAX_BLEND_PARTS} voices, this one has {len(parts)}."

@@ -43,16 +43,24 @@ def error_from_triton(text: str, model: str) -> SpeechError:
     if error := SpeechError.from_text(text):
         return error
     if "restricted" in text and "API" in text:
-        message = "Triton refuses the call: TRITON_CONTROL_KEY is not the same on both sides."
+        message = "Triton refuses the call. Set the same TRITON_CONTROL_KEY for Triton and the frontend."
         return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message)
     if "parse" in text and "JSON" in text:
-        return SpeechError(ErrorCode.INVALID_REQUEST, "Triton could not read the request.")
+        return SpeechError(
+            ErrorCode.INVALID_REQUEST,
+            "Triton could not parse the request. Send the inputs that its model configuration lists.",
+        )
     if "is not healthy" in text:
         # What Triton says of a model whose process died; nothing but an unload and a load brings it back.
-        return SpeechError(ErrorCode.MODEL_DIED, f"The model '{model}' stopped working and is being started again.")
+        return SpeechError(
+            ErrorCode.MODEL_DIED, f"The model '{model}' crashed and is being started again. Try again in a moment."
+        )
     # Triton's text may hold paths and tracebacks of the server; its first line is what a client can use.
     detail = text.strip().splitlines()[0] if text.strip() else "no reason given"
-    return SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"The model '{model}' is not available: {detail}")
+    return SpeechError(
+        ErrorCode.MODEL_UNAVAILABLE,
+        f"The model '{model}' is not available: {detail.rstrip('.')}. Triton's log says more. Try again in a moment.",
+    )
 
 
 def _scalar(value: str | list[str]) -> str:

@@ -7,8 +7,17 @@ import regex
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-# Without indented code: in prose, four spaces are the beginning of a paragraph.
-_PARSER: Final = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("code")
+from speech_text.emphasis import CjkInlineParser
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark")
+    parser.inline = CjkInlineParser()
+    # Without indented code: in prose, four spaces are the beginning of a paragraph.
+    return parser.configure("commonmark").enable(["table", "strikethrough"]).disable("code")
+
+
+_PARSER: Final = _parser()
 # Chinese and Japanese put their marks right behind an address.
 _ADDRESS: Final = regex.compile(
     r"(?:https?://(?:www\.)?|www\.)(?P<host>\w[\w.-]*\w)"

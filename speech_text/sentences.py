@@ -26,13 +26,26 @@ _FULL_WIDTH: Final = frozenset("\u3002\uff01\uff1f\uff61")
 _LOOK_CHARS: Final = 16
 # 「…」と言った, "…"라고 말했다: the sentence goes on behind the quotation.
 _QUOTE_PARTICLES: Final = ("と", "って", "라고", "하고", "라는", "、", "\uff0c")
-# Words that end in a period in the middle of a sentence; single letters (initials, "z. B.", "p.m.") are not listed.
+# Words that end in a period in the middle of a sentence. Single letters (initials, "z. B.", "p.m.") are not listed, nor
+# words of their own that end sentences often ("sun.", "out.", "min.").
 _ABBREVIATION_LIST: Final = """
-mr mrs ms dr prof st jr vs no nos fig sec vol art cap ch pp ed eds gen col capt lt sgt rev hon gov sen rep approx mt ave
-eg ie cf al nr hr fr bzw ca vgl bspw evtl ggf inkl zzgl str tel abb sog geb mm mme mmes mlle ste av bd env
-sr sra srta sres dña ud uds vd ee núm pág avda gral sig sigg dott avv ing arch geom pag ecc sen dra exmo exma
-гг ул стр рис им руб коп тыс млн млрд см др пр проф акад гл
+mr mrs ms dr prof st jr vs no nos fig figs sec vol vols art cap ch pp ed eds gen col capt lt sgt rev hon gov sen rep
+approx mt mts ft ave blvd rd pt inc ltd co corp llc bros cie dept est esq assn univ intl govt maj cmdr cpl pvt adm atty
+supt messrs viz resp misc incl excl
+jan feb mar apr jun jul aug sep sept oct nov dec tue tues thu thur thurs
+eg ie cf al nr hr hrn fr bzw ca vgl bspw evtl ggf inkl exkl zzgl max tel abb sog geb gest med phil jur rer nat dipl
+habil hbf str bd kap anm aufl hrsg jh jhd jhdt mio mrd tsd std okt dez zb
+mm mme mmes mlle mlles ste av bld env chap éd mgr janv févr avr juil déc
+sr sra srta sres dña ud uds vd ee núm págs pág avda gral lic arq cía dpto fdo aprox ene abr ago dic
+sig sigg dott avv ing arch geom rag egr spett gent pag pagg cfr ecc febb mag giu lug ott
+dra exmo exma ilmo ltda cia depto fev obs
+гг ул стр рис им руб коп тыс млн млрд см др пр проф акад гл тел обл респ просп корп напр св доц канд янв февр апр авг
+сент окт нояб дек
 """
+# "p. ex.", "p. ej.", "p. es.", "ad es.", "par ex.": words but for the one before them.
+_EXAMPLES: Final = regex.compile(r"(?<!\w)(?:p\.|por|par|per|ad)\s?(?:ex|ej|es)$", regex.IGNORECASE)
+# "Goethestr."
+_STREET: Final = "str"
 _ABBREVIATIONS: Final = frozenset(_ABBREVIATION_LIST.split())
 
 
@@ -118,4 +131,6 @@ def _is_abbreviated(text: str, period: int, after: str) -> bool:
     if word[0].isdigit():
         # A German date ("am 3. Oktober") or the number of an item; "n. 5." is neither.
         return len(word[0]) <= 2 and not before[: word.start()].rstrip().endswith(".") and after[:1].isalpha()
-    return len(word[0]) == 1 or word[0].lower() in _ABBREVIATIONS
+    folded = word[0].lower()
+    known = folded in _ABBREVIATIONS or folded.endswith(_STREET) or _EXAMPLES.search(before) is not None
+    return len(folded) == 1 or known

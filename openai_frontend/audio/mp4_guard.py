@@ -12,10 +12,15 @@ from typing import Final
 _HEADER_BYTES: Final = 8
 # zlib inside the header: the same trick, with the whole header as the thing that grows.
 _DEFLATED_HEADER: Final = b"dcomzlib"
+# How a file of this family may begin; old QuickTime files, and those of some recorders, have no `ftyp`.
+_FIRST_TAGS: Final = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 # Sample sizes, compact sample sizes, fragment runs: the tag, then fixed fields, then how many samples there are.
-_SAMPLE_COUNT: Final = re.compile(rb"(?:stsz.{8}|stz2.{8}|trun.{4})(?P<count>.{4})", re.DOTALL)
+_SAMPLE_COUNT: Final = re.compile(rb"(?:stsz.{4}\0{4}|stz2.{8}|trun.{4})(?P<count>.{4})", re.DOTALL)
 # Five hours of AAC; index entries take 24 bytes each.
 _MAX_SAMPLES: Final = 1_000_000
+# The same where all samples have one size, as those of uncompressed audio have: a minute at 192 kHz.
+_FIXED_SAMPLE_COUNT: Final = re.compile(rb"stsz.{4}(?!\0{4}).{4}(?P<count>.{4})", re.DOTALL)
+_MAX_FIXED_SAMPLES: Final = 12_000_000
 # Uncompressed audio is indexed by chunk, an entry for each 1,024 samples: four minutes at 192 kHz.
 _CHUNK_COUNT: Final = re.compile(rb"(?:stco|co64).{4}(?P<count>.{4})", re.DOTALL)
 _CHUNK_LENGTHS: Final = re.compile(rb"stsc.{4}(?P<count>.{4})", re.DOTALL)
@@ -25,13 +30,15 @@ _MAX_CHUNK_SAMPLES: Final = 50_000_000
 
 def is_mp4(data: bytes) -> bool:
     """Whether `data` is of the MP4 family (mp4, m4a, mov, 3gp)."""
-    return data[4:8] == b"ftyp"
+    return data[4:8] in _FIRST_TAGS
 
 
 def claims_too_much(data: bytes) -> bool:
     """Whether opening this MP4 could cost memory out of proportion to its length."""
     header = _without_media(data)
     if _DEFLATED_HEADER in header or sum(_counts(_SAMPLE_COUNT, header)) > _MAX_SAMPLES:
+        return True
+    if sum(_counts(_FIXED_SAMPLE_COUNT, header)) > _MAX_FIXED_SAMPLES:
         return True
     # Tables longer than the header are a lie, and reading them again and again would be slow.
     if sum(_counts(_CHUNK_LENGTHS, header)) * _CHUNK_ENTRY.size > len(header):

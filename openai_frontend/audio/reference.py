@@ -1,6 +1,6 @@
 """An uploaded reference recording, any common format, to the PCM that the engines take."""
 
-import math
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -8,13 +8,19 @@ import numpy.typing as npt
 import scipy  # its modules load when they are first used: signal takes a second, and only uploads need it
 
 from openai_frontend.audio.cleaning import clean
-from openai_frontend.audio.recording import Recording, ReferenceAudioError, read_recording
+from openai_frontend.audio.mixing import MAX_OFFSET, mono
+from openai_frontend.audio.recording import KINDS_TO_SEND, Recording, ReferenceAudioError, Samples, read_recording
 from speech_protocol.audio import SAMPLE_RATE_HZ
 
 __all__ = ["ReferenceAudioError", "clean_reference", "decode_reference"]
 
 # -60 dBFS: nothing a microphone would make of a voice.
 _SILENCE_PEAK: Final = 1e-3
+# Below every voice.
+_DRIFT_HZ: Final = 20.0
+# An odd rate's ratio in larger numbers needs a filter of a million taps; this one is off by no more than 50 ppm, as the
+# clock of a sound card is.
+_MAX_RATIO: Final = 20_000
 
 
 def decode_reference(data: bytes, *, min_s: float = 1.0, max_s: float = 60.0) -> bytes:
@@ -23,12 +29,13 @@ def decode_reference(data: bytes, *, min_s: float = 1.0, max_s: float = 60.0) ->
     Raises ReferenceAudioError if it is not audio, silent, or not `min_s` to `max_s` seconds long.
     """
     if not data:
-        raise ReferenceAudioError("The recording is an empty file. Send a wav, flac, mp3, ogg, aac, m4a or webm file.")
+        raise ReferenceAudioError(f"The recording is an empty file. {KINDS_TO_SEND}")
     recording = read_recording(data, max_s)
     _check_length(recording, min_s, max_s)
-    if float(np.abs(recording.samples).max()) < _SILENCE_PEAK:
+    samples = _without_drift(_resample(mono(recording), recording.sample_rate_hz))
+    if float(np.abs(samples).max()) < _SILENCE_PEAK:
         raise ReferenceAudioError("The recording is silent. Send one in which a person speaks.")
-    return _to_pcm(_resample(recording))
+    return _to_pcm(samples)
 
 
 def clean_reference(data: bytes) -> bytes:
@@ -41,7 +48,7 @@ def clean_reference(data: bytes) -> bytes:
 
 
 def _check_length(recording: Recording, min_s: float, max_s: float) -> None:
-    length_s = recording.samples.size / recording.sample_rate_hz
+    length_s = recording.length / recording.sample_rate_hz
     wanted = f"Send {min_s:g} to {max_s:g} s of one person speaking."
     if length_s < min_s:
         raise ReferenceAudioError(f"The recording is {length_s:.2f} s long, too short. {wanted}")
@@ -50,16 +57,25 @@ def _check_length(recording: Recording, min_s: float, max_s: float) -> None:
         raise ReferenceAudioError(f"The recording is longer than {max_s:g} s. {wanted}")
 
 
-def _resample(recording: Recording) -> npt.NDArray[np.float32]:
-    if recording.sample_rate_hz == SAMPLE_RATE_HZ:
-        return recording.samples
-    divisor = math.gcd(SAMPLE_RATE_HZ, recording.sample_rate_hz)
-    resampled: npt.NDArray[np.float32] = scipy.signal.resample_poly(
-        recording.samples, SAMPLE_RATE_HZ // divisor, recording.sample_rate_hz // divisor
-    )
+def _resample(samples: Samples, rate_hz: int) -> Samples:
+    """[N] at `rate_hz` to [M] at 24 kHz."""
+    if rate_hz == SAMPLE_RATE_HZ:
+        return samples
+    ratio = Fraction(SAMPLE_RATE_HZ, rate_hz).limit_denominator(_MAX_RATIO)
+    resampled: Samples = scipy.signal.resample_poly(samples, ratio.numerator, ratio.denominator)
     return resampled
 
 
-def _to_pcm(samples: npt.NDArray[np.float32]) -> bytes:
+def _without_drift(samples: Samples) -> Samples:
+    """[N] at 24 kHz without an offset that comes, goes or wanders."""
+    seconds = samples[: samples.size // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ].reshape(-1, SAMPLE_RATE_HZ)
+    if seconds.size == 0 or np.abs(seconds.mean(axis=1)).max() <= MAX_OFFSET:
+        return samples
+    high_pass = scipy.signal.butter(2, _DRIFT_HZ, "highpass", fs=SAMPLE_RATE_HZ, output="sos")
+    steady: Samples = scipy.signal.sosfiltfilt(high_pass, samples).astype(np.float32)
+    return steady
+
+
+def _to_pcm(samples: Samples) -> bytes:
     pcm: npt.NDArray[np.int16] = np.clip(np.rint(samples * 32_768.0), -32_768, 32_767).astype("<i2")
     return pcm.tobytes()

@@ -41,5 +41,5 @@ async def unload_model(name: str, state: CurrentState) -> dict[str, Any]:
 async def _check_exists(name: str, state: CurrentState) -> None:
     models = await state.triton.index()
     if name not in models:
-        message = f"Triton has no model '{name}'. It has: {', '.join(sorted(models))}."
+        message = f"Triton has no model '{name}'. Use one of: {', '.join(sorted(models))}."
         raise ApiError(404, "model_not_found", message, param="model")

@@ -48,4 +48,4 @@ async def create_cloned_speech(
     wire = await with_recording(state, wire, await upload.read(), ref_text, caller.owner)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.owner)
-    return await respond(request, opening, audio_format, "audio")
+    return await respond(request, opening, audio_format, "audio", state.outcomes)

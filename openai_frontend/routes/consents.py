@@ -30,7 +30,7 @@ async def create_consent(
     """Keep a consent; its recording is stored as it is."""
     name = check_name(name)
     if not _LANGUAGE_TAG.fullmatch(language):
-        raise invalid("language", f"'{language}' is not a BCP 47 language tag, like en-US.")
+        raise invalid("language", f"'{language}' is not a BCP 47 language tag. Send one like en-US.")
     data = await recording.read()
     await state.admission.decode_upload(data, "recording", owner)
     content_type = (recording.content_type or "application/octet-stream")[:_MAX_TYPE_CHARS]
@@ -45,10 +45,10 @@ async def list_consents(
     """A page of consents, newest first, those behind the id `after`."""
     consents = await state.pools.reading.run(state.library.consents, owner)
     start = 0
-    if after is not None:
+    if after:
         ids = [consent.id for consent in consents]
         if after not in ids:
-            raise invalid("after", f"There is no voice consent '{after}'.")
+            raise invalid("after", f"There is no voice consent '{after}'. Send the `last_id` of the page before.")
         start = ids.index(after) + 1
     page = [_public(consent) for consent in consents[start : start + limit]]
     first_id, last_id = (page[0]["id"], page[-1]["id"]) if page else (None, None)

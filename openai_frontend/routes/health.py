@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from openai_frontend.model_facts import failure_reason
 from openai_frontend.standby import weights_of
 from openai_frontend.state import CurrentState, State
 from openai_frontend.triton import ModelState, ModelStatus
@@ -74,7 +75,7 @@ async def _hindrance(state: State, index: Mapping[str, ModelStatus]) -> dict[str
     if status is None:
         return {"message": f"Triton has no model '{name}' in its repository. Check DEFAULT_MODEL."}
     if status.state is ModelState.FAILED:
-        return {"message": f"The last load of '{name}' failed: {_reason(status.reason)}"}
+        return {"message": f"The last load of '{name}' failed: {failure_reason(status.reason)}"}
     checkpoint = state.settings.checkpoints().get(name, "")
     if status.state is not ModelState.UNLOADED or name not in _CHECKPOINT_VARIABLES:
         return {}
@@ -105,14 +106,9 @@ def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
         "gpu_memory_bytes": started.gpu_memory_bytes if started else None,
         "idle_s": None if idle_s is None else round(idle_s, 1),
         "unload_in_s": None if unload_in_s is None else round(unload_in_s, 1),
+        "speakers": list(state.facts.speakers(name)),
     }
-    return {**fields, "reason": _reason(status.reason)} if status.state is ModelState.FAILED else fields
-
-
-def _reason(text: str) -> str:
-    """Why a load failed, without the paths and lines that Triton adds."""
-    error = SpeechError.from_text(text)
-    return error.message if error else text.strip().partition("\n")[0]
+    return {**fields, **state.facts.public(name)}
 
 
 def _single_file_fields(state: State, models: dict[str, dict[str, Any]]) -> dict[str, Any]:

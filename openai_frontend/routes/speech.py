@@ -1,7 +1,7 @@
 """POST /v1/audio/speech."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,7 +12,7 @@ from openai_frontend.keys import Caller, CurrentCaller
 from openai_frontend.media_types import JSON_ONLY
 from openai_frontend.openapi import AUDIO
 from openai_frontend.ref_audio import read_ref_audio
-from openai_frontend.responses import respond
+from openai_frontend.responses import add_warning, respond
 from openai_frontend.schemas import SpeechBody, SpeechForm
 from openai_frontend.state import CurrentState, RequestId, State
 from openai_frontend.voices.speaking import with_voice
@@ -41,16 +41,32 @@ async def create_speech(
     wire = replace(
         form.to_request(state.settings, request_id),
         instruct=body.instructions or None,
+        temperature=body.temperature,
+        top_k=body.top_k,
+        top_p=body.top_p,
+        repetition_penalty=body.repetition_penalty,
         max_audio_seconds=body.max_audio_seconds(state.settings),
     )
     model, wire = await _address(body, wire, state, caller)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
-    tells_segments = bool(body.timestamp_granularities)
-    response = await respond(request, opening, audio_format, body.stream_format, tells_segments=tells_segments)
+    response = await respond(
+        request,
+        opening,
+        audio_format,
+        body.stream_format,
+        state.outcomes,
+        tells_segments=bool(body.timestamp_granularities),
+    )
     if wire.instruct and not state.synthesis.obeys_instruct(model):
-        response.headers["x-speech-warning"] = _INSTRUCTIONS_IGNORED
+        add_warning(response, _INSTRUCTIONS_IGNORED)
     return response
+
+
+@router.get("/audio/speech/{request_id}")
+async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCaller) -> dict[str, Any]:
+    """What has become of a reply, by its x-request-id, until a minute after its end; for the key that asked for it."""
+    return state.outcomes.find(caller.allowance, request_id)
 
 
 async def _address(body: SpeechBody, wire: SpeechRequest, state: State, caller: Caller) -> tuple[str, SpeechRequest]:
@@ -59,10 +75,10 @@ async def _address(body: SpeechBody, wire: SpeechRequest, state: State, caller: 
         return await _clone(body, body.ref_audio, wire, state, caller)
     target = await state.resolve(body.model, body.voice_name(), body.task, owner=caller.owner)
     if target.needs_instructions and not (body.instructions or "").strip():
-        message = f"'{target.model}' makes the voice from a description: send it as `instructions`."
+        message = f"'{target.model}' makes the voice from a description. Send it as `instructions`."
         raise invalid("instructions", message)
     if body.task is Task.CLONE and not target.voices:
-        message = "task_type 'Base' clones a voice: send its recording as `ref_audio`, or name a stored voice."
+        message = "task_type 'Base' clones a voice. Send its recording as `ref_audio`, or name a stored voice."
         raise invalid("ref_audio", message, "missing_required_parameter")
     return target.model, await with_voice(wire, target, state.library, state.pools.reading, body.x_vector_only_mode)
 
@@ -72,7 +88,7 @@ async def _clone(
 ) -> tuple[str, SpeechRequest]:
     """The same for a request that brings its recording."""
     if body.task is not Task.CLONE:
-        raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or it out.")
+        raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or task_type out.")
     model = (await state.resolve(body.model, None, Task.CLONE)).model
     await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
     with state.admission.admit(caller.owner):  # a fetch may take seconds, and holds the file

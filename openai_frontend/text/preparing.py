@@ -11,25 +11,40 @@ from typing import Final
 
 import anyio.to_process
 
+from openai_frontend.errors import ApiError
 from openai_frontend.pools import WorkerPool
-from openai_frontend.text.language import detect_language, detect_script
+from openai_frontend.text.language import detect_language
 from openai_frontend.text.script import Script, write_script
 from openai_frontend.turns import Turns
 from speech_protocol.languages import AUTO
+from speech_text.characters import latin_only, normalized
 from speech_text.markdown import plain_text
+from speech_text.segments import is_spoken
 
 # A text of this length takes a few milliseconds at most.
 _SHORT_CHARS: Final = 2_000
 _PROCESSES: Final = 2
+_LEFT_OUT: Final = "letters that are not Latin were left out: the model reads English only"
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How texts are read. `whole`: as it stands, in one utterance; `guesses_language`: by words, not only by script."""
+    """How texts are read. `whole`: in one utterance, pause marks and all; `guesses_language`: where none is given;
+    `reads_latin_only`: letters of other scripts are left out."""
 
     whole: bool
     reads_markdown: bool
     guesses_language: bool
+    reads_latin_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A text made ready, and what a client should know of it."""
+
+    script: Script
+    language: str
+    warnings: tuple[str, ...] = ()
 
 
 class TextPreparation:
@@ -39,22 +54,35 @@ class TextPreparation:
         self._pool = pool
         self._turns = Turns(_PROCESSES, 0)
 
-    async def prepare(self, text: str, language: str, rules: Rules, owner: Hashable) -> tuple[Script, str]:
-        """The script of a text and its language, which is a guess where `language` is `auto`. Raises ApiError 400 where
-        there is nothing to speak."""
+    async def prepare(self, text: str, language: str, rules: Rules, owner: Hashable) -> Prepared:
+        """The script of a text and its language. Raises ApiError 400 where there is nothing to speak."""
         if len(text) <= _SHORT_CHARS:
             return await self._pool.run(prepare, text, language, rules)
         async with self._turns.take(owner):
             return await anyio.to_process.run_sync(partial(prepare, text, language, rules), cancellable=True)
 
 
-def prepare(text: str, language: str, rules: Rules) -> tuple[Script, str]:
+def prepare(text: str, language: str, rules: Rules) -> Prepared:
     """The work itself, in whatever thread or process it is called."""
+    text, left_out = normalized(text), False
+    if rules.reads_latin_only:
+        text, left_out = latin_only(text)
+    script = _script(text, rules, left_out)
+    if language == AUTO and rules.guesses_language:
+        language = detect_language("\n".join(part for part in script if isinstance(part, str)))
+    return Prepared(script, language, (_LEFT_OUT,) * left_out)
+
+
+def _script(text: str, rules: Rules, left_out: bool) -> Script:
     if rules.whole:
-        script: Script = (text,)
-    else:
+        return (text,)
+    try:
         script = write_script(plain_text(text) if rules.reads_markdown else text)
-    if language != AUTO:
-        return script, language
-    spoken = "\n".join(part for part in script if isinstance(part, str))
-    return script, (detect_language if rules.guesses_language else detect_script)(spoken)
+    except ApiError as error:
+        if error.code != "empty_input" or not left_out:
+            raise
+        script = ()
+    if left_out and not any(is_spoken(part) for part in script if isinstance(part, str)):
+        message = "The input has no Latin letter, and this model reads English only. Use a Qwen3-TTS model for it."
+        raise ApiError(400, "unspeakable_text", message, param="input")
+    return script

@@ -10,6 +10,7 @@ from starlette.datastructures import UploadFile
 
 from openai_frontend.errors import invalid
 from openai_frontend.media_types import FORMS, check_json, media_type
+from openai_frontend.optional_fields import OptionalFields
 from openai_frontend.schemas import Instructions, Name, RefText, Seed, Text
 from openai_frontend.text.language import parse_language
 from openai_frontend.voices.records import VoiceType
@@ -25,7 +26,7 @@ class Upload:
     data: bytes
 
 
-class _Body(BaseModel):
+class _Body(OptionalFields):
     model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
 
     name: Name
@@ -84,7 +85,7 @@ VOICE_BODY_DOCS: Final[dict[str, Any]] = {
 async def read_voice(request: Request) -> SampleVoice | PromptVoice:
     """The checked body of a new voice. Raises ApiError or RequestValidationError."""
     fields = await _read_fields(request)
-    kind = fields.get("type", VoiceType.AUDIO_SAMPLE)
+    kind = fields.get("type") or VoiceType.AUDIO_SAMPLE
     if kind not in tuple(VoiceType):
         raise invalid("type", f"type must be one of: {', '.join(VoiceType)}.")
     return _validate(PromptVoice, fields) if kind == VoiceType.PROMPT else _validate(SampleVoice, fields)

@@ -16,9 +16,10 @@ from openai_frontend.voices.blend import is_blend, parse_blend
 from openai_frontend.voices.library import Library
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS, fold
 from openai_frontend.voices.records import Voice
+from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import HIBARI, MODELS, QWEN3_TTS, QWEN3_TTS_CUSTOM_VOICE, Task, speakers_of_checkpoint
+from speech_protocol.speakers import HIBARI_SPEAKERS, HIBARI_STAND_INS
 
-_QWEN_SPEAKERS: Final = frozenset(speaker.name for speaker in SPEAKERS)
 _OPENAI_MODELS: Final = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 _OPENAI_DATED: Final = re.compile(r"(tts-1|tts-1-hd|gpt-4o-mini-tts)-(\d{4}|\d{4}-\d{2}-\d{2})")
 _PLAIN_NAME: Final = "qwen3-tts"
@@ -69,11 +70,27 @@ class Catalog:
         self._models = {**{name: model for model, name in checkpoints.items()}, **own, **settings.model_names}
         self._aliases = (*_OPENAI_MODELS, _PLAIN_NAME)
         self._qwen_speakers = _speakers_of(checkpoints[QWEN3_TTS_CUSTOM_VOICE.name])
+        self._unavailable = settings.unavailable_models
 
     @property
     def voices(self) -> tuple[str, ...]:
         """Every public voice name that is not of the library."""
-        return tuple({**self._built_in, **self._mapped})
+        return self.voices_of(None)
+
+    def voices_of(self, model: str | None) -> tuple[str, ...]:
+        """The same, the speakers of a model first. Raises ApiError 404 for a model that does not exist."""
+        is_hibari = self.model(model) == HIBARI.name
+        own = tuple(speaker.name for speaker in HIBARI_SPEAKERS) if is_hibari else self._qwen_speakers or ()
+        return tuple(dict.fromkeys((*own, *self._built_in, *self._mapped)))
+
+    def is_particular(self, model: str | None) -> bool:
+        """Whether a model name means one model, and not whichever the voice needs."""
+        return model in self._models
+
+    @property
+    def triton_models(self) -> tuple[str, ...]:
+        """The Triton models behind the public names."""
+        return tuple(dict.fromkeys(self._models.values()))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -113,17 +130,19 @@ class Catalog:
         self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
     ) -> Target:
         """What speaks a request that names these, among the voices of `owner`. `task` is what the request itself is
-        for, where it tells: `CLONE` without a voice means that it brings a recording. Raises ApiError."""
+        for, where it tells: `CLONE` without a voice means that it brings a recording. Raises ApiError, or SpeechError
+        for a model that can't be loaded here."""
         asked = _task(self.model(model))
         own = voice is None and task is Task.CLONE
         found = None if own else self._find(voice, owner)
         if voice is None and isinstance(found, tuple) and model in self._models and asked is not Task.CLONE:
             found = None  # the default voice is for models that can speak with it
         if isinstance(found, tuple):
-            return Target(self._serving(model, task or Task.CLONE, found, owner), voices=found)
+            return Target(self._loadable(self._serving(model, task or Task.CLONE, found, owner)), voices=found)
         task = task or (Task.VOICE_DESIGN if asked is Task.VOICE_DESIGN else Task.CUSTOM_VOICE)
-        serving = self._serving(model, task, found, owner)
-        return Target(serving, self._speaker(found, serving, owner) if task is Task.CUSTOM_VOICE else None)
+        serving = self._loadable(self._serving(model, task, found, owner))
+        speaker = self._speaker(found, voice or self._default_voice, serving, owner)
+        return Target(serving, speaker if task is Task.CUSTOM_VOICE else None)
 
     def _find(self, name: str | None, owner: str | None) -> str | tuple[WeightedVoice, ...]:
         """A name as voices of the library, or as a speaker; what is neither may be a speaker that only the model
@@ -146,7 +165,7 @@ class Catalog:
 
     def _blendable(self, name: str, own: Callable[[str], Voice | None], owner: str | None) -> Voice:
         if self.speaker(name):
-            message = f"'{name}' is a built-in voice. Only cloned and designed voices can be blended."
+            message = f"'{name}' is a built-in voice. Use cloned and designed voices only in a blend."
             raise invalid("voice", message, "unsupported_task")
         meant = self.meant(name)
         voice = own(meant) if meant == name else self._library.find_any(meant)
@@ -166,7 +185,7 @@ class Catalog:
         if isinstance(voice, str) and voice not in self._built_in.values():
             raise self._unknown(voice, owner)
         if isinstance(voice, tuple) and task is not Task.CLONE:
-            message = f"'{voice[0].voice.name}' is a cloned voice, which only a cloning task can speak with."
+            message = f"'{voice[0].voice.name}' is a cloned voice. Leave task_type out, or send 'Base'."
             raise invalid("voice", message, "unsupported_task")
         fitting = next(spec.name for spec in QWEN3_TTS if spec.task is task)
         if by_name:
@@ -176,10 +195,16 @@ class Catalog:
             raise invalid("model", message, "unsupported_task")
         return fitting
 
-    def _speaker(self, speaker: str | None, model: str, owner: str | None) -> str | None:
+    def _loadable(self, model: str) -> str:
+        """`model`. Raises SpeechError where the operator said that it can't be loaded here."""
+        if reason := self._unavailable.get(model):
+            raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, reason)
+        return model
+
+    def _speaker(self, speaker: str | None, voice: str, model: str, owner: str | None) -> str | None:
         """The speaker of `model` that a name means. Raises ApiError 400 where it is known to have no such speaker."""
-        if model == HIBARI.name and speaker in _QWEN_SPEAKERS:
-            return None  # the embedded voice stands in for each of Qwen's
+        if model == HIBARI.name and (name := fold(self.meant(voice))) in HIBARI_STAND_INS:
+            return name  # which its speakers stand in for
         known = self._qwen_speakers if model == QWEN3_TTS_CUSTOM_VOICE.name else None
         if speaker is not None and known is not None and speaker not in known:
             raise self._unknown(speaker, owner)
@@ -198,4 +223,8 @@ def _task(model: str) -> Task | None:
 
 def _speakers_of(checkpoint: str) -> tuple[str, ...] | None:
     """The speakers of a CustomVoice checkpoint, as far as they can be told without loading it."""
-    return tuple(_QWEN_SPEAKERS) if checkpoint.startswith("Qwen/") else speakers_of_checkpoint(checkpoint)
+    return (
+        tuple(speaker.name for speaker in SPEAKERS)
+        if checkpoint.startswith("Qwen/")
+        else speakers_of_checkpoint(checkpoint)
+    )

@@ -28,16 +28,24 @@ def storage_failure(folder: Path) -> Iterator[None]:
         if error.errno in _FULL:
             message = "The disk of the voices is full, nothing was stored. Delete voices, or make room on the server."
             raise ApiError(507, "storage_full", message, headers=_NO_RETRY) from error
-        message = f"The server cannot store voices in VOICES_FOLDER ({folder.name}): {error.strerror}."
+        message = f"The server cannot store voices in VOICES_FOLDER ({folder.name}): {error.strerror}. "
+        message += "Set it to a writable folder."
         raise ApiError(503, "storage_unavailable", message, headers=_NO_RETRY) from error
 
 
 def voice_not_found(voice_id: str) -> ApiError:
-    return ApiError(404, "voice_not_found", f"There is no voice '{voice_id}'.", param="voice_id")
+    return ApiError(
+        404, "voice_not_found", f"There is no voice '{voice_id}'. GET /v1/audio/voices lists all.", param="voice_id"
+    )
 
 
 def consent_not_found(consent_id: str) -> ApiError:
-    return ApiError(404, "consent_not_found", f"There is no voice consent '{consent_id}'.", param="consent_id")
+    return ApiError(
+        404,
+        "consent_not_found",
+        f"There is no voice consent '{consent_id}'. GET /v1/audio/voice_consents lists all.",
+        param="consent_id",
+    )
 
 
 def voice_damaged(voice_id: str) -> ApiError:

@@ -167,7 +167,9 @@ class Library:
             )
         except (OSError, EOFError, ValueError, wave.Error) as error:
             if voice.id not in self._voices.entries():
-                raise invalid("voice", f"The voice '{voice.name}' was deleted.", "unknown_speaker") from None
+                raise invalid(
+                    "voice", f"The voice '{voice.name}' was just deleted. Choose another one.", "unknown_speaker"
+                ) from None
             logger.error("the voice %s cannot be read: %s: %s", voice.id, type(error).__name__, error)
             raise voice_damaged(voice.id) from None
         if reference.key != voice.ref_key:
@@ -192,10 +194,11 @@ class Library:
         """Raise ApiError 400 for an id of no consent of `owner`, and for none where the server requires one."""
         consent = self._consents.entries().get(consent_id or "")
         if consent_id and (consent is None or not self._is_of(owner, consent)):
-            raise invalid("consent", f"There is no voice consent '{consent_id}'.", "consent_not_found")
+            message = f"There is no voice consent '{consent_id}'. GET /v1/audio/voice_consents lists all."
+            raise invalid("consent", message, "consent_not_found")
         if self._require_consent and not consent_id:
             message = (
-                "This server clones a voice only with its speaker's consent: record it, send it to "
+                "This server clones a voice only with its speaker's consent. Record it, send it to "
                 "/v1/audio/voice_consents, and send its id as `consent`."
             )
             raise invalid("consent", message, "missing_required_parameter")

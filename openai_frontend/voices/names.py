@@ -5,19 +5,9 @@ The mapping goes by gender and character; the six names that the single-file ser
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """A built-in speaker of the CustomVoice checkpoints."""
-
-    name: str
-    gender: str
-    language: str
-    description: str
-
+from speech_protocol.speakers import Speaker
 
 SPEAKERS: Final = (
     Speaker("vivian", "female", "chinese", "bright, slightly edgy young voice"),

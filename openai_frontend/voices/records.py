@@ -87,6 +87,6 @@ def check_voice_name(name: str) -> str:
     """The same for a voice, which is spoken with by its name, too. Raises ApiError 400."""
     name = check_name(name)
     if _AMBIGUOUS.search(fold(name)):
-        message = "A voice's name holds no '+', does not end in a number in brackets, and does not look like an id."
+        message = "The name may not hold '+', end in a number in brackets, or look like an id. Choose another one."
         raise invalid("name", message)
     return name

@@ -24,7 +24,7 @@ async def with_voice(
         return replace(request, speaker=target.speaker)
     references = await reading.run(lambda: [library.reference(each.voice) for each in target.voices])
     if x_vector_only is False and (len(references) > 1 or references[0].text is None):
-        message = "A voice without a transcript, or a blend, is its speaker embedding alone: leave this out."
+        message = "A voice without a transcript, or a blend, is its speaker embedding alone. Leave this out."
         raise invalid("x_vector_only_mode", message)
     if len(references) == 1:
         [reference] = references

@@ -14,7 +14,7 @@ from speech_engines.qwen3_tts.placement import Placement
 from speech_engines.qwen3_tts.rules import RequestRules
 from speech_engines.watchdog import Watchdog
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.models import ModelSpec
+from speech_protocol.models import ModelSpec, not_installed
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,7 @@ def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) 
     except ModuleNotFoundError as error:
         # `make serve` brings the embedded voice only.
         logger.warning("%s can't be imported", error.name)
-        message = f"{spec.name} needs Qwen3-TTS, which is not installed here. Start the server with `make serve-qwen`."
-        raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, message) from None
+        raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, not_installed(spec.name)) from None
 
 
 def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig) -> Engine:

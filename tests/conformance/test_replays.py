@@ -92,6 +92,22 @@ def test_wyoming_openai_reads_the_header_out_of_the_first_chunk_with_three_reque
         hears(whole[44:], "pcm", text)
 
 
+def test_wyoming_openai_detects_a_server_that_lists_its_voices(stack: Stack) -> None:
+    """It asks for the marks of LocalAI, Speaches and Kokoro-FastAPI in this order, all without a key; the third one's
+    voices are the ids of a list."""
+    with Frontend(triton_url=stack.triton.url, default_model="hibari", api_keys="sk-0123456789") as frontend:
+        base = f"{frontend.url}/v1"
+        assert httpx2.get(f"{base}/readyz", timeout=5).status_code >= 400
+        assert httpx2.get(f"{base}/../../health", timeout=5).text != "OK"
+        assert httpx2.get(f"{base}/test", timeout=5).json().get("status") == "ok"
+        voices = httpx2.get(f"{base}/audio/voices", timeout=5).json()["voices"]
+        names = {voice.get("id") or voice.get("name") for voice in voices}
+        assert {"heart", "alloy", "vivian"} <= names
+        for name in names:
+            body = {"model": "tts-1", "voice": name, "input": "Yes.", "response_format": "wav"}
+            assert httpx2.post(f"{base}/audio/speech", json=body, headers=KEYS, timeout=60).status_code == 200, name
+
+
 def test_home_assistants_openai_tts_sends_instructions_that_may_be_empty(stack: Stack) -> None:
     body = {"model": "tts-1", "input": SENTENCES[2], "voice": "shimmer", "response_format": "mp3", "speed": 1.0}
     hears(post(stack, {**body, "instructions": ""}, KEYS).content, "mp3", SENTENCES[2])

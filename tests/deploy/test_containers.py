@@ -252,12 +252,19 @@ def test_docker_waits_longer_for_the_end_than_triton_does() -> None:
 
 
 def test_nothing_in_the_triton_image_that_a_model_is_loaded_from_can_be_written() -> None:
-    for name, count in (("Dockerfile.triton", 5), ("Dockerfile.triton-cpu", 6)):
+    for name, count in (("Dockerfile.triton", 6), ("Dockerfile.triton-cpu", 7)):
         copies = [
             line for line in instruction(name, "COPY") if not re.search("requirements|--from=|^local_stack", line)
         ]
         assert len(copies) == count
         assert all(line.startswith("--chown=root:root --chmod=0555 ") for line in copies)
+
+
+def test_the_triton_image_has_every_package_that_its_engines_import() -> None:
+    copied = {line.split()[2] for line in instruction("Dockerfile.triton", "COPY") if "--chmod" in line}
+    sources = "".join(path.read_text() for path in (ROOT / "speech_engines").rglob("*.py"))
+    ours = set(re.findall(r"^(?:from|import) (speech_\w+)", sources, re.MULTILINE))
+    assert ours == {"speech_engines", "speech_protocol", "speech_text"} <= copied
 
 
 def test_the_images_carry_the_version_of_the_project() -> None:

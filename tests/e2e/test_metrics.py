@@ -18,6 +18,7 @@ from openai_frontend.triton import Message, ModelState
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, FinishReason
+from speech_protocol.models import HIBARI, QWEN3_TTS_BASE, QWEN3_TTS_VOICE_DESIGN
 from speech_protocol.request import BlendPart, SpeechRequest
 from tests.support.stack import Gate, Stack
 from tests.support.waiting import eventually
@@ -207,10 +208,10 @@ def test_a_failure_without_a_code_of_ours_is_counted_too() -> None:
 
 def test_the_kind_of_a_voice_is_what_the_engine_is_told() -> None:
     part = BlendPart(b"", 1.0)
-    assert voice_kind(SpeechRequest("x", speaker="ryan", instruct="softly")) == "builtin"
-    assert voice_kind(SpeechRequest("x", instruct="a deep voice")) == "design"
-    assert voice_kind(SpeechRequest("x", ref_audio=b"")) == "clone"
-    assert voice_kind(SpeechRequest("x", ref_blend=(part, part))) == "blend"
+    assert voice_kind(HIBARI.name, SpeechRequest("x", instruct="softly")) == "builtin"
+    assert voice_kind(QWEN3_TTS_VOICE_DESIGN.name, SpeechRequest("x", instruct="a deep voice")) == "design"
+    assert voice_kind(QWEN3_TTS_BASE.name, SpeechRequest("x", ref_audio=b"")) == "clone"
+    assert voice_kind(QWEN3_TTS_BASE.name, SpeechRequest("x", ref_blend=(part, part))) == "blend"
 
 
 def engine_value(stack: Stack, sample: str, model: str) -> float:

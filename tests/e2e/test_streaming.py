@@ -169,6 +169,7 @@ def test_event_stream_deltas_concatenate_to_one_file_and_end_with_the_usage(
     assert len(decode(whole, response_format)) == pytest.approx(20 * FRAME_SAMPLES, rel=0.05)
     assert done == {
         "type": "speech.audio.done",
+        "finish_reason": "stop",
         "usage": {"input_tokens": 1, "output_tokens": 20, "total_tokens": 21},
     }
 

@@ -85,7 +85,7 @@ def test_the_process_has_bounds_and_no_secret(process: Find, monkeypatch: pytest
 def test_what_is_no_audio_is_told_in_the_words_of_the_decoder_and_the_process_stays(process: Find) -> None:
     async def scenario() -> None:
         async with decoding() as decoder:
-            with pytest.raises(ReferenceAudioError, match="not audio"):
+            with pytest.raises(ReferenceAudioError, match="of a kind that this server does not read"):
                 await decoder.decode(b"no audio at all")
             child = process()
             assert await decoder.decode(RECORDING)

@@ -18,6 +18,8 @@ def patched(data: bytes, table: bytes, offset: int, *values: int) -> bytes:
 
 BOMBS = {
     "80 million samples of one size": patched(M4A, b"stsz", 8, 1, 80_000_000),
+    "80 million samples of any size": patched(M4A, b"stsz", 8, 0, 80_000_000),
+    "80 million samples without ftyp": patched(M4A, b"stsz", 8, 1, 80_000_000).replace(b"ftyp", b"free", 1),
     "80 million samples in a fragment": patched(FRAGMENTED, b"trun", 4, 1, 80_000_000),
     "a chunk of 2 billion samples": patched(PCM, b"stsc", 16, 0x7FFFFFFF),
     "a table longer than the file": patched(M4A, b"stsc", 8, 0x7FFFFFFF),
@@ -32,7 +34,10 @@ def test_a_header_that_would_cost_gigabytes_is_refused_unopened(name: str, monke
         decode_reference(BOMBS[name])
 
 
-@pytest.mark.parametrize("data", [M4A, FRAGMENTED, PCM], ids=["m4a", "fragmented", "pcm"])
+LONG_PCM = record("mov", "pcm_s16be", tone(440, 59.0, 48_000), 48_000)
+
+
+@pytest.mark.parametrize("data", [M4A, FRAGMENTED, PCM, LONG_PCM], ids=["m4a", "fragmented", "pcm", "long pcm"])
 def test_a_recording_is_let_through(data: bytes) -> None:
     assert is_mp4(data)
     assert not claims_too_much(data)

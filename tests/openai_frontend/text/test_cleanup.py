@@ -33,6 +33,23 @@ def test_marks_go_and_words_stay(markdown: str, spoken: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("markdown", "spoken"),
+    [
+        ("**重要：**内容", "重要：内容"),
+        ("**강조(x)**는 말", "강조(x)는 말"),
+        ("これは**「重要」**です。", "これは「重要」です。"),
+        ("他说**“好。”**然后走", "他说“好。”然后走"),
+        ("*(強調)*の~~削除。~~次", "(強調)の削除。次"),
+        ("***重要！***だ", "重要！だ"),
+        ("snake_case_名前_です 2 * 3 * 4 と", "snake_case_名前_です 2 * 3 * 4 と"),
+        ("`**重要**`は", "**重要**は"),
+    ],
+)
+def test_emphasis_needs_no_space_around_it_in_chinese_japanese_and_korean(markdown: str, spoken: str) -> None:
+    assert plain_text(markdown) == spoken
+
+
+@pytest.mark.parametrize(
     ("text", "spoken"),
     [
         ("Read https://www.example.com/path?x=1#y, please.", "Read example.com, please."),

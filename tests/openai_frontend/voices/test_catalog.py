@@ -49,7 +49,7 @@ def test_a_built_in_name_is_a_speaker_of_the_custom_voice_model_or_the_embedded_
     speaker = OPENAI_VOICES.get(folded, folded)
     for model in (None, "tts-1", "tts-1-hd", "gpt-4o-mini-tts", "tts-1-2026-01-31", "qwen3-tts", CUSTOM):
         assert catalog_of(library).resolve(model, name) == Target(CUSTOM, speaker), model
-    assert catalog_of(library, default_model=HIBARI).resolve("tts-1", name) == Target(HIBARI)
+    assert catalog_of(library, default_model=HIBARI).resolve("tts-1", name) == Target(HIBARI, folded)
     # A main model of another variant hands over to its sister.
     assert catalog_of(library, default_model=BASE).resolve("tts-1", name) == Target(CUSTOM, speaker)
 
