@@ -84,10 +84,12 @@ def _found(state: State, voice_id: str, owner: str | None) -> dict[str, Any]:
 async def rename_voice(voice_id: str, body: NewName, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """Give a voice another name; its id stays."""
     if voice_id in state.catalog.voices:
-        raise invalid("voice_id", f"'{voice_id}' is a built-in voice, which keeps its name.", "built_in_voice")
+        message = f"'{voice_id}' is a built-in voice and can't be renamed. Name a stored one."
+        raise invalid("voice_id", message, "built_in_voice")
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
-    return _public(await state.pools.storing.run(state.library.rename_voice, voice_id, name, owner))
+    voice = await state.pools.storing.run(state.library.rename_voice, voice_id, name, owner)
+    return {**_public(voice), **of_library(state.facts)}
 
 
 @router.delete("/audio/voices/{voice_id}")
