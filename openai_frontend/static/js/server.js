@@ -1,7 +1,7 @@
 // What the server has: its voices, models and languages, and what the models are doing right now.
 
 import { at, fill, make } from "./dom.js";
-import { title, voicesOf } from "./voices.js";
+import { voicesOf } from "./voices.js";
 
 const QUICK_MS = 1_000; // while something is loaded or waited for
 const SLOW_MS = 10_000;
@@ -29,7 +29,7 @@ export class Server extends EventTarget {
     const [voices, models, languages] = await Promise.all(paths.map((path) => this.#api.get(path)));
     this.voices = voicesOf(voices.voices);
     this.languages = languages.languages;
-    fill(at("model"), [["", "Chosen by the voice"], ...distinct(models.data)]);
+    fill(at("model"), [["", "Chosen by the voice"], ...distinct(models.data, this.#models)]);
     const counts = [
       [this.voices.length, "voice"],
       [this.languages.filter((name) => name !== "auto").length, "language"],
@@ -77,14 +77,12 @@ export class Server extends EventTarget {
   }
 }
 
-/** A model has several names: one for each is enough, and those that cannot be loaded cannot be chosen. */
-function distinct(models) {
-  const seen = new Set();
-  const entries = [];
-  for (const { id, triton_model = id, available = true } of models) {
-    if (seen.has(triton_model)) continue;
-    seen.add(triton_model);
-    entries.push([id, available ? title(id) : `${title(id)} (not available)`, !available]);
+/** The models behind the names, each once; one that cannot be loaded cannot be chosen. */
+function distinct(names, models) {
+  const entries = new Map();
+  for (const { id, triton_model = id, available = true } of names) {
+    const text = `${models.title(triton_model)}${available ? "" : " (not available)"}`;
+    entries.set(triton_model, [triton_model, text, !available]);
   }
-  return entries;
+  return [...entries.values()];
 }

@@ -4,7 +4,7 @@ import { PHRASES } from "./phrases.js";
 
 const KINDS = { audio_sample: "Cloned", prompt: "Designed" };
 // Models that do as `instructions` say; the rest speak in one way.
-const OBEYS = new Set(["qwen3_tts_custom_voice"]);
+const OBEYS = new Set(["qwen3_tts_custom_voice", "qwen3_tts_voice_design"]);
 
 /** Voices as the page shows them, from the server's list: each voice once, with its other names; those that cannot be
  *  loaded are left out. A server may not say which are the same, or what works: then all are shown. */
