@@ -27,7 +27,7 @@ export class Api {
   }
 
   /** The JSON of a reply. */
-  async get(path, options) {
+  async json(path, options) {
     return (await this.ask(path, options)).json();
   }
 

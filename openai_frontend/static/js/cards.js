@@ -34,6 +34,11 @@ export class Cards extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
+  /** Go to the chosen voice. */
+  focus() {
+    (this.#list.querySelector("input:checked") ?? at("search")).focus();
+  }
+
   /** Say which voice's sample is heard; null for none. */
   playing(id) {
     this.#playing = id;

@@ -80,7 +80,7 @@ export class Cloning {
     form.set("name", at("clone-name").value.trim() || "Consent");
     form.set("language", TAGS[at("clone-language").value] ?? "en-US");
     form.set("recording", this.#consent.file, this.#consent.file.name ?? "consent");
-    this.#consentId = (await this.#page.api.get("v1/audio/voice_consents", { form })).id;
+    this.#consentId = (await this.#page.api.json("v1/audio/voice_consents", { form })).id;
     return this.#consentId;
   }
 
@@ -97,12 +97,12 @@ export class Cloning {
     const name = demand(at("clone-name"), "Give the voice a name.");
     form.set("name", name);
     this.#dialog.say("Keeping the voice …");
-    const voice = await this.#asking(() => this.#page.api.get("v1/audio/voices", { form }));
+    const voice = await this.#asking(() => this.#page.api.json("v1/audio/voices", { form }));
     this.#voice.forget(NOTHING);
     this.#consent.forget("");
     for (const id of ["clone-name", "clone-transcript"]) at(id).value = "";
     at("clone-allowed").checked = false;
-    await this.#page.keep(voice);
+    return this.#page.keep(voice);
   }
 
   /** Do something; a server that wants the speaker's consent gets it asked for. */

@@ -58,11 +58,11 @@ export class Describing {
     const script_hint = demand(at("describe-sample"), "Write what it is to say.");
     this.#dialog.say("Making the voice …");
     const json = { type: "prompt", name, prompt, script_hint, seed: this.#seed, ...this.#language };
-    const voice = await this.#page.api.get("v1/audio/voices", { json });
+    const voice = await this.#page.api.json("v1/audio/voices", { json });
     this.#seed = newSeed();
     for (const id of ["describe-name", "describe-text"]) at(id).value = "";
     at("describe-again").disabled = true;
-    await this.#page.keep(voice);
+    return this.#page.keep(voice);
   }
 }
 

@@ -8,7 +8,8 @@ export class Dialog {
   element;
   notice = null;
 
-  /** `submit` is what the dialog is for; it closes when that has worked. */
+  /** `submit` is what the dialog is for; it closes when that has worked, unless it says false. What `submit` returns is
+   *  called then: on closing, the browser puts the focus back to where it was. */
   constructor(id, submit) {
     this.element = at(id);
     const place = this.element.querySelector(".problem");
@@ -18,7 +19,9 @@ export class Dialog {
     this.element.querySelector("form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.attempt(async () => {
-        if ((await submit()) !== false) this.close();
+        const after = await submit();
+        if (after !== false) this.close();
+        if (typeof after === "function") after();
       });
     });
   }

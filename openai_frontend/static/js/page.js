@@ -108,7 +108,7 @@ const page = {
     cards.choose(find(server.voices, voice.id));
     stage.stop();
     say(`${voice.name} is yours. Write a text and press Speak.`);
-    composer.focus();
+    return () => composer.focus();
   },
 };
 const cloning = new Cloning(page);
@@ -169,8 +169,9 @@ function use(settings) {
 
 function renameVoice(voice) {
   const work = async (name) => {
-    await api.get(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { json: { name } });
+    await api.json(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { json: { name } });
     await refresh();
+    return () => cards.focus(); // the button is not there any more
   };
   ask.show({ title: `Rename ${voice.name}`, yes: "Rename", name: voice.name, work });
 }
@@ -179,6 +180,7 @@ function deleteVoice(voice) {
   const work = async () => {
     await api.ask(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { method: "DELETE" });
     await refresh();
+    return () => cards.focus(); // the button is not there any more
   };
   ask.show({
     title: `Delete ${voice.name}?`,
@@ -195,7 +197,7 @@ function clearHistory() {
     await recent.clear();
     forget();
     composer.text = "";
-    composer.focus();
+    return () => composer.focus();
   };
   const text =
     "Everything that you have spoken, and the text and settings of this page, are removed from this browser.";

@@ -26,7 +26,7 @@ export class Server extends EventTarget {
   async load(model = "") {
     const query = model ? `?${new URLSearchParams({ model })}` : "";
     const paths = [`v1/audio/voices${query}`, "v1/models", "v1/audio/languages"];
-    const [voices, models, languages] = await Promise.all(paths.map((path) => this.#api.get(path)));
+    const [voices, models, languages] = await Promise.all(paths.map((path) => this.#api.json(path)));
     this.voices = voicesOf(voices.voices);
     this.languages = languages.languages;
     fill(at("model"), [["", "Chosen by the voice"], ...distinct(models.data, this.#models)]);

@@ -210,6 +210,7 @@ def test_a_voice_is_renamed_and_deleted(page: Page, frontend: Frontend, name: st
     page.write("ask-name", name)
     page.click("ask-go")
     page.waits_for(lambda: name in page.voices(), "it has its new name")
+    page.waits_for(lambda: page.run("return document.activeElement.name") == "voice", "its card has the focus")
     assert [voice["id"] for voice in stored(frontend)] == [voice_id]
     page.click_on(page.css(f"[aria-label='Delete {name}']"))
     page.click("ask-go")
