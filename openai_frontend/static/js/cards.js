@@ -4,6 +4,7 @@ import { at, icon, make } from "./dom.js";
 import { search, title } from "./voices.js";
 
 const MAX_CARDS = 100;
+const MAX_ALIASES = 3; // that are shown; a search finds all
 
 export class Cards extends EventTarget {
   #list = at("voices");
@@ -92,7 +93,8 @@ export class Cards extends EventTarget {
 /** The lines below a voice's name. */
 function facts({ gender, language, kind, description, aliases }) {
   const first = [kind, gender, language && title(language)].filter(Boolean).join(" · ");
-  const also = aliases.length ? `also ${aliases.join(", ")}` : "";
+  const more = aliases.length > MAX_ALIASES ? ` and ${aliases.length - MAX_ALIASES} more names` : "";
+  const also = aliases.length ? `also ${aliases.slice(0, MAX_ALIASES).join(", ")}${more}` : "";
   return [first, [description, also].filter(Boolean).join("; ")].filter(Boolean);
 }
 

@@ -103,7 +103,7 @@ export class Form extends EventTarget {
       names.map((name) => [name, name === "auto" ? "By the text" : title(name)]),
     );
     const styled = takesStyle(voice);
-    at("style").disabled = !styled;
+    at("style").disabled = at("styles").hidden = at("instructions").hidden = !styled;
     at("style-note").textContent = styled ? "optional" : "this voice speaks in one style";
     this.#changed();
   }

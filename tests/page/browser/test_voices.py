@@ -265,6 +265,7 @@ def test_only_what_works_is_offered(page: Page) -> None:
     assert "also nova" in page.voice("Heart").text
     options = [option.text for option in page.all("#language option")]
     assert options == ["By the text", "English"]
-    assert not page["instructions"].is_enabled()
+    assert not page["instructions"].is_displayed()
+    assert "one style" in page["style-note"].text
     page.waits_for(lambda: not page["clone-open"].is_enabled(), "cloning is closed")
     assert "it needs torch" in page["make-note"].text
