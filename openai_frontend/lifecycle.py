@@ -27,8 +27,8 @@ _UNLOAD_LIMIT_S = 900.0
 _DEAD_UNLOAD_S = 3.0
 _KEEP_INTERVAL_S = 20.0
 _KEEP_AGAIN_S = 30.0  # after a load that failed
-# A model stays for so long, and so many times its load, before it has to make room for one that is waited for: else
-# two that are both in demand would spend their time loading.
+# A model stays for at least this long, and this many times its load, before it is evicted while in use: else two models
+# that are both in demand would spend their time loading.
 _MIN_LOADED_S = 5.0
 _MIN_LOADED_LOADS = 2.0
 # In these states a model holds memory.
@@ -100,7 +100,7 @@ class Lifecycle:
     async def lease(self, name: str) -> AsyncGenerator[None, None]:
         """Hold a model for one request: loaded when the body starts, not unloaded before it ends."""
         model = self._model(name)
-        while model.yields is not None:  # another model's turn has come
+        while model.yields is not None:  # it is about to be evicted for another model
             await model.yields.wait()
         model.leases += 1
         try:
@@ -119,7 +119,7 @@ class Lifecycle:
             model.bring_up = asyncio.create_task(self._bring_up(model))
         model.waiting += 1
         try:
-            # Shielded: the load goes on for the others when one who waits hangs up.
+            # Shielded: the load goes on for the other requests when one of them is cancelled.
             await asyncio.shield(model.bring_up)
         finally:
             model.waiting -= 1
@@ -363,8 +363,8 @@ class Lifecycle:
             logger.warning("%s is to be kept loaded, and cannot be: %s", name, error.message)
 
     async def _is_idle(self, model: _Model) -> bool:
-        """Whether nobody has used the model for the idle time: neither through this frontend, nor through another one,
-        nor straight at Triton, whose requests show in its statistics when they have ended and in the model before."""
+        """Whether the model has been unused for the idle time. Requests of other frontends and of Triton's own clients
+        count: Triton's statistics show those that have ended, the model itself those in progress."""
         if model.leases:
             return False
         ended_ms = 0

@@ -22,8 +22,8 @@ logger = logging.getLogger("triton_supervisor")
 
 # Longer than tritonserver's own --exit-timeout-secs: streams in flight finish first.
 _STOP_TIMEOUT_S: Final = 36.0
-# A server that ended sooner than this failed to start; after so many of these in a row the container ends, too, and
-# whoever runs it decides.
+# A run shorter than this is a failed start; after this many in a row the container ends, too, and its orchestrator
+# decides.
 _SHORT_RUN_S: Final = 20.0
 _MAX_SHORT_RUNS: Final = 3
 

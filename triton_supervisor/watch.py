@@ -7,7 +7,7 @@
 - A model process is stopped (SIGSTOP) for `STOPPED_S`: it is killed, and the frontend loads the model again.
 - tritonserver is stopped for `STOPPED_S`, or does not answer for `SILENT_S`: it is killed.
 
-Whoever runs tritonserver starts it again when it was killed. Before a kill for the sake of one model, streams of the
+The process that runs tritonserver starts it again. Before a kill for the sake of one model, streams of the
 others get up to `DRAIN_S` to end.
 """
 

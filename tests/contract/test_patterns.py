@@ -48,7 +48,7 @@ SEEDS = (
     "漢",
 )
 
-# Patterns that see only so many characters of a text, so that it does not matter.
+# Patterns that see a short window of a text only.
 WINDOWS = {"speech_text.sentences._LAST_WORD"}
 
 

@@ -17,7 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from openai_frontend.settings import Settings
-from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
+from speech_protocol.models import QWEN3_TTS, QWEN3_TTS_CUSTOM_VOICE
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = ("Dockerfile.triton", "Dockerfile.triton-cpu", "Dockerfile.frontend")
@@ -145,7 +145,9 @@ def test_the_cpu_override_takes_the_gpu_away_and_makes_the_embedded_voice_the_de
     assert services["triton"]["deploy"] is None
     assert services["triton"]["build"] == {"context": ".", "dockerfile": "Dockerfile.triton-cpu"}
     assert services["triton"]["image"] != service("triton")["image"]
-    assert services["frontend"]["environment"] == {"DEFAULT_MODEL": "hibari"}
+    environment = services["frontend"]["environment"]
+    assert environment["DEFAULT_MODEL"] == "hibari"
+    assert json.loads(environment["UNAVAILABLE_MODELS"]).keys() == {spec.name for spec in QWEN3_TTS}
 
 
 # Isolation

@@ -1,4 +1,4 @@
-"""A key that floods the server is refused, the others are served, and who is refused learns when to retry."""
+"""A key that floods the server is refused, the others are served, and a refusal says when to retry."""
 
 import threading
 from collections import Counter

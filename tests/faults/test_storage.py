@@ -1,4 +1,4 @@
-"""Storage that is slow holds up nobody but those who store."""
+"""Slow storage delays requests that store, and no others."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
