@@ -53,7 +53,7 @@ def test_what_failed_for_want_of_a_key_is_done_when_the_key_is_there(closed: Pag
     closed.waits_for(lambda: closed["key-dialog"].is_displayed(), "the key is asked for")
     assert not triton.requests
     closed.press(KEY, ENTER)
-    closed.comes_to("playing")
+    closed.comes_to("playing", "idle")
     assert triton.requests
 
 
@@ -98,5 +98,5 @@ def test_a_server_that_is_gone_is_said_to_be(page: Page) -> None:
     finally:
         page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**offline, "offline": False})
     page.click_on(page.css(".retry"))
-    page.comes_to("playing")
+    page.comes_to("playing", "idle")
     assert page["problem"].text == ""

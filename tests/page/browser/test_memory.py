@@ -14,8 +14,9 @@ SENTENCE = 'It\'s "1 $HOME" — naïve 😀'
 
 
 @pytest.fixture
-def filled(page: Page) -> Page:
-    """A page on which everything is set to something."""
+def filled(page: Page, triton: FakeTriton) -> Page:
+    """A page on which everything is set to something; what it speaks is 8 s long, at its speed 6."""
+    triton.chunks = 100
     page.choose_voice("Serena")
     page.write("text", SENTENCE)
     page.write("instructions", "Calm.")
@@ -42,10 +43,10 @@ def test_text_settings_and_results_survive_a_reload(filled: Page, triton: FakeTr
     filled.reload()
     assert values(filled) == before
     filled.waits_for(lambda: chosen(filled) == "Serena", "the voice is the same")
-    filled.waits_for(lambda: "Serena · 0:01" in filled["recent"].text, "the result is still there")
+    filled.waits_for(lambda: "Serena · 0:06" in filled["recent"].text, "the result is still there")
     requests = len(triton.requests)
     filled.click_on(filled.css("#recent button[aria-label^='Play:']"))
-    filled.waits_for(lambda: filled.seconds()[1] == 1, "it is in the player")
+    filled.waits_for(lambda: filled.seconds()[1] == 6, "it is in the player")
     filled.comes_to("playing")
     assert len(triton.requests) == requests, "it is not made again"
     assert filled.css(".result").get_attribute("aria-current") == "true"
