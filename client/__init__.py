@@ -1,1 +1,1 @@
-"""Room 4: scripts for people, over tritonclient[http] and plain HTTP. Imports speech_protocol only."""
+"""Scripts for people, over tritonclient[http] and plain HTTP. Imports speech_protocol and speech_text only."""

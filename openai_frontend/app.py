@@ -28,7 +28,7 @@ from openai_frontend.outcomes import Outcomes
 from openai_frontend.pools import Pools
 from openai_frontend.refusals import ReplyMiddleware, Routes
 from openai_frontend.room import Room, usual_bytes
-from openai_frontend.routes import admin, clone, consents, docs, health, models, page, speech, voices
+from openai_frontend.routes import admin, clone, consents, docs, health, models, page, resolve, speech, voices
 from openai_frontend.routes import metrics as metrics_route
 from openai_frontend.settings import Settings
 from openai_frontend.standby import Standby
@@ -125,7 +125,7 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
         docs_url=None,  # the framework's own pages load scripts from a CDN
         redoc_url=None,
     )
-    versioned = (speech.router, clone.router, models.router, voices.router, consents.router)
+    versioned = (speech.router, clone.router, resolve.router, models.router, voices.router, consents.router)
     others = (health.router, metrics_route.router, admin.router, page.router, docs.router)
     for router in versioned:
         app.include_router(router, prefix="/v1")

@@ -104,6 +104,7 @@ _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
     ErrorCode.CHECKPOINT_UNAVAILABLE: (503, _NO_RETRY),
     ErrorCode.WRONG_CHECKPOINT: (503, _NO_RETRY),
     ErrorCode.OUT_OF_MEMORY: (503, _RETRY_SOON),
+    ErrorCode.MODEL_NOT_FOUND: (404, {}),
     ErrorCode.MODEL_UNAVAILABLE: (503, _RETRY_SOON),
     ErrorCode.MODEL_DIED: (503, _RETRY_SOON),
     ErrorCode.SHUTTING_DOWN: (503, _RETRY_SOON),

@@ -10,9 +10,8 @@ from openai_frontend.audio.formats import FORMATS, AudioFormat, at_rate, whole
 from openai_frontend.errors import invalid
 from openai_frontend.optional_fields import OptionalFields
 from openai_frontend.settings import Settings
-from openai_frontend.text.language import parse_language
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from speech_protocol.languages import AUTO, LANGUAGES
+from speech_protocol.languages import AUTO, LANGUAGES, parse_language
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 

@@ -6,6 +6,7 @@ collects its chunks and returns them as INT16 samples. It is serial in each inst
 
 import base64
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import triton_python_backend_utils as pb_utils
 from speech_protocol.audio import SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, parse_event
+from speech_protocol.models import SPEECH_BATCH
 from speech_protocol.tensors import INPUTS, OUTPUTS
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,12 @@ class BatchModel:
     """The façade; `1/model.py` of `speech_batch` is a subclass with nothing to add."""
 
     _latest: object = None
+    _repository: Path | None = None
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Triton's own call, with the folder of this model in the repository."""
+        folder = Path(args.get("model_repository", ""))
+        self._repository = folder.parent if folder.is_dir() else None
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; a failed one carries a Triton error whose text begins with our code."""
@@ -64,7 +72,7 @@ class BatchModel:
         model = _read_string(pb_utils.get_input_tensor_by_name(request, "MODEL"))
         for response in self._call(request, model):
             if response.has_error():
-                raise _from_triton(response.error().message(), model)
+                raise self._from_triton(response.error().message(), model)
             event = parse_event(_read_string(pb_utils.get_output_tensor_by_name(response, "EVENT")))
             if isinstance(event, ErrorEvent):
                 raise event.to_error()
@@ -77,6 +85,26 @@ class BatchModel:
                 ErrorCode.ENGINE_FAILURE, "The model stopped before the end of the utterance. Send the request again."
             )
         return bytes(pcm), end
+
+    def _from_triton(self, text: str, model: str) -> SpeechError:
+        """A Triton error as ours. What is not from an engine means that the model named can't take requests, of which
+        Triton says the same, unloaded or unknown."""
+        if error := SpeechError.from_text(text):
+            return error
+        known = self._models()
+        if known and model not in known:
+            message = f"There is no model '{model}'. Use one of: {', '.join(known)}."
+            return SpeechError(ErrorCode.MODEL_NOT_FOUND, message, "model")
+        message = f"The model '{model}' is not loaded. Use Triton's repository API to load it ({text.strip()})."
+        return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
+
+    def _models(self) -> list[str]:
+        """The models beside this one in its repository; none where it can't be read."""
+        try:
+            folders = self._repository.iterdir() if self._repository else ()
+            return sorted(each.name for each in folders if each.is_dir() and each.name != SPEECH_BATCH)
+        except OSError:
+            return []
 
     def _call(self, request: Any, model: str) -> list[Any]:
         """Every response of the model, read to the end: an iterator left halfway leaks its server side."""
@@ -104,6 +132,8 @@ def _triton_code(code: ErrorCode) -> Any:
     # Looked up at run time: while this module is imported, Triton has not filled `pb_utils` yet.
     if code in _INVALID:
         return pb_utils.TritonError.INVALID_ARG
+    if code is ErrorCode.MODEL_NOT_FOUND:
+        return pb_utils.TritonError.NOT_FOUND
     return pb_utils.TritonError.UNAVAILABLE if code in _UNAVAILABLE else pb_utils.TritonError.INTERNAL
 
 
@@ -114,11 +144,3 @@ def _has_content(response: Any) -> bool:
 
 def _read_string(tensor: Any) -> str:
     return str(tensor.as_numpy().reshape(-1)[0].decode())
-
-
-def _from_triton(text: str, model: str) -> SpeechError:
-    """A Triton error as ours. What is not from an engine means that the model named can't take requests."""
-    if error := SpeechError.from_text(text):
-        return error
-    message = f"The model '{model}' is not loaded. Use Triton's repository API to load it ({text.strip()})."
-    return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")

@@ -23,6 +23,7 @@ class ErrorCode(StrEnum):
     CHECKPOINT_UNAVAILABLE = "checkpoint_unavailable"
     WRONG_CHECKPOINT = "wrong_checkpoint"
     OUT_OF_MEMORY = "out_of_memory"
+    MODEL_NOT_FOUND = "model_not_found"
     MODEL_UNAVAILABLE = "model_unavailable"
     MODEL_DIED = "model_died"
     SHUTTING_DOWN = "shutting_down"

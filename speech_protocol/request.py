@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from speech_protocol.audio import SAMPLE_BYTES
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.languages import AUTO
+from speech_protocol.languages import AUTO, parse_language
 
 Value = str | int | float | bool
 # Each part of a blend is a whole recording, and all of them are in one message.
@@ -68,6 +68,9 @@ class SpeechRequest:
         arguments = {name.lower(): value for name, value in values.items() if name.lower() in known}
         arguments["ref_audio"] = _decode_pcm("ref_audio", arguments.get("ref_audio"))
         arguments["ref_blend"] = _decode_blend(arguments.get("ref_blend"))
+        if isinstance(language := arguments.get("language"), str):
+            # One that is not known is for the engine to refuse, which knows its own.
+            arguments["language"] = parse_language(language) or language
         request = cls(**arguments, request_id=request_id, traceparent=traceparent)
         request._check()
         return request

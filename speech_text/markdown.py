@@ -19,14 +19,14 @@ def _parser() -> MarkdownIt:
 
 _PARSER: Final = _parser()
 # Chinese and Japanese put their marks right behind an address.
-_ADDRESS: Final = regex.compile(
+ADDRESS: Final = regex.compile(
     r"(?:https?://(?:www\.)?|www\.)(?P<host>\w[\w.-]*\w)"
     r"(?:[:/?#](?:[^\s<>\"'，。！？、；：）」』]*[^\s<>\"'，。！？、；：）」』.,;:!?)\]}])?)?",
     regex.IGNORECASE,
 )
 _TAG: Final = regex.compile(r"<[^<>]*>")
 # Signs that are pictures to Unicode and words or punctuation to a reader stay.
-_EMOJI: Final = regex.compile(
+EMOJI: Final = regex.compile(
     r"[\p{Extended_Pictographic}--[©®™‼⁉]][\p{Emoji_Modifier}\u200d\ufe0f\U000e0020-\U000e007f]*"
     r"|\p{Regional_Indicator}+|[\ufe0f\u20e3]",
     regex.VERSION1,
@@ -51,7 +51,7 @@ def plain_text(markdown: str) -> str:
         elif token.type == "tr_open":
             cells = []
         elif token.type == "tr_close":
-            blocks.append(_closed(", ".join(cells or [])))
+            blocks.append(closed(", ".join(cells or [])))
             cells = None
         elif token.type == "html_block":
             blocks.append(_tidy(_TAG.sub(" ", token.content)))
@@ -59,7 +59,7 @@ def plain_text(markdown: str) -> str:
             if cells is not None:
                 cells.append(text)
             else:
-                blocks.append(number + (_closed(text) if is_line else text))
+                blocks.append(number + (closed(text) if is_line else text))
                 number = ""
     return "\n\n".join(block for block in blocks if block)
 
@@ -75,10 +75,10 @@ def _words(tokens: list[Token]) -> Iterator[str]:
 
 
 def _tidy(text: str) -> str:
-    return str(_SPACES.sub(" ", _EMOJI.sub("", _ADDRESS.sub(r"\g<host>", text)))).strip()
+    return str(_SPACES.sub(" ", EMOJI.sub("", ADDRESS.sub(r"\g<host>", text)))).strip()
 
 
-def _closed(text: str) -> str:
+def closed(text: str) -> str:
     """A line with an end mark."""
     if _CJK_END.search(text):
         return text + "。"

@@ -1,128 +1,130 @@
-"""The chapters of an EPUB, a stranger's file: sizes are bounded, entities expand to nothing, no name is a path."""
+"""The chapters of an EPUB 2 or 3: its reading order, cut and named by its table of contents."""
 
-import posixpath
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from html.parser import HTMLParser
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
-from defusedxml import ElementTree
-from defusedxml.common import DefusedXmlException
+from client.batch.document import Block, Chapter, Kind, Reason, Run
+from client.batch.navigation import Point, read_points
+from client.batch.package import Archive, EpubError, Package, SpineItem
+from client.batch.page import link_share, read_page
+from client.batch.tree import PageError, page_events
 
-_CONTAINER: Final = "META-INF/container.xml"
-_MAX_FILE_BYTES: Final = 20 * 2**20
-_MAX_FILES: Final = 5_000
-_XHTML: Final = {"application/xhtml+xml", "text/html"}
-_HEADINGS: Final = frozenset(("h1", "h2", "h3"))
-_BLOCKS: Final = _HEADINGS | {
-    *("p", "div", "br", "li", "h4", "h5", "h6", "tr", "blockquote", "pre", "hr"),
-    *("section", "article", "header", "footer"),
-}
-_SILENT: Final = frozenset(("script", "style", "head", "nav", "rt", "rp", "svg"))
-_VOID: Final = frozenset(("br", "hr", "img", "meta", "link", "input", "wbr", "col", "area", "base", "source"))
+# Chapters are the first levels of a table of contents; what is deeper belongs to its chapter.
+_LEVELS: Final = 2
+# A page that its book calls a table of contents is one where so much of it is links.
+_CONTENTS_SHARE: Final = 0.5
+# With so many letters beside the table of contents, a navigation document is read, too.
+_PROSE_CHARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
-    """One document of the book, in reading order."""
+class Book:
+    """What an EPUB holds; `missing` are pages that ought to be there and are not, with the reason."""
 
-    file: str
     title: str
-    text: str
+    author: str
+    language: str
+    cover: tuple[bytes, str] | None
+    chapters: tuple[Chapter, ...]
+    missing: tuple[tuple[str, str], ...]
 
 
-class EpubError(OSError):
-    """The file is no EPUB that can be read."""
-
-
-def read_chapters(path: Path) -> Iterator[Chapter]:
-    """The documents of the spine. Raises EpubError."""
+def read_book(path: Path) -> Book:
+    """An EPUB from disk. Raises EpubError, and OSError where the file can't be read."""
     try:
-        with zipfile.ZipFile(path) as book:
-            if len(book.namelist()) > _MAX_FILES:
-                raise EpubError(f"{path} has more than {_MAX_FILES} files")
-            for name in _spine(book):
-                page = _Page()
-                try:
-                    page.feed(_read(book, name).decode("utf-8", "replace"))
-                    page.close()
-                except KeyError:
-                    yield Chapter(name, "", "")
-                    continue
-                yield Chapter(name, page.title, page.text())
-    except (zipfile.BadZipFile, DefusedXmlException, ElementTree.ParseError, KeyError, RuntimeError) as error:
-        raise EpubError(f"{path} is no EPUB that can be read ({type(error).__name__})") from None
+        file = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+        raise EpubError("it is no EPUB, or a damaged one (not a zip archive)") from None
+    with file:
+        archive = Archive(file)
+        package = Package(archive)
+        points = read_points(archive, package)
+        missing = tuple((item.place, item.why) for item in package.spine if item.entry is None)
+        chapters = tuple(_chapters(archive, package, points))
+        cover = package.cover()
+    return Book(package.title, package.author, package.language, cover, chapters, missing)
 
 
-def _spine(book: zipfile.ZipFile) -> list[str]:
-    container = ElementTree.fromstring(_read(book, _CONTAINER))
-    packages = [each.attrib["full-path"] for each in container.iter() if each.tag.endswith("}rootfile")]
-    if not packages:
-        raise KeyError(_CONTAINER)
-    package_name = packages[0]
-    package = ElementTree.fromstring(_read(book, package_name))
-    folder = posixpath.dirname(package_name)
-    files = {
-        each.attrib["id"]: posixpath.normpath(posixpath.join(folder, unquote(each.attrib["href"])))
-        for each in package.iter()
-        if each.tag.endswith("}item") and each.attrib.get("media-type") in _XHTML
+def _chapters(archive: Archive, package: Package, points: Sequence[Point]) -> Iterator[Chapter]:
+    by_file: dict[str, list[Point]] = defaultdict(list)
+    for point in points:
+        if point.depth <= _LEVELS:
+            by_file[point.file].append(point)
+    contents = package.contents_pages()
+    navigation = package.navigation()
+    chapter: Chapter | None = None
+    for item in package.spine:
+        if item.entry is None:
+            continue
+        blocks = _blocks(archive, item)
+        if not item.is_linear:
+            blocks = _all_skipped(blocks, Reason.NOT_LINEAR)
+        elif _is_contents(archive, item, blocks, contents, navigation.name if navigation else ""):
+            blocks = _all_skipped(blocks, Reason.CONTENTS)
+        for title, part in _parts(blocks, by_file.get(item.place, ())):
+            begins = title is not None or chapter is None or not points or _has_heading(part)
+            if begins and any(block.speech() for block in part):
+                if chapter is not None:
+                    yield chapter
+                chapter = Chapter(item.place, _heading(part) if title is None else title, tuple(part))
+            elif chapter is not None:
+                chapter = replace(chapter, blocks=(*chapter.blocks, *part))
+            elif part:
+                chapter = Chapter(item.place, title or "", tuple(part))
+    if chapter is not None:
+        yield chapter
+
+
+def _blocks(archive: Archive, item: SpineItem) -> list[Block]:
+    assert item.entry is not None
+    try:
+        return list(read_page(page_events(archive.text(item.entry.name))))
+    except PageError as error:
+        raise EpubError(f"{item.place} can't be read: {error}") from None
+
+
+def _is_contents(
+    archive: Archive, item: SpineItem, blocks: Sequence[Block], contents: set[str], navigation: str
+) -> bool:
+    if item.place == navigation:
+        return sum(len(block.speech()) for block in blocks) < _PROSE_CHARS
+    return item.place in contents and link_share(page_events(archive.text(item.place))) >= _CONTENTS_SHARE
+
+
+def _all_skipped(blocks: Sequence[Block], reason: Reason) -> list[Block]:
+    return [
+        replace(block, runs=tuple(Run(run.text, run.skipped or reason) for run in block.runs if not run.added))
+        for block in blocks
+    ]
+
+
+def _parts(blocks: Sequence[Block], points: Sequence[Point]) -> Iterator[tuple[str | None, list[Block]]]:
+    """The page cut where the table of contents points to, each part with its title; None for one without. A point to
+    the page itself, or to an id that is not there, is its beginning."""
+    anchors: Mapping[str, int] = {
+        anchor: number for number, block in reversed(list(enumerate(blocks))) for anchor in block.anchors
     }
-    order = (each.attrib["idref"] for each in package.iter() if each.tag.endswith("}itemref"))
-    return [files[each] for each in order if each in files]
+    titles: dict[int, str] = {}
+    for point in points:
+        titles.setdefault(anchors.get(point.anchor, 0), point.title)
+    cuts = sorted({0, *titles})
+    for begin, end in zip(cuts, [*cuts[1:], len(blocks)], strict=True):
+        yield titles.get(begin), list(blocks[begin:end])
 
 
-def _read(book: zipfile.ZipFile, name: str) -> bytes:
-    with book.open(name) as file:
-        data = file.read(_MAX_FILE_BYTES + 1)
-    if len(data) > _MAX_FILE_BYTES:
-        raise EpubError(f"{name} is larger than {_MAX_FILE_BYTES >> 20} MiB")
-    return data
+def _first_spoken(blocks: Sequence[Block]) -> Block | None:
+    return next((block for block in blocks if block.speech()), None)
 
 
-class _Page(HTMLParser):
-    """What is read aloud of a document: paragraphs with blank lines between them; its first heading is its title."""
+def _has_heading(blocks: Sequence[Block]) -> bool:
+    first = _first_spoken(blocks)
+    return first is not None and first.kind is Kind.HEADING and first.level <= _LEVELS
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._paragraphs: list[list[str]] = [[]]
-        self._silent: list[str] = []
-        self._heading = ""
-        self.title = ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _SILENT:
-            self._silent.append(tag)
-        if tag in _BLOCKS:
-            self._paragraphs.append([])
-        if tag in _HEADINGS and not self.title:
-            self._heading = tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _BLOCKS:
-            self._paragraphs.append([])
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._silent and tag == self._silent[-1]:
-            self._silent.pop()
-        if tag == self._heading:
-            self._heading = ""
-            self.title = " ".join(self.title.split())
-        if tag in _BLOCKS and tag not in _VOID:
-            line = "".join(self._paragraphs[-1]).rstrip()
-            if tag in _HEADINGS and line and not line.endswith((".", "!", "?")):
-                self._paragraphs[-1].append(".")  # for the pause behind it
-            self._paragraphs.append([])
-
-    def handle_data(self, data: str) -> None:
-        if self._silent:
-            return
-        self._paragraphs[-1].append(data)
-        if self._heading:
-            self.title += data
-
-    def text(self) -> str:
-        paragraphs = (" ".join("".join(parts).split()) for parts in self._paragraphs)
-        return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+def _heading(blocks: Sequence[Block]) -> str:
+    """The first heading, whatever its level."""
+    return next((block.title() for block in blocks if block.kind is Kind.HEADING and block.speech()), "")

@@ -1,24 +1,31 @@
 """What is to be spoken: the items of a text file, Markdown, JSONL, CSV or an EPUB."""
 
-import csv
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from client.batch.epub import read_chapters
-from speech_text.markdown import plain_text
+from client.batch.document import Block, Chapter, Skipped, plain_blocks
+from client.batch.encodings import EncodingError, decode_text
+from client.batch.epub import read_book
+from client.batch.failures import InputError
+from client.batch.markdown import front_matter, markdown_chapters
+from client.batch.rows import Problem, Row, read_csv, read_jsonl
+from client.batch.tree import PageError
 
-_FIELDS: Final = ("id", "text", "voice", "language", "instruct", "seed", "title")
-_HEADING: Final = re.compile(r"^#{1,2}\s+(?P<title>.+?)\s*#*\s*$", re.MULTILINE)
 _UNSAFE: Final = re.compile(r"[^\w.-]+")
 _MAX_NAME_CHARS: Final = 80
-
-
-class InputError(Exception):
-    """A file that cannot be read at all; the message says why."""
+_MAX_NAME_BYTES: Final = 160
+_MAX_TEXT_BYTES: Final = 64 * 2**20
+_MAX_DATASET_BYTES: Final = 512 * 2**20
+_DATASETS: Final[dict[str, Callable[[str], Iterable[Row | Problem]]]] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+}
+_MARKDOWN: Final = (".md", ".markdown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,128 +33,113 @@ class Item:
     """A text and how it is spoken; None is what the command line says. `name` is that of its file, unique and safe."""
 
     name: str
-    text: str
+    blocks: tuple[Block, ...]
     title: str = ""
     voice: str | None = None
+    model: str | None = None
     language: str | None = None
     instruct: str | None = None
     seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """A part of the input that was left out."""
+class Source:
+    """A file that was read: its items in order, what of it cannot be used, what is skipped in parts without anything to
+    speak, and what it says of itself. `is_dataset`: its items are rows, and belong to no book."""
 
-    place: str
-    message: str
+    items: tuple[Item, ...]
+    problems: tuple[Problem, ...] = ()
+    silent: tuple[tuple[str, Skipped], ...] = ()
+    title: str = ""
+    author: str = ""
+    language: str = ""
+    cover: tuple[bytes, str] | None = None
+    is_dataset: bool = False
 
 
-def read_items(path: Path) -> tuple[list[Item], list[Problem]]:
-    """The items of a file, in order, and what of it cannot be used. Raises InputError."""
+@dataclass(slots=True)
+class _Names:
+    """Names for files: safe, and each only once, for file systems without capital letters, too."""
+
+    stem: str
+    taken: set[str] = field(default_factory=set)
+
+    def new(self, wanted: str, number: int) -> str:
+        name = _UNSAFE.sub("-", wanted or f"{self.stem}-{number:03}").strip("-.")[:_MAX_NAME_CHARS]
+        name = name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore") or f"{number:03}"
+        while name.lower() in self.taken:
+            name = f"{name}-{number:03}"
+        self.taken.add(name.lower())
+        return name
+
+
+def read_source(path: Path) -> Source:
+    """What a file holds. Raises InputError."""
     kind = path.suffix.lower()
     try:
         if kind == ".epub":
-            rows: Iterator[tuple[str, Mapping[str, Any] | str]] = _epub(path)
-        else:
-            text = path.read_text(encoding="utf-8-sig")
-            readers = {".jsonl": _jsonl, ".csv": _csv, ".md": _markdown, ".markdown": _markdown}
-            rows = readers.get(kind, _whole)(text)
-        return _items(rows, path.stem)
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.") from None
+            return _epub(path)
+        limit_bytes = _MAX_DATASET_BYTES if kind in _DATASETS else _MAX_TEXT_BYTES
+        if path.stat().st_size > limit_bytes:
+            raise InputError(f"{path} is larger than {limit_bytes >> 20} MiB.")
+        text = decode_text(path.read_bytes())
+        if kind in _DATASETS:
+            return _rows(_DATASETS[kind](text), path.stem)
+        return _text(text, path, is_markdown=kind in _MARKDOWN)
+    except (EncodingError, PageError) as error:
+        raise InputError(f"{path} can't be read: {error}.") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from None
 
 
-def _items(rows: Iterable[tuple[str, Mapping[str, Any] | str]], stem: str) -> tuple[list[Item], list[Problem]]:
-    items: list[Item] = []
-    problems: list[Problem] = []
-    names: set[str] = set()
-    for place, row in rows:
-        if isinstance(row, str):
-            problems.append(Problem(place, row))
-            continue
-        try:
-            items.append(_item(row, names, len(items) + 1, stem))
-        except ValueError as error:
-            problems.append(Problem(place, str(error)))
-    return items, problems
-
-
-def _item(row: Mapping[str, Any], names: set[str], number: int, stem: str) -> Item:
-    if unknown := sorted(set(row) - set(_FIELDS)):
-        raise ValueError(f"there is no field '{unknown[0]}'; there are {', '.join(_FIELDS)}")
-    fields = {name: _text(name, row.get(name)) for name in _FIELDS}
-    if not (fields["text"] or "").strip():
-        raise ValueError("there is no text")
-    if fields["seed"] is not None and not fields["seed"].isdecimal():
-        raise ValueError(f"seed is '{fields['seed']}'; it must be a whole number")
-    name = _UNSAFE.sub("-", fields["id"] or fields["title"] or f"{stem}-{number:03}").strip("-.")[:_MAX_NAME_CHARS]
-    name = name or f"{number:03}"
-    if name in names and fields["id"]:
-        raise ValueError(f"the id '{fields['id']}' is there twice")
-    while name in names:
-        name = f"{name}-{number:03}"
-    names.add(name)
-    return Item(
-        name,
-        fields["text"] or "",
-        fields["title"] or "",
-        fields["voice"],
-        fields["language"],
-        fields["instruct"],
-        None if fields["seed"] is None else int(fields["seed"]),
+def _text(text: str, path: Path, *, is_markdown: bool) -> Source:
+    if not is_markdown:
+        return _of_chapters([Chapter("the file", "", plain_blocks(text))], path.stem, ())
+    about = front_matter(text)
+    source = _of_chapters(markdown_chapters(text), path.stem, ())
+    return Source(
+        source.items,
+        source.problems,
+        source.silent,
+        about.get("title", ""),
+        about.get("author", ""),
+        about.get("language", about.get("lang", "")),
     )
 
 
-def _text(name: str, value: object) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"{name} is not a text")
-    return str(value)
+def _epub(path: Path) -> Source:
+    book = read_book(path)
+    problems = tuple(Problem(place, why) for place, why in book.missing)
+    source = _of_chapters(book.chapters, path.stem, problems)
+    return Source(source.items, problems, source.silent, book.title, book.author, book.language, book.cover)
 
 
-def _whole(text: str) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    yield "the file", {"text": text}
+def _of_chapters(chapters: Iterable[Chapter], stem: str, problems: tuple[Problem, ...]) -> Source:
+    names = _Names(stem)
+    items: list[Item] = []
+    silent: list[tuple[str, Skipped]] = []
+    for chapter in chapters:
+        if chapter.is_silent:
+            silent += [(chapter.title or chapter.place, each) for block in chapter.blocks for each in block.skipped()]
+        else:
+            items.append(Item(names.new(chapter.title, len(items) + 1), chapter.blocks, chapter.title))
+    return Source(tuple(items), problems, tuple(silent))
 
 
-def _markdown(text: str) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """A chapter for each heading of the first two levels."""
-    heads = list(_HEADING.finditer(text))
-    if (before := text[: heads[0].start()] if heads else text).strip():
-        yield "the beginning", {"text": plain_text(before)}
-    for head, end in zip(heads, [*(head.start() for head in heads[1:]), len(text)], strict=True):
-        if text[head.end() : end].strip():
-            title = plain_text(head["title"]).strip().rstrip(".")
-            yield title, {"title": title, "text": plain_text(text[head.start() : end])}
-
-
-def _jsonl(text: str) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            row = f"not JSON: {error}"
-        yield f"line {number}", row if isinstance(row, dict | str) and row != "" else "not a JSON object"
-
-
-def _csv(text: str) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    rows = csv.DictReader(text.splitlines(keepends=True), strict=True)
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            yield f"line {rows.line_num}", f"not CSV: {error}"
-            continue
-        if row is None:
-            return
-        extra = row.pop(None, None)
-        yield f"line {rows.line_num}", "more fields than the first line has" if extra else row
-
-
-def _epub(path: Path) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    for chapter in read_chapters(path):
-        yield chapter.file, {"title": chapter.title, "text": chapter.text} if chapter.text else "there is no text in it"
+def _rows(rows: Iterable[Row | Problem], stem: str) -> Source:
+    names = _Names(stem)
+    items: list[Item] = []
+    problems: list[Problem] = []
+    ids: dict[str, str] = {}
+    for row in rows:
+        if isinstance(row, Problem):
+            problems.append(row)
+        elif row.id is not None and row.id in ids:
+            problems.append(Problem(row.place, f"its id is that of {ids[row.id]}"))
+        else:
+            if row.id is not None:
+                ids[row.id] = row.place
+            name = names.new(row.id or row.title or "", len(items) + 1)
+            how = row.voice, row.model, row.language, row.instruct, row.seed
+            items.append(Item(name, plain_blocks(row.text), row.title or "", *how))
+    return Source(tuple(items), tuple(problems), is_dataset=True)

@@ -1,14 +1,14 @@
-"""What has to be synthesised for some items: utterances, each with a key that says all about its audio."""
+"""What has to be synthesised for some items: utterances in order, each with the voice that it is spoken in."""
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from client.batch.casting import Casting
+from client.batch.document import Block, Reason, Skipped
 from client.batch.items import Item
-from speech_protocol.request import SpeechRequest
+from client.batch.marks import PauseMark, VoiceMark, split_marks
 from speech_text.segments import PARAGRAPH_PAUSE_S, SEGMENT_WIDTH, is_spoken, pause_after_s, split_segments, text_width
 
 # Seconds that a Latin letter takes, roughly: for estimates only.
@@ -17,13 +17,25 @@ _PARAGRAPH: Final = re.compile(r"\n[^\S\n]*\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
-    """One request to the model. `key` is a hash of all that makes its audio: who has the key has the audio."""
+class Manner:
+    """How a text is spoken, in the words of the API; None is the server's own choice."""
 
-    key: str
+    model: str | None = None
+    voice: str | None = None
+    language: str | None = None
+    instruct: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One request to a model. `pause_s` is the silence behind it, `lead_s` that before it where a mark asks for it."""
+
     text: str
-    request: SpeechRequest
-    pause_s: float  # behind it, but for the last of its item
+    manner: Manner
+    seed: int
+    pause_s: float
+    lead_s: float = 0.0
+    block: int = 0  # of the item
 
     @property
     def width(self) -> int:
@@ -32,59 +44,104 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An item and its utterances in order."""
+    """An item, its utterances in order, and what of it is not spoken."""
 
     item: Item
     utterances: tuple[Utterance, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return self.item.title or self.item.name
+
+    @property
+    def width(self) -> int:
+        return sum(each.width for each in self.utterances)
 
     @property
     def estimated_s(self) -> float:
-        return sum(each.width * SECONDS_PER_WIDTH + each.pause_s for each in self.utterances)
+        return sum(each.width * SECONDS_PER_WIDTH + each.pause_s + each.lead_s for each in self.utterances)
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How items are spoken that do not say so themselves."""
+class Defaults:
+    """What the command line says for items that say nothing themselves."""
 
-    model: str
-    voice: str | None = None
-    language: str = "auto"
-    instruct: str | None = None
+    manner: Manner = field(default_factory=Manner)
     seed: int = 0
 
 
-def plan(items: Iterable[Item], manner: Manner) -> list[Work]:
+def plan(items: Sequence[Item], defaults: Defaults, casting: Casting) -> list[Work]:
     """The work that items are; one without a letter or a digit has no utterances."""
-    return [Work(item, tuple(_utterances(item, manner))) for item in items]
+    return [_Planner(item, number, defaults, casting).work() for number, item in enumerate(items, 1)]
 
 
-def _utterances(item: Item, manner: Manner) -> Iterable[Utterance]:
-    for segment, pause_s in _segments(item.text):
-        text = segment.strip()
-        how = {
-            "model": manner.model,
-            "text": text,
-            "speaker": item.voice or manner.voice,
-            "language": item.language or manner.language,
-            "instruct": item.instruct or manner.instruct,
-            "seed": manner.seed if item.seed is None else item.seed,
-        }
-        digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).digest()
-        request = SpeechRequest(
-            text,
-            language=str(how["language"]),
-            speaker=item.voice or manner.voice,
-            instruct=item.instruct or manner.instruct,
-            # A seed of its own for each, the same in every run.
-            seed=int.from_bytes(digest[:7]),
+class _Planner:
+    """Plans one item."""
+
+    def __init__(self, item: Item, number: int, defaults: Defaults, casting: Casting) -> None:
+        given = defaults.manner
+        voice = item.voice or casting.chapter_voice(item.title, number) or given.voice
+        self._item = item
+        self._casting = casting
+        self._manner = Manner(
+            item.model or given.model,
+            casting.named(voice) if voice else None,
+            item.language or given.language,
+            item.instruct or given.instruct,
         )
-        yield Utterance(digest.hex()[:32], text, request, pause_s)
+        self._seed = defaults.seed if item.seed is None else item.seed
+        self._marked: str | None = None  # the voice of the last mark
+        self._lead_s = 0.0
+        self._paused_s: float | None = None  # by marks, since the last utterance
+        self._utterances: list[Utterance] = []
+        self._skipped: list[Skipped] = []
 
+    def work(self) -> Work:
+        for number, block in enumerate(self._item.blocks):
+            self._skipped += block.skipped()
+            self._read(block, number)
+        return Work(self._item, tuple(self._utterances), tuple(self._skipped))
 
-def _segments(text: str) -> Iterable[tuple[str, float]]:
-    """Each with the pause behind it. A paragraph ends one, so that its pause is ours, and a caption is not of two."""
-    for paragraph in _PARAGRAPH.split(text):
-        # Nobody waits for the first one here, so it may be as long as the others.
-        segments = [each for each in split_segments(paragraph, first_width=SEGMENT_WIDTH) if is_spoken(each)]
-        for number, segment in enumerate(segments, 1):
-            yield segment, PARAGRAPH_PAUSE_S if number == len(segments) else pause_after_s(segment)
+    def _read(self, block: Block, number: int) -> None:
+        for part in split_marks(block.speech()):
+            if isinstance(part, VoiceMark):
+                self._marked = self._casting.named(part.voice) if part.voice else None
+            elif isinstance(part, PauseMark):
+                self._pause(part.seconds)
+            else:
+                for text, pause_s, voice in self._segments(part):
+                    manner = replace(self._manner, voice=voice or self._marked or self._manner.voice)
+                    self._utterances.append(Utterance(text, manner, self._seed, pause_s, self._lead_s, number))
+                    self._lead_s, self._paused_s = 0.0, None
+
+    def _pause(self, seconds: float) -> None:
+        """Several marks in a row add up."""
+        if self._utterances:
+            marked_s = seconds if self._paused_s is None else self._paused_s + seconds
+            self._utterances[-1] = replace(self._utterances[-1], pause_s=marked_s)
+            self._paused_s = marked_s
+        else:
+            self._lead_s += seconds
+
+    def _segments(self, text: str) -> Iterator[tuple[str, float, str | None]]:
+        """Each with the pause behind it and the voice of a quotation. A paragraph ends one, so that its pause is ours,
+        and a caption is not of two."""
+        for paragraph in _PARAGRAPH.split(text):
+            pieces = [
+                (segment, voice)
+                for piece, voice in self._casting.split_dialogue(paragraph)
+                # Nobody waits for the first one here, so it may be as long as the others.
+                for segment in split_segments(piece, first_width=SEGMENT_WIDTH)
+            ]
+            spoken = list(self._only_spoken(pieces))
+            for number, (segment, voice) in enumerate(spoken, 1):
+                pause_s = PARAGRAPH_PAUSE_S if number == len(spoken) else pause_after_s(segment)
+                yield segment.strip(), pause_s, voice
+
+    def _only_spoken(self, pieces: Iterable[tuple[str, str | None]]) -> Iterator[tuple[str, str | None]]:
+        for segment, voice in pieces:
+            if is_spoken(segment):
+                yield segment, voice
+            elif segment.strip():
+                self._skipped.append(Skipped(Reason.SYMBOLS, segment.strip()))

@@ -1,15 +1,19 @@
-"""What is done already: each utterance's PCM in a file named by its key, and a manifest for people.
+"""What is done already: each utterance's PCM in a file named by its key and checkpoint, and a manifest for people.
 
 A file appears whole or not at all, so what is there is done, whatever happened to the run that made it.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from client.batch.voices import Job
+
 _MANIFEST: Final = "manifest.json"
+_NOTES: Final = "notes.jsonl"
 
 
 class Store:
@@ -18,19 +22,43 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        manifest = self._read_manifest()
+        checkpoints = manifest.get("checkpoints")
+        self._checkpoints: dict[str, str] = dict(checkpoints) if isinstance(checkpoints, dict) else {}
+        self._manifest: dict[str, Any] = {}
+        self.notes = self._read_notes()
 
-    def has(self, key: str) -> bool:
-        return self._path(key).exists()
+    def checkpoint(self, model: str) -> str | None:
+        """The checkpoint that a model's utterances are from; None before its first one."""
+        return self._checkpoints.get(model)
 
-    def read(self, key: str) -> bytes:
+    def use_checkpoint(self, model: str, checkpoint: str) -> None:
+        """From here on the model's utterances are from this checkpoint; those from another one are not there."""
+        self._checkpoints[model] = checkpoint
+        self.write_manifest(self._manifest)
+
+    def has(self, job: Job) -> bool:
+        return self._path(job).exists()
+
+    def read(self, job: Job) -> bytes:
         """The PCM of an utterance that is there: s16le, mono, 24 kHz."""
-        return self._path(key).read_bytes()
+        return self._path(job).read_bytes()
 
-    def keep(self, key: str, pcm: bytes) -> None:
-        write_whole(self._path(key), pcm)
+    def length_bytes(self, job: Job) -> int:
+        return self._path(job).stat().st_size
+
+    def keep(self, job: Job, pcm: bytes, note: str = "") -> None:
+        """`note`: what there is to say of it, in later runs, too."""
+        if note:
+            self.notes[job.key] = note
+            with (self._folder / _NOTES).open("a", encoding="utf-8") as file:
+                file.write(json.dumps([job.key, note], ensure_ascii=False) + "\n")
+        write_whole(self._path(job), pcm)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        write_whole(self._folder / _MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+        self._manifest = dict(manifest)
+        whole = {**manifest, "checkpoints": self._checkpoints}
+        write_whole(self._folder / _MANIFEST, (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode())
 
     def forget(self) -> None:
         """Remove all of it."""
@@ -38,8 +66,27 @@ class Store:
             file.unlink()
         self._folder.rmdir()
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.pcm"
+    def _path(self, job: Job) -> Path:
+        checkpoint = self._checkpoints.get(job.voice.model, "")
+        return self._folder / f"{job.key}.{hashlib.sha256(checkpoint.encode()).hexdigest()[:8]}.pcm"
+
+    def _read_manifest(self) -> dict[str, Any]:
+        try:
+            manifest = json.loads((self._folder / _MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return manifest if isinstance(manifest, dict) else {}
+
+    def _read_notes(self) -> dict[str, str]:
+        notes: dict[str, str] = {}
+        try:
+            for line in (self._folder / _NOTES).read_text(encoding="utf-8").split("\n"):
+                if line.strip():
+                    key, note = json.loads(line)
+                    notes[key] = note
+        except (OSError, ValueError):
+            pass  # a run that was killed may have left half a line
+        return notes
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -1,56 +1,66 @@
-"""Utterances through a speech model of Triton: so many at a time, tried again where that helps."""
+"""Utterances through the speech models of one Triton: so many at a time, tried again where that helps."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
 
 import aiohttp
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from client.batch.plan import Utterance
+from client.batch.failures import UnreachableError
 from client.batch.store import Store
-from client.stream import whole
+from client.batch.voices import Job
+from client.stream import Spoken, whole
 from speech_protocol.control import headers, read_key
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import FinishReason
+from speech_protocol.events import GUARD_REASONS, FinishReason
+from speech_protocol.request import SpeechRequest
 from speech_protocol.stream import error_from_triton
 
 LOAD_TIMEOUT_S: Final = 900.0
 _POLL_S: Final = 0.5
-_GONE_S: Final = 5.0
+_MAX_PAUSE_S: Final = 8.0
+_UNLOAD_S: Final = 5.0
 _CONNECT_S: Final = 10.0
 _AWAY: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
+_BUSY: Final = {ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
 # What waiting does not mend.
 _FOR_GOOD: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT}
+# An utterance that fails so often while others succeed is at fault itself.
+_MAX_FAILURES: Final = 5
+# Another seed for an utterance that ran away: so often.
+_RUNAWAYS: Final = 2
+# Of so many utterances one tells the checkpoint.
+_PROBES: Final = 5
 
 
-class UnreachableError(Exception):
-    """Triton, or the model, is not to be had; what was done is kept."""
+class Watcher(Protocol):
+    """Is told how far a run is."""
 
+    def began(self, job: Job) -> None: ...
 
-@dataclass(slots=True)
-class Report:
-    """What became of a run's utterances, by key."""
-
-    failures: dict[str, str] = field(default_factory=dict)
-    warnings: dict[str, str] = field(default_factory=dict)
+    def ended(self, job: Job) -> None:
+        """It was made, or failed."""
 
 
 class BatchSynthesizer:
-    """Speaks through one Triton with one model; use it as an async context manager. `patience_s`: how long one that is
-    away is waited for."""
+    """Speaks through one Triton; use it as an async context manager. `patience_s`: how long one that is away, or a
+    queue that stays full, is waited for."""
 
-    def __init__(self, url: str, model: str, concurrency: int, patience_s: float) -> None:
-        self._url, self._model, self._concurrency, self._patience_s = url, model, concurrency, patience_s
+    def __init__(self, url: str, concurrency: int, patience_s: float) -> None:
+        self._url, self._concurrency, self._patience_s = f"http://{url}", concurrency, patience_s
+        self._host = url
         self._bringing_up = asyncio.Lock()
-        self._up_s = 0.0
-        self.report = Report()
+        self._up_s: dict[str, float] = {}
+        self._success_s = 0.0
+        # Why an utterance has no audio, by its key.
+        self.failures: dict[str, str] = {}
 
     async def __aenter__(self) -> "BatchSynthesizer":
-        self._client = InferenceServerClient(self._url, conn_timeout=LOAD_TIMEOUT_S)
+        self._client = InferenceServerClient(self._host, conn_timeout=LOAD_TIMEOUT_S)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
         self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
         return self
@@ -59,103 +69,157 @@ class BatchSynthesizer:
         await self._session.close()
         await self._client.close()
 
-    async def run(
-        self, utterances: Iterable[Utterance], store: Store, done: Callable[[Utterance, bytes], None]
-    ) -> None:
-        """Speak all that the store has not, the longest first, so that the batch stays full to the end. Raises
+    async def prepare(self, jobs: Iterable[Job], store: Store) -> None:
+        """Make sure that what the store has is from the checkpoints that are served now, where more has to be made: one
+        utterance is spoken, and where it is from another checkpoint, what is there counts no more. Raises
         UnreachableError."""
-        waiting = sorted({each.key: each for each in utterances}.values(), key=lambda each: -each.width)
-        waiting = [each for each in waiting if not store.has(each.key)]
-        queue = iter(waiting)
+        for model, each in _by_model(jobs).items():
+            missing = [job for job in each if not store.has(job)]
+            if not missing or len(missing) == len(each):
+                continue
+            await self._bring_up(model, 0.0, dead=False)
+            for job in missing[:_PROBES]:
+                if await self._speak_into(store, job, may_change=True):
+                    break
+
+    async def run(self, jobs: Iterable[Job], store: Store, watcher: "Watcher") -> None:
+        """Speak all that the store has not, in order, one model after the other. Raises UnreachableError."""
+        for model, each in _by_model(jobs).items():
+            missing = [job for job in each if not store.has(job) and job.key not in self.failures]
+            if missing:
+                await self._bring_up(model, 0.0, dead=False)
+                await self._run_model(missing, store, watcher)
+
+    async def _run_model(self, jobs: Sequence[Job], store: Store, watcher: "Watcher") -> None:
+        queue = iter(jobs)
 
         async def work() -> None:
-            for utterance in queue:
-                pcm = await self._speak(utterance)
-                if pcm is not None:
-                    store.keep(utterance.key, pcm)
-                    done(utterance, pcm)
+            for job in queue:
+                watcher.began(job)
+                await self._speak_into(store, job)
+                watcher.ended(job)
 
-        if not waiting:
-            return
-        await self._patiently(self._up_s, dead=False)
         try:
             async with asyncio.TaskGroup() as workers:
-                for _ in range(self._concurrency):
+                for _ in range(min(self._concurrency, len(jobs))):
                     workers.create_task(work())
         except* UnreachableError as group:
             raise group.exceptions[0] from None
 
-    async def _speak(self, utterance: Utterance) -> bytes | None:
-        """PCM; none, and a failure in the report, where trying again would not help."""
-        failures = 0
-        begin_s = time.monotonic()
-        while True:
-            since_s = self._up_s
-            try:
-                url, key = f"http://{self._url}", read_key()
-                pcm, end = await whole(self._session, url, self._model, utterance.request, key)
-            except SpeechError as error:
-                if error.code is ErrorCode.UNSPEAKABLE_TEXT:
-                    self.report.warnings[utterance.key] = "left out: there is nothing to pronounce"
-                    return b""
-                if error.code in {*_AWAY, ErrorCode.QUEUE_FULL}:
-                    if time.monotonic() - begin_s >= self._patience_s:
-                        raise UnreachableError(error.message) from None
-                    await asyncio.sleep(_POLL_S)
-                    if error.code in _AWAY:
-                        await self._patiently(since_s, dead=error.code is ErrorCode.MODEL_DIED)
-                    continue
-                failures += 1
-                if error.code is not ErrorCode.ENGINE_FAILURE or failures > 1:
-                    self.report.failures[utterance.key] = error.message
-                    return None
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                await self._patiently(since_s, dead=False)
+    async def _speak_into(self, store: Store, job: Job, *, may_change: bool = False) -> bool:
+        """Speak an utterance; whether the model did. Where there is no audio of it, `failures` says why. `may_change`:
+        the checkpoint may be another one than that of the run before."""
+        model = job.voice.model
+        try:
+            spoken = await self._speak(job)
+        except SpeechError as error:
+            if error.code is not ErrorCode.UNSPEAKABLE_TEXT:
+                self.failures[job.key] = error.message
             else:
-                if end.finish_reason is not FinishReason.STOP:
-                    self.report.warnings[utterance.key] = f"not complete ({end.finish_reason})"
-                return pcm
+                store.keep(job, b"", "skipped: the model can pronounce nothing of it")
+            return False
+        if store.checkpoint(model) is None or may_change:
+            store.use_checkpoint(model, spoken.checkpoint)
+        elif store.checkpoint(model) != spoken.checkpoint:
+            raise UnreachableError(f"'{model}' serves another checkpoint than it did at the start of this run.")
+        notes = list(spoken.end.warnings)
+        if spoken.end.finish_reason is not FinishReason.STOP:
+            notes.append(f"not complete ({spoken.end.finish_reason})")
+        store.keep(job, spoken.pcm, "; ".join(notes))
+        return True
 
-    async def _bring_up(self, *, dead: bool) -> None:
-        """Through Triton's repository API; a `dead` model is unloaded first. Raises as Triton's client does."""
-        key = headers(read_key())
-        state = await self._state(key)
-        if dead and state == "READY":
-            await self._client.unload_model(self._model, headers=key)
-            await self._until_gone(key, _GONE_S)  # one that died may stay UNLOADING for ever
-        elif state == "UNLOADING":
-            # A load now would run two copies at once.
-            await self._until_gone(key, self._patience_s)
-        if dead or state != "READY":
-            await self._client.load_model(self._model, headers=key)
+    async def _speak(self, job: Job) -> Spoken:
+        """An utterance; one that ran away is tried with another seed. Raises SpeechError and UnreachableError."""
+        for number in range(_RUNAWAYS + 1):
+            request = replace(job.request, seed=(job.request.seed or 0) + number)
+            spoken = await self._persist(job.voice.model, request)
+            if spoken.end.finish_reason not in GUARD_REASONS:
+                break
+        return spoken
 
-    async def _state(self, key: dict[str, str]) -> str:
-        index = await self._client.get_model_repository_index(headers=key)
-        states = [str(row.get("state", "")) for row in index if row["name"] == self._model]
-        if not states:
-            raise UnreachableError(f"There is no model '{self._model}'.")
-        return states[0]
+    async def _persist(self, model: str, request: SpeechRequest) -> Spoken:
+        """Ask until it works, with growing pauses. Raises SpeechError where trying again would not help, and
+        UnreachableError where nothing worked for as long as the patience lasts."""
+        failed_s: float | None = None  # since when
+        failures, pause_s = 0, _POLL_S
+        while True:
+            asked_s = time.monotonic()
+            try:
+                spoken = await whole(self._session, self._url, model, request, read_key())
+            except SpeechError as error:
+                failure = error
+                if error.code not in {*_AWAY, *_BUSY, ErrorCode.ENGINE_FAILURE}:
+                    raise
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                text = f"the connection to '{model}' failed ({type(error).__name__})"
+                failure = SpeechError(ErrorCode.MODEL_UNAVAILABLE, text)
+            else:
+                self._success_s = time.monotonic()
+                return spoken
+            now_s = time.monotonic()
+            failed_s = asked_s if failed_s is None else failed_s
+            failures += failure.code not in _BUSY
+            others_work = self._success_s > failed_s
+            if failure.code is ErrorCode.ENGINE_FAILURE:
+                if failures > 1:
+                    raise failure
+            elif failures >= _MAX_FAILURES and others_work:
+                raise failure
+            elif now_s - max(failed_s, self._success_s) >= self._patience_s:
+                raise UnreachableError(failure.message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+            if failure.code in _AWAY:
+                await self._bring_up(model, asked_s, dead=failure.code is ErrorCode.MODEL_DIED)
 
-    async def _until_gone(self, key: dict[str, str], limit_s: float) -> None:
-        for _ in range(round(limit_s / _POLL_S)):
-            if await self._state(key) not in {"READY", "UNLOADING"}:
-                return
-            await asyncio.sleep(_POLL_S)
-
-    async def _patiently(self, since_s: float, *, dead: bool) -> None:
-        """Bring the model up, unless somebody did after `since_s`. Raises UnreachableError when it takes too long."""
+    async def _bring_up(self, model: str, since_s: float, *, dead: bool) -> None:
+        """Bring a model up, unless that was done after `since_s`. Raises UnreachableError when it takes too long."""
         async with self._bringing_up:
-            if self._up_s > since_s:
+            if self._up_s.get(model, -1.0) > since_s:
                 return
             begin_s = time.monotonic()
             while True:
                 try:
-                    await self._bring_up(dead=dead)
-                    self._up_s = time.monotonic()
+                    await self._load(model, dead=dead)
+                    self._up_s[model] = time.monotonic()
                     return
                 except (InferenceServerException, aiohttp.ClientError, TimeoutError, OSError) as error:
                     text = str(error.message()) if isinstance(error, InferenceServerException) else str(error)
-                    found = error_from_triton(text, self._model)
+                    found = error_from_triton(text, model)
                     if found.code in _FOR_GOOD or time.monotonic() - begin_s >= self._patience_s:
                         raise UnreachableError(found.message) from None
                 await asyncio.sleep(_POLL_S)
+
+    async def _load(self, model: str, *, dead: bool) -> None:
+        """Through Triton's repository API; a `dead` model is unloaded first. Raises as Triton's client does."""
+        key = headers(read_key())
+        state = await self._state(model, key)
+        if dead and state == "READY":
+            await self._client.unload_model(model, headers=key)
+            await self._until_unloaded(model, key, _UNLOAD_S)  # one that died may stay UNLOADING for ever
+        elif state == "UNLOADING":
+            # A load now would run two copies at once.
+            await self._until_unloaded(model, key, self._patience_s)
+        if dead or state != "READY":
+            await self._client.load_model(model, headers=key)
+
+    async def _state(self, model: str, key: dict[str, str]) -> str:
+        index = await self._client.get_model_repository_index(headers=key)
+        states = [str(row.get("state", "")) for row in index if row["name"] == model]
+        if not states:
+            raise UnreachableError(f"There is no model '{model}'.")
+        return states[0]
+
+    async def _until_unloaded(self, model: str, key: dict[str, str], limit_s: float) -> None:
+        for _ in range(round(limit_s / _POLL_S)):
+            if await self._state(model, key) not in {"READY", "UNLOADING"}:
+                return
+            await asyncio.sleep(_POLL_S)
+
+
+def _by_model(jobs: Iterable[Job]) -> dict[str, list[Job]]:
+    """The jobs of each model in order, each once."""
+    found: dict[str, dict[str, Job]] = {}
+    for job in jobs:
+        found.setdefault(job.voice.model, {})[job.key] = job
+    return {model: list(each.values()) for model, each in found.items()}

@@ -36,18 +36,8 @@ async def create_speech(
     if body.word_timestamps:
         message = "This server makes no word timestamps. Leave word_timestamps out."
         raise invalid("word_timestamps", message, "unsupported_parameter")
-    form = SpeechForm(body.input, body.language, body.response_format, body.seed, body.sample_rate)
-    audio_format = form.audio_format(state.settings)
-    wire = replace(
-        form.to_request(state.settings, request_id),
-        instruct=body.instructions or None,
-        temperature=body.temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
-        repetition_penalty=body.repetition_penalty,
-        max_audio_seconds=body.max_audio_seconds(state.settings),
-    )
-    model, wire = await _address(body, wire, state, caller)
+    audio_format = _form(body).audio_format(state.settings)
+    model, wire = await wire_request(body, state, request_id, caller)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
     response = await respond(
@@ -67,6 +57,24 @@ async def create_speech(
 async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCaller) -> dict[str, Any]:
     """What has become of a reply, by its x-request-id, until a minute after its end; for the key that asked for it."""
     return state.outcomes.find(caller.allowance, request_id)
+
+
+async def wire_request(body: SpeechBody, state: State, request_id: str, caller: Caller) -> tuple[str, SpeechRequest]:
+    """The Triton model and the request that a body means. Raises ApiError or SpeechError."""
+    wire = replace(
+        _form(body).to_request(state.settings, request_id),
+        instruct=body.instructions or None,
+        temperature=body.temperature,
+        top_k=body.top_k,
+        top_p=body.top_p,
+        repetition_penalty=body.repetition_penalty,
+        max_audio_seconds=body.max_audio_seconds(state.settings),
+    )
+    return await _address(body, wire, state, caller)
+
+
+def _form(body: SpeechBody) -> SpeechForm:
+    return SpeechForm(body.input, body.language, body.response_format, body.seed, body.sample_rate)
 
 
 async def _address(body: SpeechBody, wire: SpeechRequest, state: State, caller: Caller) -> tuple[str, SpeechRequest]:

@@ -1,11 +1,11 @@
-"""Which language a text is in, and the names clients use for languages."""
+"""Which language a text is in."""
 
 from functools import cache
 from typing import Any, Final
 
 import regex
 
-from speech_protocol.languages import AUTO, LANGUAGES
+from speech_protocol.languages import AUTO, CODES
 
 # Kana before Han: Japanese text mixes both, Chinese has no kana.
 _SCRIPTS: Final = (
@@ -23,21 +23,6 @@ _DETECTED_LETTERS: Final = 40
 _DETECTED_PROBABILITY: Final = 0.99
 _SAMPLE_CHARS: Final = 2_000
 _LATIN_CODES: Final = ("en", "de", "it", "pt", "es", "fr")
-
-_CODES: Final = {
-    "zh": "chinese",
-    "en": "english",
-    "de": "german",
-    "it": "italian",
-    "pt": "portuguese",
-    "es": "spanish",
-    "ja": "japanese",
-    "ko": "korean",
-    "fr": "french",
-    "ru": "russian",
-}
-# Dialects that a checkpoint may know as languages of their own.
-_DIALECTS: Final = ("beijing_dialect", "sichuan_dialect")
 
 
 def detect_script(text: str) -> str:
@@ -61,15 +46,7 @@ def detect_language(text: str) -> str:
     if len(_LATIN.findall(sample)) < max(_DETECTED_LETTERS, len(_LETTER.findall(sample)) / 2):
         return AUTO
     code, probability = _detector().classify(sample)
-    return _CODES[code] if probability >= _DETECTED_PROBABILITY else AUTO
-
-
-def parse_language(name: str) -> str | None:
-    """A client's name of a language (`English`, `en`, `zh-CN`, `Beijing dialect`) as the wire's; None if unknown."""
-    folded = name.strip().lower().replace(" ", "_")
-    if folded in (AUTO, *LANGUAGES, *_DIALECTS):
-        return folded
-    return _CODES.get(folded.replace("_", "-").partition("-")[0])
+    return CODES[code] if probability >= _DETECTED_PROBABILITY else AUTO
 
 
 @cache

@@ -12,9 +12,8 @@ from openai_frontend.errors import invalid
 from openai_frontend.media_types import FORMS, check_json, media_type
 from openai_frontend.optional_fields import OptionalFields
 from openai_frontend.schemas import Instructions, Name, RefText, Seed, Text
-from openai_frontend.text.language import parse_language
 from openai_frontend.voices.records import VoiceType
-from speech_protocol.languages import AUTO, LANGUAGES
+from speech_protocol.languages import AUTO, LANGUAGES, parse_language
 
 MAX_SCRIPT_CHARS: Final = 200
 

@@ -85,7 +85,20 @@ def test_eight_requests_at_once_each_get_their_own_audio(client: tritonclient.ht
         ("hibari", SpeechRequest(" "), "400", "[invalid_request:text]"),
         ("hibari", SpeechRequest("Hello.", speaker="nobody"), "400", "[unknown_speaker:speaker]"),
         ("hibari", SpeechRequest("Hello.", temperature=99.0), "400", "[invalid_request:temperature]"),
-        ("nothing", SpeechRequest("Hello."), "503", "[model_unavailable:model]"),
+        (
+            "nothing",
+            SpeechRequest("Hello."),
+            "404",
+            "[model_not_found:model] There is no model 'nothing'. Use one of: hibari",
+        ),
+        ("../hibari", SpeechRequest("Hello."), "404", "[model_not_found:model]"),
+        (
+            "qwen3_tts_base",
+            SpeechRequest("Hello."),
+            "503",
+            "[model_unavailable:model] The model 'qwen3_tts_base' is not",
+        ),
+        ("hibari", SpeechRequest("Hallo.", language="de"), "400", "[unsupported_language:language]"),
         ("scripted", SpeechRequest('{"name": "batch", "chunks": 3, "fail_after": 1}'), "500", "[engine_failure]"),
     ],
 )

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx2
 import numpy as np
 import openai
 import pytest
 import soundfile
 
+from client import batch_synthesize
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from openai_frontend.voices.samples import SAMPLES
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
@@ -295,3 +297,55 @@ def test_without_the_cloning_model_in_tritons_repository_the_error_says_so(tmp_p
     ):
         create(frontend, "Anna", LOW)
         assert BASE in check(speak(frontend, voice="Anna"), 503, "model", "model_unavailable")
+
+
+# The batch client, which sends its requests to Triton itself
+
+
+def batch(stack: Stack, *arguments: str | Path) -> int:
+    where = ["--triton", stack.triton.url.partition("://")[2], "--server", stack.frontend.url]
+    with pytest.raises(SystemExit) as exit_:
+        batch_synthesize.main([*map(str, arguments), *where])
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code
+
+
+def test_rows_of_a_batch_are_spoken_in_every_kind_of_voice_by_the_model_that_fits(qwen: Stack, tmp_path: Path) -> None:
+    custom, base = requests_of(qwen, "qwen3_tts_custom_voice"), requests_of(qwen, BASE)
+    built_in = ("alloy", "ryan")
+    of_the_library = ("Anna", voice_id(qwen, "Bob"), "cedar", "anna(2)+bob", "duet")
+    rows = [{"id": f"r{n}", "text": TEXT, "voice": voice} for n, voice in enumerate((*built_in, *of_the_library))]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, [*rows, {"id": "no", "text": "x", "voice": "who"}])))
+    # A tiny checkpoint speaks until it is stopped, which is reported; and there is no voice 'who'.
+    assert batch(qwen, tmp_path / "rows.jsonl", "-o", tmp_path / "out") == 1
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.wav")}
+    assert set(made) == {f"r{n}.wav" for n in range(len(rows))}
+    assert made["r2.wav"] == made["r4.wav"]  # Anna, and cedar, which VOICE_NAMES makes of her
+    assert made["r5.wav"] != made["r6.wav"]  # other weights
+    assert requests_of(qwen, "qwen3_tts_custom_voice") > custom
+    assert requests_of(qwen, BASE) > base
+    left_out = [json.loads(line) for line in (tmp_path / "out/skipped.jsonl").read_text().splitlines()]
+    assert {row["reason"].partition(".")[0] for row in left_out} >= {"There is no voice 'who'"}
+
+
+def test_a_book_is_spoken_in_a_cloned_voice_with_another_one_for_a_chapter_and_for_dialogue(
+    qwen: Stack, tmp_path: Path
+) -> None:
+    rules = '[chapters]\n"Two" = "alloy"\n[dialogue]\nvoice = "Bob"\n'
+    (tmp_path / "rules.toml").write_text(rules)
+    (tmp_path / "book.md").write_text('# One\n\nShe said "This is mine."\n\n# Two\n\nThe end. [voice:Anna]Really.\n')
+    options = ("--book", "--voice", "Anna", "--casting", tmp_path / "rules.toml")
+    assert batch(qwen, tmp_path / "book.md", "-o", tmp_path / "out", *options) == 1  # tiny checkpoints do not stop
+    with av.open(str(tmp_path / "out/book.m4b")) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One", "Two"]
+        assert container.duration / 1e6 > 5 * 2.0
+    manifest = json.loads((tmp_path / "out/.work/manifest.json").read_text())
+    assert set(manifest["checkpoints"]) == {"qwen3_tts_custom_voice", BASE}
+
+
+def test_a_batch_whose_voice_does_not_exist_is_one_clear_line(
+    qwen: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("Hello.")
+    assert batch(qwen, tmp_path / "a.txt", "-o", tmp_path / "out", "--voice", "who") == 2
+    assert capsys.readouterr().err.startswith("There is no voice 'who'. Use one of: ")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from openai_frontend.text.language import detect_language, detect_script, parse_language
+from openai_frontend.text.language import detect_language, detect_script
+from speech_protocol.languages import parse_language
 
 
 @pytest.mark.parametrize(

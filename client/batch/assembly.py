@@ -1,0 +1,219 @@
+"""Utterances joined into recordings while they are made: as soon as the next one in order is there, it is encoded."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from client.batch.captions import Caption, CaptionWriter
+from client.batch.encoding import AudioWriter, Tags, open_audio
+from client.batch.mp4 import Mark
+from client.batch.plan import Work
+from client.batch.recording import Samples, dress, silence
+from client.batch.store import Store
+from client.batch.voices import Job
+from speech_protocol.audio import SAMPLE_RATE_HZ
+
+CHAPTER_PAUSE_S: Final = 1.5
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An item with what is to be said of it; a job is None where the server refused its voice."""
+
+    work: Work
+    jobs: tuple[Job | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Where an utterance is in a recording; `block` is that of its item."""
+
+    begin_s: float
+    end_s: float
+    text: str
+    block: int
+
+
+class Recorder:
+    """One file of audio, and one of captions where they are wanted."""
+
+    def __init__(self, audio: AudioWriter, captions: CaptionWriter | None) -> None:
+        self._audio, self._captions = audio, captions
+        self._samples = 0
+        self._pause_s = 0.0  # before the next utterance
+        self.marks: list[Mark] = []
+        self.clips: list[list[Clip]] = []
+
+    @property
+    def length_s(self) -> float:
+        return self._samples / SAMPLE_RATE_HZ
+
+    def begin_chapter(self, title: str) -> None:
+        if self.marks:
+            self._write(silence(CHAPTER_PAUSE_S))
+            self._end_chapter()
+        self._pause_s = 0.0
+        self.marks.append(Mark(title, self.length_s, self.length_s))
+        self.clips.append([])
+
+    def add(self, job: Job, pcm: bytes) -> None:
+        """The next utterance, with the pause of the one before it."""
+        if not pcm:
+            return
+        utterance = job.utterance
+        self._write(silence(self._pause_s + utterance.lead_s))
+        begin_s = self.length_s
+        self._write(dress(pcm))
+        self._pause_s = utterance.pause_s
+        self.clips[-1].append(Clip(begin_s, self.length_s, utterance.text, utterance.block))
+        if self._captions is not None:
+            self._captions.write(Caption(begin_s, self.length_s, utterance.text))
+
+    def finish(self) -> None:
+        self._end_chapter()
+        self._audio.finish(self.marks)
+        if self._captions is not None:
+            self._captions.finish()
+
+    def abort(self) -> None:
+        self._audio.abort()
+        if self._captions is not None:
+            self._captions.abort()
+
+    def _end_chapter(self) -> None:
+        last = self.marks[-1]
+        self.marks[-1] = Mark(last.title, last.begin_s, self.length_s)
+
+    def _write(self, samples: Samples) -> None:
+        self._audio.write(samples)
+        self._samples += len(samples)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a run's items: those that are incomplete, and the length of all that was written."""
+
+    incomplete: list[Work] = field(default_factory=list)
+    written: int = 0
+    length_s: float = 0.0
+    marks: list[Mark] = field(default_factory=list)
+    clips: list[list[Clip]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where recordings go. `strict`: an item that lacks an utterance is no file, since a dataset must not have wrong
+    rows; a book goes on without it."""
+
+    folder: Path
+    file_format: str
+    captions: str | None
+    strict: bool
+
+    def open(self, name: str, tags: Tags, *, chapters: bool) -> Recorder:
+        audio = open_audio(self.folder / f"{name}.{self.file_format}", self.file_format, tags, chapters=chapters)
+        captions = CaptionWriter(self.folder / f"{name}.{self.captions}", self.captions) if self.captions else None
+        return Recorder(audio, captions)
+
+
+class Assembler:
+    """Waits for utterances in order and writes them; encoding runs on a thread of its own beside the synthesis."""
+
+    def __init__(self, parts: Sequence[Part], store: Store, failures: Mapping[str, str], target: Target) -> None:
+        self._parts, self._store, self._failures, self._target = parts, store, failures, target
+        self._changed = asyncio.Event()
+        self._over = False
+        self.outcome = Outcome()
+
+    def wake(self) -> None:
+        """An utterance was made, or failed."""
+        self._changed.set()
+
+    def end(self) -> None:
+        """No more will be made: what is not there now is missing."""
+        self._over = True
+        self._changed.set()
+
+    async def write_files(self, tags_of: Callable[[int, Work], Tags]) -> None:
+        """A file for each item."""
+        for number, part in enumerate(self._parts, 1):
+            await self._write_file(part, tags_of(number, part.work))
+
+    async def _write_file(self, part: Part, tags: Tags) -> None:
+        recorder: Recorder | None = None
+        try:
+            is_whole = True
+            for job in part.jobs:
+                pcm = await self._pcm(job)
+                is_whole = is_whole and pcm is not None
+                if pcm is None and self._target.strict:
+                    break
+                if job is not None and pcm:
+                    if recorder is None:
+                        recorder = await _in_thread(self._open, part, tags)
+                    await _in_thread(recorder.add, job, pcm)
+            if not is_whole:
+                self.outcome.incomplete.append(part.work)
+            if recorder is not None and (is_whole or not self._target.strict):
+                await _in_thread(recorder.finish)
+                self.outcome.written += 1
+                self.outcome.length_s += recorder.length_s
+        finally:
+            if recorder is not None:
+                recorder.abort()
+
+    def _open(self, part: Part, tags: Tags) -> Recorder:
+        recorder = self._target.open(part.work.item.name, tags, chapters=False)
+        recorder.begin_chapter(part.work.title)
+        return recorder
+
+    async def write_book(self, name: str, tags: Tags) -> None:
+        """One file with a chapter for each item; chapters without any audio are left out."""
+        recorder = await _in_thread(self._target.open, name, tags, chapters=True)
+        try:
+            for number, part in enumerate(self._parts, 1):
+                is_begun, is_whole = False, True
+                for job in part.jobs:
+                    pcm = await self._pcm(job)
+                    is_whole = is_whole and pcm is not None
+                    if job is not None and pcm:
+                        if not is_begun:
+                            await _in_thread(recorder.begin_chapter, part.work.item.title or f"{number}")
+                        is_begun = True
+                        await _in_thread(recorder.add, job, pcm)
+                self.outcome.written += is_begun
+                self.outcome.clips.append(recorder.clips[-1] if is_begun else [])
+                if not is_whole:
+                    self.outcome.incomplete.append(part.work)
+            if self.outcome.written:
+                await _in_thread(recorder.finish)
+                self.outcome.length_s = recorder.length_s
+                self.outcome.marks = recorder.marks
+        finally:
+            recorder.abort()
+
+    async def _pcm(self, job: Job | None) -> bytes | None:
+        """The PCM of the next utterance, once it is there; None where there will be none."""
+        if job is None:
+            return None
+        while not self._store.has(job):
+            if self._over or job.key in self._failures:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        return await _in_thread(self._store.read, job)
+
+
+async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run on a thread, and return when it has ended, cancelled or not: an encoder must not be closed at work."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait((running,))
+        raise

@@ -1,0 +1,77 @@
+"""Which elements of a page are not read aloud, and why: by HTML, EPUB's structural semantics, ARIA, and the class names
+that publishers and Project Gutenberg give to page numbers and notes."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from client.batch.document import Reason
+
+# Nothing that a page shows.
+INVISIBLE: Final = frozenset(("head", "script", "style", "template", "datalist", "desc", "metadata", "defs"))
+
+_TAGS: Final = {
+    **dict.fromkeys(("rt", "rp", "rtc"), Reason.RUBY),
+    **dict.fromkeys(("audio", "video", "object", "iframe", "canvas"), Reason.MEDIA),
+    **dict.fromkeys(("textarea", "select"), Reason.FORM),
+    "svg": Reason.DRAWING,
+    "math": Reason.FORMULA,
+    "nav": Reason.CONTENTS,
+}
+# Of `epub:type` and, with "doc-" before them, `role`.
+_TYPES: Final = {
+    **dict.fromkeys(("noteref", "backlink"), Reason.NOTE_MARK),
+    **dict.fromkeys(("footnote", "footnotes", "endnote", "endnotes", "rearnote", "rearnotes", "note"), Reason.NOTE),
+    "pagebreak": Reason.PAGE_NUMBER,
+    **dict.fromkeys(("toc", "landmarks", "page-list", "pagelist", "loi", "lot"), Reason.CONTENTS),
+}
+_CLASSES: Final = {
+    **dict.fromkeys(("pagenum", "pageno", "page-number", "pagenumber", "pagebreak"), Reason.PAGE_NUMBER),
+    **dict.fromkeys(
+        ("fnanchor", "noteref", "footnote-ref", "footnoteref", "footnote-backref", "fn-ref"), Reason.NOTE_MARK
+    ),
+    **dict.fromkeys(("footnote", "footnotes", "endnote", "endnotes"), Reason.NOTE),
+}
+_CODE_CLASSES: Final = frozenset(("programlisting", "code", "sourcecode", "highlight", "screen", "literal-block"))
+_INVISIBLE_STYLE: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_NOTE_TARGET: Final = re.compile(r"#.*(?:note|fn|ftn|\ben?\d)", re.IGNORECASE)
+_BRACKETED: Final = re.compile(r"\s*(?:\[\s*(?:\d{1,4}|[a-z]|[*†‡§¶]+)\s*\]|[*†‡§¶]+)\s*")
+_MARK: Final = re.compile(r"\s*[\[(]?(?:\d{1,4}|[*†‡§¶]+|[a-z])[\])]?\s*")
+_NUMBER: Final = re.compile(r"\s*[\[(]?\d{1,3}[\])]?\s*")
+_SYMBOLS: Final = re.compile(r"\s*[*†‡§¶]+\s*")
+# Of a link, the end tells.
+_LINK_CHARS: Final = 200
+# m², km³, x²: a power of what it stands behind, and not a note.
+_RAISED: Final = re.compile(r"(?<![^\W\d_])(?:[kcdm]?m|ft|in|yd|mi|s|[a-zA-Z])$")
+
+
+def reason_of(tag: str, attributes: Mapping[str, str]) -> Reason | None:
+    """Why an element is not read aloud, by itself; None where it is."""
+    if "hidden" in attributes or attributes.get("aria-hidden", "").strip().lower() == "true":
+        return Reason.HIDDEN
+    if _INVISIBLE_STYLE.search(attributes.get("style", "")) or (tag == "dialog" and "open" not in attributes):
+        return Reason.HIDDEN
+    for word in attributes.get("epub:type", "").lower().split():
+        if word in _TYPES:
+            return _TYPES[word]
+    for word in attributes.get("role", "").lower().split():
+        if word.startswith("doc-") and word[4:] in _TYPES:
+            return _TYPES[word[4:]]
+    classes = attributes.get("class", "").lower().split()
+    for word in classes:
+        if word in _CLASSES:
+            return _CLASSES[word]
+    if tag == "pre" and any(word in _CODE_CLASSES or word.startswith("language-") for word in classes):
+        return Reason.CODE
+    return _TAGS.get(tag)
+
+
+def is_note_mark(text: str, before: str, *, raised: bool, link: str | None) -> bool:
+    """Whether a text is the mark of a note. `before` is the end of what stands before it, `raised` is true for `<sup>`,
+    `link` is where the text leads to."""
+    if link is not None and "#" in (link := link[-_LINK_CHARS:]):
+        if _BRACKETED.fullmatch(text):
+            return True
+        return bool(_MARK.fullmatch(text)) and (raised or bool(_NOTE_TARGET.search(link)))
+    is_power = _RAISED.search(before) is not None
+    return raised and bool(_SYMBOLS.fullmatch(text) or (_NUMBER.fullmatch(text) and not is_power))
