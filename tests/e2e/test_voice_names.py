@@ -65,6 +65,18 @@ def test_a_voice_that_is_not_there_or_built_in_is_not_renamed(voices: str) -> No
     check(httpx2.post(f"{voices}/vivian", json={"name": "Anna"}), 400, "voice_id", "built_in_voice")
 
 
+def test_only_the_key_that_made_a_voice_renames_it(triton: FakeTriton, tmp_path: Path) -> None:
+    settings = {"default_model": "qwen3_tts_custom_voice", "idle_timeout": 0, "voices_folder": str(tmp_path)}
+    with Frontend(triton_url=triton.url, api_keys="sk-anna,sk-bob", **settings) as frontend:
+        voices = f"{frontend.url}/v1/audio/voices"
+        anna, bob = ({"Authorization": f"Bearer sk-{name}"} for name in ("anna", "bob"))
+        made = httpx2.post(voices, json={**PROMPT, "name": "Mine"}, headers=anna).json()
+        path = f"{voices}/{made['id']}"
+        check(httpx2.post(path, json={"name": "His"}, headers=bob), 404, "voice_id")
+        check(httpx2.post(path, json={"name": "His"}), 401, None, "invalid_api_key")
+        assert httpx2.post(path, json={"name": "Hers"}, headers=anna).json()["name"] == "Hers"
+
+
 def test_a_seed_designs_the_voice_that_a_speech_request_with_it_let_hear(voices: str, triton: FakeTriton) -> None:
     said = "Hello, this is my voice."
     speech = {"model": DESIGN, "input": said, "instructions": PROMPT["prompt"], "language": "english", "seed": 42}
