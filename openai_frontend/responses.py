@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.errors import sse_error
 from openai_frontend.outcomes import Outcome, Outcomes, summary
-from openai_frontend.synthesis import Body, Encoded
+from openai_frontend.synthesis import Body, Encoded, SegmentStart
 
 StreamFormat = Literal["audio", "sse"]
 T = TypeVar("T")
@@ -28,13 +28,20 @@ class SpeechResponse(StreamingResponse):
     """Streams a body and closes it, whatever ends the reply."""
 
     def __init__(
-        self, body: Body, audio_format: AudioFormat, stream_format: StreamFormat, outcomes: Outcomes, outcome: Outcome
+        self,
+        body: Body,
+        audio_format: AudioFormat,
+        stream_format: StreamFormat,
+        outcomes: Outcomes,
+        outcome: Outcome,
+        *,
+        tells_segments: bool = False,
     ) -> None:
         self._body = body
         self._outcomes, self._outcome = outcomes, outcome
         if stream_format == "sse":
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            super().__init__(_events(body, outcome), media_type="text/event-stream", headers=headers)
+            super().__init__(_events(body, outcome, tells_segments), media_type="text/event-stream", headers=headers)
         else:
             name = f'attachment; filename="speech.{audio_format.extension}"'
             headers = {"Content-Disposition": name, "X-Accel-Buffering": "no"}
@@ -54,14 +61,16 @@ async def respond(
     audio_format: AudioFormat,
     stream_format: StreamFormat,
     outcomes: Outcomes,
+    *,
+    tells_segments: bool = False,
 ) -> Response:
     """Wait for the body's first audio, unless the client hangs up first, and answer with it. What becomes of the reply
-    is kept for the request's key."""
+    is kept for the request's key. `tells_segments`: an event stream says where segments begin."""
     body = await unless_gone(request, opening)
     if body is None:
         return Response(status_code=499)  # nobody reads it; the server's log shows why there was no audio
     outcome = outcomes.begin(request.state.caller.allowance, request.state.request_id)
-    response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome)
+    response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome, tells_segments=tells_segments)
     for warning in body.warnings:
         add_warning(response, warning)
     return response
@@ -115,10 +124,13 @@ async def _pieces(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
             yield encoded.data
 
 
-async def _events(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
-    """OpenAI's events: the pieces, which concatenate to one valid file, then the usage."""
+async def _events(body: Body, outcome: Outcome, tells_segments: bool) -> AsyncGenerator[bytes, None]:
+    """OpenAI's events: the pieces, which concatenate to one valid file, then the usage. Ours, before a piece: the
+    segments that begin in it."""
     try:
         async for encoded in _watched(body, outcome):
+            if tells_segments and encoded.begun:
+                yield _event("speech.audio.timestamps", segments=[_segment(start) for start in encoded.begun])
             if encoded.data:
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
@@ -130,3 +142,8 @@ async def _events(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
 
 def _event(kind: str, **fields: object) -> bytes:
     return f"data: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def _segment(segment: SegmentStart) -> dict[str, Any]:
+    place = segment.place
+    return {"id": place.number, "count": place.count, "start": round(segment.start_s, 3), "text": place.text}

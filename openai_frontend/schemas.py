@@ -62,6 +62,14 @@ class VoiceId(BaseModel):
     id: VoiceName
 
 
+class NewName(BaseModel):
+    """A voice or a consent that is renamed."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    name: Name
+
+
 class SpeechBody(OptionalFields):
     """POST /v1/audio/speech. Strict about types; fields that clients invent are ignored."""
 
@@ -111,6 +119,8 @@ class SpeechBody(OptionalFields):
     """Extension: 8000, 16000, 22050, 24000, 44100 or 48000 Hz, for wav, pcm and flac."""
     word_timestamps: bool | None = None
     """Not served: true is refused."""
+    timestamp_granularities: Annotated[list[Literal["segment"]], Field(max_length=1)] | None = None
+    """Extension: `segment` adds an event to an event stream where each segment of a long text begins."""
 
     @property
     def task(self) -> Task | None:

@@ -6,12 +6,13 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Final
 
 from openai_frontend.audio.seam import LONGEST_LEAD_S, LeadTrimmer, SeamTrimmer
-from openai_frontend.text.script import Script, Silence
+from openai_frontend.text.script import Place, Script, Silence
 from openai_frontend.triton import Message
 from speech_protocol.audio import MAX_CHUNK_SAMPLES, SAMPLE_BYTES
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -25,6 +26,13 @@ _LEFT_OUT: Final = "some of the text has nothing that the model can pronounce, a
 
 # Starts the segment of a number, counted from 0, and a text; with another seed for each attempt, counted from 0.
 Speak = Callable[[int, str, int], AsyncGenerator[Message, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstMessage(Message):
+    """The first audio of a segment."""
+
+    place: Place = field(kw_only=True)
 
 
 async def recite(
@@ -41,6 +49,7 @@ async def recite(
     """
     texts = [part for part in script if isinstance(part, str)]
     waiting = (speak(number, text, 0) for number, text in enumerate(texts))
+    places = (Place(number, len(texts), text) for number, text in enumerate(texts))
     running = deque([_Segment(next(waiting))])
     ends: list[EndEvent] = []
     unspeakable: SpeechError | None = None
@@ -56,6 +65,7 @@ async def recite(
                     continue
             else:
                 number += 1
+                begins: Place | None = next(places)
                 running += (_Segment(messages) for messages in islice(waiting, max(0, 1 + ahead() - len(running))))
                 if unspeakable_now := await running[0].begun():
                     unspeakable = unspeakable_now
@@ -74,7 +84,8 @@ async def recite(
                 if isinstance(message.event, EndEvent):
                     ends.append(message.event)
                 else:
-                    yield message
+                    yield message if begins is None else FirstMessage(message.event, message.pcm, place=begins)
+                    begins = None
             running.popleft()
         if unspeakable is not None and not ends:
             raise unspeakable

@@ -20,10 +20,12 @@ from openai_frontend.errors import from_speech_error, timed_out
 from openai_frontend.lifecycle import Lifecycle, ReplacedError
 from openai_frontend.metrics import Metrics, RequestRecord
 from openai_frontend.pools import Pools
-from openai_frontend.segments import recite, segment_seed
+from openai_frontend.segments import FirstMessage, recite, segment_seed
 from openai_frontend.text.preparing import Rules, TextPreparation
+from openai_frontend.text.script import Place
 from openai_frontend.tracing import Trace, Tracer
 from openai_frontend.triton import Message, Triton
+from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, StartEvent
 from speech_protocol.languages import AUTO
@@ -48,11 +50,21 @@ _MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentStart:
+    """Where a segment begins in the reply's audio, its speed included."""
+
+    place: Place
+    start_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
-    """A piece of the reply's body; the last one carries the figures of the utterance."""
+    """A piece of the reply's body; the last one carries the figures of the utterance. `begun`: segments that begin in
+    this piece, or in audio before it that the encoder held back."""
 
     data: bytes
     end: EndEvent | None = None
+    begun: tuple[SegmentStart, ...] = ()
 
 
 class Body:
@@ -146,6 +158,8 @@ class Synthesis:
     async def _encode(
         self, messages: AsyncGenerator[Message, None], encoder: SpeechEncoder, record: RequestRecord
     ) -> AsyncGenerator[Encoded, None]:
+        samples = 0
+        begun: tuple[SegmentStart, ...] = ()
         try:
             async with aclosing(messages):
                 asked_s = time.monotonic()
@@ -155,8 +169,12 @@ class Synthesis:
                     end = message.event if isinstance(message.event, EndEvent) else None
                     data = await (encoder.feed_async(message.pcm) if end is None else encoder.finish_async())
                     record.encoder_s += time.monotonic() - begin_s
+                    if isinstance(message, FirstMessage):
+                        begun += (SegmentStart(message.place, samples / SAMPLE_RATE_HZ / encoder.speed),)
+                    samples += len(message.pcm) // SAMPLE_BYTES
                     if data or end is not None:
-                        yield Encoded(data, end)
+                        yield Encoded(data, end, begun)
+                        begun = ()
                     asked_s = time.monotonic()
             record.ended()
         except Exception as error:

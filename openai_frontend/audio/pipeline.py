@@ -19,6 +19,7 @@ class SpeechEncoder:
     """
 
     def __init__(self, audio_format: AudioFormat, speed: float = 1.0, pool: WorkerPool | None = None) -> None:
+        self.speed = speed
         self._needs_cpu = audio_format.needs_cpu or speed != 1.0
         self._pool = pool
         self._stages: tuple[Tempo, Encoder] | None = make_tempo(speed), audio_format.new_encoder()

@@ -4,13 +4,12 @@ import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
-from pydantic import BaseModel, ConfigDict
 
 from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import invalid
 from openai_frontend.keys import Owner
 from openai_frontend.media_types import JSON_ONLY
-from openai_frontend.schemas import Name
+from openai_frontend.schemas import Name, NewName
 from openai_frontend.state import CurrentState
 from openai_frontend.voices.records import Consent, check_name
 
@@ -18,12 +17,6 @@ router = APIRouter(route_class=BodyRoute)
 
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _MAX_TYPE_CHARS: Final = 100
-
-
-class NewName(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    name: Name
 
 
 @router.post("/audio/voice_consents")

@@ -1,9 +1,9 @@
 """GET /: a page to try the server with. Its scripts and styles are files beside it; nothing comes from elsewhere."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
@@ -14,12 +14,23 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
+    "Permissions-Policy": "microphone=(self)",
     "Referrer-Policy": "no-referrer",
 }
 
-static = StaticFiles(directory=_FOLDER)
+
+class _Files(StaticFiles):
+    """The page's files, asked for anew each time, so that modules of two versions never meet."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+static = _Files(directory=_FOLDER)
 
 
 @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)

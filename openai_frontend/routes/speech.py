@@ -40,7 +40,14 @@ async def create_speech(
     model, wire = await wire_request(body, state, request_id, caller)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
-    response = await respond(request, opening, audio_format, body.stream_format, state.outcomes)
+    response = await respond(
+        request,
+        opening,
+        audio_format,
+        body.stream_format,
+        state.outcomes,
+        tells_segments=bool(body.timestamp_granularities),
+    )
     if wire.instruct and not state.synthesis.obeys_instruct(model):
         add_warning(response, _INSTRUCTIONS_IGNORED)
     return response

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Request, Response
 from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import invalid
 from openai_frontend.keys import NamesOnly, Owner
+from openai_frontend.media_types import JSON_ONLY
 from openai_frontend.responses import unless_gone
+from openai_frontend.schemas import NewName
 from openai_frontend.state import CurrentState, RequestId, State
 from openai_frontend.voices.bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
 from openai_frontend.voices.listing import built_in_voices, is_spoken, of_library
@@ -76,6 +78,18 @@ def _found(state: State, voice_id: str, owner: str | None) -> dict[str, Any]:
     if voice_id in state.catalog.voices:
         return next(voice for voice in built_in_voices(state.catalog, state.facts) if voice["id"] == voice_id)
     return {**_public(state.library.voice(voice_id, owner)), **of_library(state.facts)}
+
+
+@router.post("/audio/voices/{voice_id}", dependencies=[JSON_ONLY])
+async def rename_voice(voice_id: str, body: NewName, state: CurrentState, owner: Owner) -> dict[str, Any]:
+    """Give a voice another name; its id stays."""
+    if voice_id in state.catalog.voices:
+        message = f"'{voice_id}' is a built-in voice and can't be renamed. Name a stored one."
+        raise invalid("voice_id", message, "built_in_voice")
+    name = check_voice_name(body.name)
+    state.catalog.check_new_name(name)
+    voice = await state.pools.storing.run(state.library.rename_voice, voice_id, name, owner)
+    return {**_public(voice), **of_library(state.facts)}
 
 
 @router.delete("/audio/voices/{voice_id}")

@@ -19,6 +19,15 @@ class Silence:
 Script = tuple[str | Silence, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a segment stands in its script: `number` of `count`, counted from 0, and its text."""
+
+    number: int
+    count: int
+    text: str
+
+
 def write_script(text: str) -> Script:
     """Cut a text at its pause marks, and what is too long for one utterance into segments with natural pauses.
 

@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from openai_frontend.errors import invalid
 from openai_frontend.media_types import FORMS, check_json, media_type
 from openai_frontend.optional_fields import OptionalFields
-from openai_frontend.schemas import Instructions, Name, RefText, Text
+from openai_frontend.schemas import Instructions, Name, RefText, Seed, Text
 from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES, parse_language
 
@@ -62,6 +62,9 @@ class PromptVoice(_Body):
     """What the voice is like."""
     script_hint: Annotated[Text | None, Field(max_length=MAX_SCRIPT_CHARS)] = None
     """What the voice says in the sample that it is kept as; a sentence in its language where it is left out."""
+    seed: Seed | None = None
+    """Extension: the same seed gives the same voice, and that of a speech request with this `prompt` as instructions,
+    this `script_hint` as input, and this seed."""
 
 
 # For the API's documentation: the body is read by hand.

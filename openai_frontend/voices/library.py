@@ -109,11 +109,15 @@ class Library:
 
     def check_room(self, name: str, owner: str | None = None, size_bytes: int = 0) -> None:
         """Raise ApiError 400 where `owner` can't add a voice of this name and size."""
-        voices, by_name = self._indexed()
-        if any(self._is_of(owner, voice) for voice in by_name.get(fold(name), ())):
+        self._check_name(name, owner)
+        self._check_bounds(len(self._voices.entries()), "voices", size_bytes)
+
+    def _check_name(self, name: str, owner: str | None, voice_id: str | None = None) -> None:
+        """Raise ApiError 400 for a name that a voice of `owner` other than `voice_id` has."""
+        others = (voice for voice in self._indexed()[1].get(fold(name), ()) if voice.id != voice_id)
+        if any(self._is_of(owner, voice) for voice in others):
             message = f"There is a voice '{name}' already. Choose another name, or delete that voice first."
             raise invalid("name", message, "voice_name_taken")
-        self._check_bounds(len(voices), "voices", size_bytes)
 
     def add_voice(self, name: str, reference: Reference, origin: Origin) -> Voice:
         """Keep a voice. Raises ApiError, and keeps nothing, where its name is taken or there is no room."""
@@ -138,6 +142,14 @@ class Library:
         added = self._voices.add(voice.id, voice.to_metadata(), files, room)
         logger.info("kept the voice %s (%s, %d bytes)", added.id, added.type, size_bytes)
         return added
+
+    def rename_voice(self, voice_id: str, name: str, owner: str | None = None) -> Voice:
+        """Raises ApiError 404 where `owner` has none, 400 where another voice of theirs has the name."""
+        self.voice(voice_id, owner)
+        voice = self._voices.update(voice_id, {"name": name}, lambda: self._check_name(name, owner, voice_id))
+        if voice is None:
+            raise voice_not_found(voice_id)
+        return voice
 
     def remove_voice(self, voice_id: str, owner: str | None = None) -> None:
         """Raises ApiError 404 where `owner` has none."""

@@ -43,6 +43,7 @@ async def design(body: PromptVoice, state: State, request_id: str, owner: str | 
         text=script or SAMPLES.get(language, SAMPLES[DEFAULT_LANGUAGE]),
         language=language if script or language in SAMPLES else DEFAULT_LANGUAGE,
         instruct=body.prompt,
+        seed=body.seed,
         max_audio_seconds=SAMPLE_LIMIT_S,
         request_id=request_id,
     )

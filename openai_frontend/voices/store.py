@@ -96,14 +96,16 @@ class Store(Generic[T]):
                 shutil.rmtree(draft, ignore_errors=True)  # gone already, unless something failed
         return self._parse(entry_id, values)
 
-    def update(self, entry_id: str, changes: Mapping[str, Any]) -> T | None:
-        """Change metadata of an entry; None where there is no such entry (any more). Raises ApiError."""
+    def update(self, entry_id: str, changes: Mapping[str, Any], admit: Callable[[], None] = lambda: None) -> T | None:
+        """Change metadata of an entry; None where there is no such entry (any more). `admit`, called when no other
+        process can change or add one, may raise to refuse it. Raises ApiError."""
         if entry_id not in self.entries():
             return None
         folder = self._folder / entry_id
         with storage_failure(self._folder):
             try:
                 with self._lock():
+                    admit()
                     values = {**json.loads((folder / METADATA).read_text(encoding="utf-8")), **changes}
                     draft = folder / f"{_DRAFT}{secrets.token_hex(4)}"
                     _write(draft, _to_json(values))

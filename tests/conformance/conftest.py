@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support import npm
+
 ROOT: Final = Path(__file__).parent.parent.parent
 PROGRAMS: Final = Path(__file__).parent / "programs"
 _INSTALL_S: Final = 240
@@ -37,16 +39,7 @@ def clients() -> Path:
 @pytest.fixture(scope="session")
 def node() -> Run:
     """`node(program, *arguments)`: what the program prints, as JSON; skips where Node or the package is missing."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("needs Node.js and npm")
-    manifest = PROGRAMS / "package.json"
-    folder = Path(sys.prefix) / f"node-{_digest(manifest.read_bytes())}"
-    if not (folder / "installed").exists():
-        folder.mkdir(exist_ok=True)
-        shutil.copy(manifest, folder)
-        _install([npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(folder)])
-        (folder / "installed").touch()
+    folder = npm.installed(PROGRAMS / "package.json")
 
     def run(program: str, *arguments: str) -> Any:
         # Packages are looked for beside the program, so it runs from where they are.

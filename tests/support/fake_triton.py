@@ -1,8 +1,8 @@
 """A Triton that is an ASGI application in a thread of this process: the calls that the frontend makes, and no model.
 
-The text of a request is a JSON object: `chunks` of 80 ms (1 unless told; null: until the client hangs up), `hold` (the
-name of a gate before the second chunk, which `release` opens), `error` (a code, instead of audio). Anything else is one
-chunk.
+The text of a request is a JSON object: `chunks` of 80 ms (null: until the client hangs up), `hold` (the name of a gate
+before the second chunk, which `release` opens), `error` (a code, instead of audio), `error_after` (a number of chunks).
+Anything else is as many chunks as `chunks` of the fake says, 1 unless it is set.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
+import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,12 +21,19 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from local_stack.triton_process import free_port
-from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason, StartEvent
 from tests.support.waiting import eventually
 
 CHUNK = base64.b64encode((b"\x00\x10\x00\xf0" * FRAME_SAMPLES)[: FRAME_SAMPLES * SAMPLE_BYTES])
+
+
+def tone() -> bytes:
+    """A chunk that the voice library takes for a voice."""
+    time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
+    samples = 8000 * np.sin(2 * np.pi * 300 * time_s) * np.abs(np.sin(np.pi * 12.5 * time_s))
+    return base64.b64encode(samples.astype("<i2").tobytes())
 
 
 class FakeTriton:
@@ -35,6 +43,10 @@ class FakeTriton:
         self.port = free_port()
         self.states = dict.fromkeys(models, "UNAVAILABLE")
         self.calls: list[str] = []
+        self.requests: list[dict[str, Any]] = []
+        self.chunks = 1
+        self.chunk = CHUNK
+        self.hold_loads: str | None = None  # the name of a gate
         self.active = 0
         self._gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,6 +96,9 @@ class FakeTriton:
 
     async def _load(self, request: Request) -> Response:
         self.calls.append(f"load {request.path_params['model']}")
+        if self.hold_loads is not None:
+            self.states[request.path_params["model"]] = "LOADING"
+            await self._gates[self.hold_loads].wait()
         self.states[request.path_params["model"]] = "READY"
         return Response()
 
@@ -96,8 +111,10 @@ class FakeTriton:
         return JSONResponse({"model_stats": [{"name": request.path_params["model"], "last_inference": 0}]})
 
     async def _generate(self, request: Request) -> Response:
-        text = (await request.json())["TEXT"]
-        return StreamingResponse(self._speak(text), media_type="text/event-stream")
+        body = await request.json()
+        if body["TEXT"]:  # else it is what the frontend asks a model's process with
+            self.requests.append(body)
+        return StreamingResponse(self._speak(body["TEXT"]), media_type="text/event-stream")
 
     async def _speak(self, text: str) -> AsyncIterator[bytes]:
         try:
@@ -114,10 +131,14 @@ class FakeTriton:
         self.active += 1
         try:
             sent = 0
-            while script.get("chunks", 1) is None or sent < script.get("chunks", 1):
+            chunks = script.get("chunks", self.chunks)
+            while chunks is None or sent < chunks:
+                if sent and sent == script.get("error_after"):
+                    yield _message(ErrorEvent("engine_failure", "The model failed."))
+                    return
                 if sent == 1 and script.get("hold"):
                     await self._gates[script["hold"]].wait()
-                yield _message(AudioEvent(FRAME_SAMPLES), CHUNK)
+                yield _message(AudioEvent(FRAME_SAMPLES), self.chunk)
                 sent += 1
                 await asyncio.sleep(0)
             yield _message(EndEvent(FinishReason.STOP, sent * FRAME_SAMPLES, 1, 0.0, 0.0, 0.0))

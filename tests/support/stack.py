@@ -86,7 +86,7 @@ class Frontend:
     """The frontend in a thread of this process, listening on a free port of loopback."""
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = GivenSettings(port=free_port(), **{"stop_timeout": 5, "unload_on_stop": False, **settings})
+        self.settings = GivenSettings(**{"port": free_port(), "stop_timeout": 5, "unload_on_stop": False, **settings})
         self._server = Server(self.settings)
         self._thread = threading.Thread(target=self._run, name="frontend", daemon=True)
         self._clients: list[openai.OpenAI] = []

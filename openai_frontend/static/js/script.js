@@ -1,0 +1,77 @@
+// Which part of a text is heard at a time: the segments that the server cut it into, and words where it sends them.
+
+export class Script {
+  #ranges = []; // { begin, end } in the text, or null where the server changed the words
+  #searched = 0;
+
+  constructor(text, segments = [], words = []) {
+    this.text = text;
+    this.segments = [];
+    this.words = [];
+    this.count = 0;
+    this.add(segments, words);
+  }
+
+  /** Take `segments` ({ id, count, start, text }) and `words` ({ word, start, end }), as they come; seconds. */
+  add(segments = [], words = []) {
+    for (const segment of segments) {
+      this.segments.push(segment);
+      this.count = segment.count ?? this.count;
+      this.#ranges.push(this.#find(segment.text));
+    }
+    for (const word of words) this.words.push(word);
+  }
+
+  /** What is heard at `time_s`: { number, count, range, word }; null before the first segment. `word` is a range, too. */
+  at(time_s) {
+    const index = lastBefore(this.segments, time_s);
+    if (index < 0) return null;
+    const range = this.#ranges[index];
+    return { number: this.segments[index].id + 1, count: this.count, range, word: range && this.#word(time_s, index) };
+  }
+
+  /** The end of the last segment that has begun, in the text; null where that is not known. */
+  get end() {
+    return this.#ranges.at(-1)?.end ?? null;
+  }
+
+  #find(text) {
+    const pattern = text.trim().split(/\s+/).map(escape).join("\\s+");
+    const search = new RegExp(pattern, "g");
+    search.lastIndex = this.#searched;
+    const found = pattern && search.exec(this.text);
+    if (!found) return null;
+    this.#searched = search.lastIndex;
+    return { begin: found.index, end: search.lastIndex };
+  }
+
+  /** The range of the word at a time: the words of a segment are found one behind the other. */
+  #word(time_s, index) {
+    const now = lastBefore(this.words, time_s);
+    if (now < 0 || time_s > this.words[now].end) return null;
+    const begin_s = this.segments[index].start;
+    let { begin: from, end } = this.#ranges[index];
+    for (let i = lastBefore(this.words, begin_s - 1e-6) + 1; i <= now; i++) {
+      const begin = this.text.indexOf(this.words[i].word.trim(), from);
+      if (begin < 0 || begin >= end) continue;
+      from = begin + this.words[i].word.trim().length;
+      if (i === now) return { begin, end: from };
+    }
+    return null;
+  }
+}
+
+function escape(text) {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+}
+
+/** The index of the last one of `list`, in order of `start`, that has started; -1 for none. */
+function lastBefore(list, time_s) {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle].start <= time_s) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
