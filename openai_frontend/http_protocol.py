@@ -2,7 +2,8 @@
 
 A client that closes its sending side has either hung up or waits for the reply; TCP shows the same for both. So a
 client with a request in progress is served on, and an interim reply, `100 Continue`, is sent, which HTTP/1.1 clients
-skip: a peer that has closed its socket answers it with a reset, and then its request is cancelled.
+skip: a peer that has closed its socket answers it with a reset, and then its request is cancelled. Once the reply has
+begun, a client that closes its sending side has hung up: it would have done so before, had it only sent its request.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ class HttpProtocol(H11Protocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         if self.phase is not Phase.ACTIVE or self.cycle is None or self.cycle.response_complete:
             return None  # no request, or one that will never be complete
+        if self.cycle.response_started:
+            return None
         if not self._eof:
             self._eof = True
             self._bounds.half_closed(self)
