@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { blend, find, sampleOf, search, takesStyle, voicesOf } from "../../openai_frontend/static/js/voices.js";
+import { blend, find, sampleOf, search, spoken, takesStyle, voicesOf } from "../../openai_frontend/static/js/voices.js";
 
 const LIST = [
   {
@@ -72,4 +72,11 @@ test("a style is offered where it has an effect, or may have one", () => {
   assert.equal(takesStyle({ model: "hibari", own: false }), false);
   assert.equal(takesStyle({ model: null, own: false }), true);
   assert.equal(takesStyle({ model: null, own: true }), false);
+});
+
+test("only languages that a voice speaks are counted, and all where the server does not say", () => {
+  const languages = ["auto", "english", "german"];
+  assert.deepEqual(spoken([{ languages: ["english"] }], languages), ["english"]);
+  assert.deepEqual(spoken([{ languages: ["english"] }, { languages: null }], languages), ["english", "german"]);
+  assert.deepEqual(spoken([], languages), []);
 });

@@ -77,7 +77,7 @@ export class Form extends EventTarget {
     ]) {
       if ([...at(id).options].some((option) => option.value === value)) at(id).value = value;
     }
-    const entries = languages.map((name) => [name, name === "auto" ? "By the text" : title(name)]);
+    const entries = languages.map((name) => [name, name === "auto" ? "Auto-detect" : title(name)]);
     for (const id of ["clone-language", "describe-language"]) {
       fill(
         at(id),
@@ -100,7 +100,7 @@ export class Form extends EventTarget {
     const names = this.#server.languages.filter((name) => speaks(voice, name));
     fill(
       at("language"),
-      names.map((name) => [name, name === "auto" ? "By the text" : title(name)]),
+      names.map((name) => [name, name === "auto" ? "Auto-detect" : title(name)]),
     );
     const styled = takesStyle(voice);
     at("style").disabled = at("styles").hidden = at("instructions").hidden = !styled;

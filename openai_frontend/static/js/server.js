@@ -1,7 +1,7 @@
 // What the server has: its voices, models and languages, and what the models are doing right now.
 
 import { at, fill, make } from "./dom.js";
-import { voicesOf } from "./voices.js";
+import { spoken, voicesOf } from "./voices.js";
 
 const QUICK_MS = 1_000; // while something is loaded or waited for
 const SLOW_MS = 10_000;
@@ -32,7 +32,7 @@ export class Server extends EventTarget {
     fill(at("model"), [["", "Chosen by the voice"], ...distinct(models.data, this.#models)]);
     const counts = [
       [this.voices.length, "voice"],
-      [this.languages.filter((name) => name !== "auto").length, "language"],
+      [spoken(this.voices, this.languages).length, "language"],
     ];
     const said = counts.map(([count, what]) => `${count} ${what}${count === 1 ? "" : "s"}`).join(" · ");
     at("server").textContent = `${said} · API at ${new URL("v1", location)}`;

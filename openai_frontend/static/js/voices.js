@@ -93,3 +93,9 @@ export function title(name) {
   const words = name.replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
+
+/** The languages that at least one of the voices speaks; a server that does not say so speaks all of its own. */
+export function spoken(voices, languages) {
+  const named = languages.filter((name) => name !== "auto");
+  return named.filter((name) => voices.some((voice) => !voice.languages || voice.languages.includes(name)));
+}

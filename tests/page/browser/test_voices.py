@@ -264,7 +264,7 @@ def test_only_what_works_is_offered(page: Page) -> None:
     page.waits_for(lambda: page.voices() == ["Heart"], "one voice is there, once")
     assert "also nova" in page.voice("Heart").text
     options = [option.text for option in page.all("#language option")]
-    assert options == ["By the text", "English"]
+    assert options == ["Auto-detect", "English"]
     assert not page["instructions"].is_displayed()
     assert "one style" in page["style-note"].text
     page.waits_for(lambda: not page["clone-open"].is_enabled(), "cloning is closed")
