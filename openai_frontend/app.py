@@ -54,77 +54,88 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
     metrics = Metrics()
     metrics.prime({*settings.checkpoints(), *settings.model_names.values(), settings.main_model()})
     _measure(metrics, memory, connections)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
-        async with (
-            Triton(settings.triton_url, settings.load_timeout, settings.control_key()) as triton,
-            Standby(settings.standby_checkpoints()),
-        ):
-            started: dict[str, StartEvent] = {}
-            tracer = make_tracer(settings.otel_exporter_otlp_endpoint)
-            room = Room(
-                settings.max_loaded_models,
-                int(settings.gpu_memory_budget_gb * 2**30),
-                partial(_size_bytes, started, settings.checkpoints()),
-            )
-            lifecycle = Lifecycle(
-                triton,
-                settings.idle_timeout,
-                room=room,
-                keep=settings.kept(),
-                restart_timeout_s=settings.restart_timeout,
-                start_timeout_s=settings.start_timeout,
-                switch_timeout_s=settings.queue_timeout or settings.request_timeout,
-                metrics=metrics,
-            )
-            turns = Turns(settings.active_limit(), settings.queue_timeout)
-            admission = Admission(
-                settings.max_pending_requests, settings.max_upload_bytes, turns, shares_by_key=len(settings.keys()) > 1
-            )
-            pools = Pools()
-            synthesis = Synthesis(
-                triton,
-                lifecycle,
-                admission,
-                settings.request_timeout,
-                started,
-                metrics,
-                tracer,
-                pools,
-                reads_markdown=settings.text_cleanup == "markdown",
-                max_lead_s=settings.max_leading_silence,
-            )
-            library = Library.of(settings)
-            catalog = Catalog(settings, library)
-            facts = ModelFacts(settings.unavailable_models, started, lambda: triton.last_index)
-            app.state.speech = State(
-                *(settings, library, catalog, triton, lifecycle, admission, synthesis, metrics, pools),
-                facts=facts,
-                outcomes=Outcomes(),
-            )
-            timer = asyncio.create_task(lifecycle.run_timer())
-            try:
-                yield
-            finally:
-                timer.cancel()
-                with suppress(asyncio.CancelledError):
-                    await timer
-                await lifecycle.aclose(unload=settings.unload_on_stop)
-                await admission.aclose()
-                pools.close()
-                await asyncio.to_thread(tracer.close)
-
     app = FastAPI(
         title="Triton Speech Server",
         version="0.1.0",
-        lifespan=lifespan,
+        lifespan=lambda app: _running(app, settings, metrics),
         redirect_slashes=False,
         responses=ERRORS,
         docs_url=None,  # the framework's own pages load scripts from a CDN
         redoc_url=None,
     )
+    routes = _add_routes(app)
+    errors.install(app)
+    _add_middleware(app, settings, memory)
+    app.add_middleware(ReplyMiddleware, routes=routes, metrics=metrics)
+    app.add_middleware(AbsoluteTargetMiddleware)  # outermost: it sets the Host that others check
+    return app
+
+
+@asynccontextmanager
+async def _running(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncGenerator[None, None]:
+    """Every part that has a beginning and an end."""
+    logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
+    async with (
+        Triton(settings.triton_url, settings.load_timeout, settings.control_key()) as triton,
+        Standby(settings.standby_checkpoints()),
+    ):
+        state = _build(settings, metrics, triton)
+        app.state.speech = state
+        timer = asyncio.create_task(state.lifecycle.run_timer())
+        try:
+            yield
+        finally:
+            timer.cancel()
+            with suppress(asyncio.CancelledError):
+                await timer
+            await state.lifecycle.aclose(unload=settings.unload_on_stop)
+            await state.admission.aclose()
+            state.pools.close()
+            await asyncio.to_thread(state.synthesis.tracer.close)
+
+
+def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
+    started: dict[str, StartEvent] = {}
+    lifecycle = Lifecycle(
+        triton,
+        settings.idle_timeout,
+        room=Room(
+            settings.max_loaded_models,
+            int(settings.gpu_memory_budget_gb * 2**30),
+            partial(_size_bytes, started, settings.checkpoints()),
+        ),
+        keep=settings.kept(),
+        restart_timeout_s=settings.restart_timeout,
+        start_timeout_s=settings.start_timeout,
+        switch_timeout_s=settings.queue_timeout or settings.request_timeout,
+        metrics=metrics,
+    )
+    turns = Turns(settings.active_limit(), settings.queue_timeout)
+    shares_by_key = len(settings.keys()) > 1
+    admission = Admission(settings.max_pending_requests, settings.max_upload_bytes, turns, shares_by_key=shares_by_key)
+    pools = Pools()
+    synthesis = Synthesis(
+        triton,
+        lifecycle,
+        admission,
+        settings.request_timeout,
+        started,
+        metrics,
+        make_tracer(settings.otel_exporter_otlp_endpoint),
+        pools,
+        reads_markdown=settings.text_cleanup == "markdown",
+        max_lead_s=settings.max_leading_silence,
+    )
+    library = Library.of(settings)
+    return State(
+        *(settings, library, Catalog(settings, library), triton, lifecycle, admission, synthesis, metrics, pools),
+        facts=ModelFacts(settings.unavailable_models, started, lambda: triton.last_index),
+        outcomes=Outcomes(),
+    )
+
+
+def _add_routes(app: FastAPI) -> Routes:
+    """Every router and folder; returns the templates that replies are counted by."""
     versioned = (speech.router, clone.router, resolve.router, models.router, voices.router, consents.router)
     others = (health.router, metrics_route.router, admin.router, page.router, docs.router)
     for router in versioned:
@@ -135,7 +146,11 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
         app.include_router(router)
     app.mount("/static", page.static)
     app.mount("/docs/assets", docs.assets)
-    errors.install(app)
+    return Routes((*_paths(versioned, "/v1"), *_paths(others), "/static/{file:path}", "/docs/assets/{file:path}"))
+
+
+def _add_middleware(app: FastAPI, settings: Settings, memory: BodyMemory) -> None:
+    """The innermost first: a request passes them from the last one to the first."""
     largest_bytes = min(settings.max_body_bytes, memory.largest_body_bytes)
     app.add_middleware(BodyLimitMiddleware, limit_bytes=largest_bytes, memory=memory)
     ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
@@ -150,10 +165,6 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
         )
-    routes = Routes((*_paths(versioned, "/v1"), *_paths(others), "/static/{file:path}", "/docs/assets/{file:path}"))
-    app.add_middleware(ReplyMiddleware, routes=routes, metrics=metrics)
-    app.add_middleware(AbsoluteTargetMiddleware)
-    return app
 
 
 def _paths(routers: Iterable[APIRouter], prefix: str = "") -> list[str]:

@@ -13,15 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from openai_frontend.metrics import Metrics
+from openai_frontend.model_index import POLL_S, ModelIndex
 from openai_frontend.room import Room
-from openai_frontend.triton import ModelState, ModelStatus, Triton, UnreachableError
+from openai_frontend.triton import ModelState, Triton, UnreachableError
 from speech_protocol.errors import ErrorCode, SpeechError
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.05
-# How long after an unload request the index may still say READY.
-_UNLOAD_BEGINS_S = 2.0
 # Streams in flight finish before an unload is over; a model whose process died has none.
 _UNLOAD_LIMIT_S = 900.0
 _DEAD_UNLOAD_S = 3.0
@@ -87,11 +85,10 @@ class Lifecycle:
         self._clock = clock
         self._room = room or Room()
         self._keep = frozenset(keep)
-        self._restart_timeout_s = restart_timeout_s
+        self._index = ModelIndex(triton, clock, restart_timeout_s, start_timeout_s)
         self._start_timeout_s = start_timeout_s
         self._switch_timeout_s = switch_timeout_s
         self._metrics = metrics or Metrics()
-        self._gone_since_s: float | None = float("-inf")  # None while Triton answers
         self._loading = asyncio.Lock()  # where there is a bound, one looks for room at a time
         self._models: dict[str, _Model] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,18 +171,18 @@ class Lifecycle:
         """Unload now, wait until it is over, and return the state that the model is in then: not UNLOADED where another
         client has it loaded again at once. Raises SpeechError, BUSY where requests hold the model or it is loading."""
         model = self._model(name)
-        state = await self._state(name)
+        state = await self._index.state(name)
         if model.leases:
             raise SpeechError(ErrorCode.BUSY, f"{model.leases} requests are using '{name}'. Retry after they ended.")
         if state is ModelState.LOADING or model.changing.locked():
             raise SpeechError(ErrorCode.BUSY, f"'{name}' is being loaded or unloaded. Retry when that is over.")
         if state is ModelState.READY:
             return await self._unload(model, "on demand")
-        return state if state in _ABSENT else await self._wait_unloaded(name, _UNLOAD_LIMIT_S)
+        return state if state in _ABSENT else await self._index.wait_unloaded(name, _UNLOAD_LIMIT_S)
 
     async def run_timer(self) -> None:
         """Unload idle models, and load those that are to be kept, until cancelled."""
-        interval_s = min(max((self._idle_timeout_s or _KEEP_INTERVAL_S) / 10, _POLL_S), 5.0)
+        interval_s = min(max((self._idle_timeout_s or _KEEP_INTERVAL_S) / 10, POLL_S), 5.0)
         while self._idle_timeout_s or self._keep:
             try:
                 await self._look()
@@ -229,19 +226,19 @@ class Lifecycle:
                 if self._start_timeout_s and self._clock() - begin_s >= self._start_timeout_s:
                     raise
                 # With a model's process Triton itself may die, and be started again by whoever runs it.
-                await self._index()
+                await self._index.wait()
                 await self._bring_up_once(model)
 
     async def _bring_up_once(self, model: _Model) -> None:
-        state = await self._state(model.name)
+        state = await self._index.state(model.name)
         if model.dead and state is ModelState.READY:
             logger.warning("the process of %s died, starting it again", model.name)
             self._metrics.deaths.labels(model.name).inc()
             await self._triton.unload(model.name)
             # A dead model may stay UNLOADING for ever; there is no process left that a load could overlap with.
-            state = await self._wait_unloaded(model.name, _DEAD_UNLOAD_S)
+            state = await self._index.wait_unloaded(model.name, _DEAD_UNLOAD_S)
         elif state is ModelState.UNLOADING:
-            state = await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
+            state = await self._index.wait_unloaded(model.name, _UNLOAD_LIMIT_S)
         if state is not ModelState.READY:
             if self._room.is_bounded:
                 async with self._loading:
@@ -298,7 +295,7 @@ class Lifecycle:
                 if not changes and (expired or not ready or not wanted.waiting):
                     raise _no_room(wanted.name, present)
                 yielding = yielding or self._ask_to_yield(ready)
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(POLL_S)
         finally:
             if yielding is not None and yielding.yields is not None:
                 yielding.yields.set()
@@ -308,7 +305,7 @@ class Lifecycle:
         """The other models that hold memory."""
         return {
             other: status.state
-            for other, status in (await self._index()).items()
+            for other, status in (await self._index.wait()).items()
             if other != name and self._room.counts(other) and status.state in _PRESENT
         }
 
@@ -332,14 +329,14 @@ class Lifecycle:
             await self._unload(model, f"for {wanted.name}")
         except SpeechError as error:
             logger.warning("%s could not be unloaded: %s", model.name, error.message)
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
 
     def _may_go(self, model: _Model) -> bool:
         return not model.leases and not model.changing.locked() and model.name not in self._keep
 
     async def _look(self) -> None:
         """Look at every model; what is to be done with each takes its own time and holds up no other."""
-        for name, status in (await self._index_now()).items():
+        for name, status in (await self._index.now()).items():
             model = self._model(name)
             if name in self._keep:
                 if status.state in _ABSENT and self._clock() >= model.keep_again_s:
@@ -398,56 +395,10 @@ class Lifecycle:
             self._metrics.unloads.labels(model.name).inc()
             try:
                 await self._triton.unload(model.name)
-                return await self._wait_unloaded(model.name, _UNLOAD_LIMIT_S)
+                return await self._index.wait_unloaded(model.name, _UNLOAD_LIMIT_S)
             finally:
                 # Whoever loads it now, maybe before the timer looks again, gets the full time.
                 model.last_used_s = self._clock()
-
-    async def _wait_unloaded(self, name: str, limit_s: float) -> ModelState:
-        """The state after an unload: UNLOADED, or READY or LOADING where another client loads it at once again;
-        UNLOADING where it was not over within `limit_s`."""
-        begin_s = self._clock()
-        seen_unloading = False
-        # Triton tells nobody when an unload is over; its index has to be asked. Right after the request it may still
-        # say READY; later, READY means that somebody else wanted the model back.
-        while True:
-            state = await self._state(name)
-            seen_unloading |= state is ModelState.UNLOADING
-            waited_s = self._clock() - begin_s
-            begins = state is ModelState.READY and not seen_unloading and waited_s < _UNLOAD_BEGINS_S
-            if waited_s >= limit_s or not (begins or state is ModelState.UNLOADING):
-                return state
-            await asyncio.sleep(_POLL_S)
-
-    async def _index(self) -> dict[str, ModelStatus]:
-        """Every model's status, once Triton is back if it is gone. Raises UnreachableError."""
-        begin_s = self._clock()
-        while True:
-            try:
-                return await self._index_now()
-            except UnreachableError:
-                now_s = self._clock()
-                gone_s = now_s - (self._gone_since_s or now_s)
-                if gone_s >= self._restart_timeout_s and now_s - begin_s >= self._start_timeout_s:
-                    raise
-            await asyncio.sleep(_POLL_S)
-
-    async def _index_now(self) -> dict[str, ModelStatus]:
-        try:
-            index = await self._triton.index()
-        except UnreachableError:
-            if self._gone_since_s is None:
-                self._gone_since_s = self._clock()
-            raise
-        self._gone_since_s = None
-        return index
-
-    async def _state(self, name: str) -> ModelState:
-        status = (await self._index()).get(name)
-        if status is None:
-            message = f"Triton has no model '{name}' in its repository. Use one that GET /v1/models lists."
-            raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
-        return status.state
 
 
 def _no_room(name: str, present: Mapping[str, ModelState]) -> SpeechError:

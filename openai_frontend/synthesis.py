@@ -113,7 +113,7 @@ class Synthesis:
         self._reads_markdown = reads_markdown
         self._max_lead_s = max_lead_s
         self._metrics = metrics
-        self._tracer = tracer
+        self.tracer = tracer
         self._pools = pools
         self._texts = TextPreparation(pools.text)
         self.started = started
@@ -138,7 +138,7 @@ class Synthesis:
         Raises ApiError or SpeechError.
         """
         encoder = SpeechEncoder(audio_format, speed, self._pools.encoding)
-        trace = self._tracer.start("speech")
+        trace = self.tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         request = replace(request, traceparent=trace.traceparent)
         warnings: list[str] = []
