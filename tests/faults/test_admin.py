@@ -97,7 +97,7 @@ def test_the_scripts_for_triton_speak_with_its_control_key_and_not_without(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("Hello.")
     address = triton.url.partition("://")[2]
-    book = ["a.txt", "-o", "out", "--triton", address, "--patience", "0"]
+    book = ["a.txt", "-o", "out", "--no-server", "--triton", address, "--patience", "0"]
     load = [f"triton+{triton.url}", "--clients", "1", "--seconds", "0.1"]
     for key, statuses in (("", (2, 2)), (CONTROL_KEY, (0, 0))):
         monkeypatch.setenv("TRITON_CONTROL_KEY", key)
