@@ -10,6 +10,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 import tritonclient.http
@@ -83,6 +84,8 @@ def test_a_stopped_triton_is_replaced(stack: Stack, name: str) -> None:
     assert speak(stack, name, chunks=1).status_code == 200
     before = stack.triton.pid
     os.kill(before, signal.SIGSTOP)
+    health = httpx2.get(f"{stack.frontend.url}/health", timeout=SOON_S)
+    assert (health.status_code, health.json()["status"]) == (503, "unavailable")
     assert len(speak(stack, f"{name}-next", chunks=3).content) == 3 * FRAME_BYTES
     assert stack.triton.pid != before
     assert len([stub for stub in stubs(stack) if not has_ended(stub)]) <= 2
