@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, ParamSpec, TypeVar
 
+from starlette.datastructures import UploadFile
+
 from openai_frontend.errors import ApiError
 
 P = ParamSpec("P")
@@ -45,6 +47,11 @@ class WorkerPool:
     def close(self) -> None:
         """Drop what has not begun; what has ends by itself."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def read_upload(pool: WorkerPool, upload: UploadFile) -> bytes:
+    """The bytes of an uploaded file. The copy of megabytes is made in a thread of `pool`."""
+    return await pool.run(upload.file.read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from openai_frontend.cloning import with_recording
 from openai_frontend.errors import invalid
 from openai_frontend.keys import CurrentCaller
 from openai_frontend.openapi import AUDIO
+from openai_frontend.pools import read_upload
 from openai_frontend.responses import respond
 from openai_frontend.schemas import Name, RefText, Seed, SpeechForm, Speed, Text
 from openai_frontend.state import CurrentState, RequestId
@@ -45,7 +46,8 @@ async def create_cloned_speech(
         raise invalid(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
-    wire = await with_recording(state, wire, await upload.read(), ref_text, caller.owner)
+    recording = await read_upload(state.pools.uploads, upload)
+    wire = await with_recording(state, wire, recording, ref_text, caller.owner)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.owner)
     return await respond(request, opening, audio_format, "audio", state.outcomes)

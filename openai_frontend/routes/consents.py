@@ -9,6 +9,7 @@ from openai_frontend.body_route import BodyRoute
 from openai_frontend.errors import invalid
 from openai_frontend.keys import Owner
 from openai_frontend.media_types import JSON_ONLY
+from openai_frontend.pools import read_upload
 from openai_frontend.schemas import Name, NewName
 from openai_frontend.state import CurrentState
 from openai_frontend.voices.records import Consent, check_name
@@ -31,7 +32,7 @@ async def create_consent(
     name = check_name(name)
     if not _LANGUAGE_TAG.fullmatch(language):
         raise invalid("language", f"'{language}' is not a BCP 47 language tag. Send one like en-US.")
-    data = await recording.read()
+    data = await read_upload(state.pools.uploads, recording)
     await state.admission.decode_upload(data, "recording", owner)
     content_type = (recording.content_type or "application/octet-stream")[:_MAX_TYPE_CHARS]
     added = await state.pools.storing.run(state.library.add_consent, name, language, data, content_type, owner)

@@ -52,7 +52,7 @@ async def create_voice(
     request: Request, state: CurrentState, request_id: RequestId, owner: Owner
 ) -> dict[str, Any] | Response:
     """Keep a voice: cloned from `audio_sample`, or designed from `prompt`, which takes as long as a sentence."""
-    body = await read_voice(request)
+    body = await read_voice(request, state.pools.uploads)
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
     await state.pools.reading.run(state.library.check_room, name, owner)

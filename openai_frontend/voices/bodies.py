@@ -11,6 +11,7 @@ from starlette.datastructures import UploadFile
 from openai_frontend.errors import invalid
 from openai_frontend.media_types import FORMS, check_json, media_type
 from openai_frontend.optional_fields import OptionalFields
+from openai_frontend.pools import WorkerPool, read_upload
 from openai_frontend.schemas import Instructions, Name, RefText, Seed, Text
 from openai_frontend.voices.records import VoiceType
 from speech_protocol.languages import AUTO, LANGUAGES, parse_language
@@ -81,20 +82,21 @@ VOICE_BODY_DOCS: Final[dict[str, Any]] = {
 }
 
 
-async def read_voice(request: Request) -> SampleVoice | PromptVoice:
-    """The checked body of a new voice. Raises ApiError or RequestValidationError."""
-    fields = await _read_fields(request)
+async def read_voice(request: Request, uploads: WorkerPool) -> SampleVoice | PromptVoice:
+    """The checked body of a new voice; its file is copied in a thread of `uploads`. Raises ApiError or
+    RequestValidationError."""
+    fields = await _read_fields(request, uploads)
     kind = fields.get("type") or VoiceType.AUDIO_SAMPLE
     if kind not in tuple(VoiceType):
         raise invalid("type", f"type must be one of: {', '.join(VoiceType)}.")
     return _validate(PromptVoice, fields) if kind == VoiceType.PROMPT else _validate(SampleVoice, fields)
 
 
-async def _read_fields(request: Request) -> dict[str, Any]:
+async def _read_fields(request: Request, uploads: WorkerPool) -> dict[str, Any]:
     if media_type(request) in FORMS:
         async with request.form() as form:
             return {
-                name: Upload(await value.read()) if isinstance(value, UploadFile) else value
+                name: Upload(await read_upload(uploads, value)) if isinstance(value, UploadFile) else value
                 for name, value in form.items()
             }
     await check_json(request)

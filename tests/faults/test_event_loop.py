@@ -107,6 +107,20 @@ def test_a_recording_of_ten_mebibytes_in_json(frontend: Frontend) -> None:
     check_speed(frontend, lambda: post(frontend, input="Hello.", ref_audio=noise))
 
 
+@pytest.mark.parametrize("path", ["/v1/audio/speech/clone", "/v1/audio/voices", "/v1/audio/voice_consents"])
+def test_a_recording_of_ten_mebibytes_in_a_form(frontend: Frontend, path: str) -> None:
+    noise = os.urandom(10 * 2**20 - 1000)
+    form = {"input": "Hello.", "name": "somebody", "language": "en"}
+
+    def work() -> None:
+        files = dict.fromkeys(("ref_audio", "audio_sample", "recording"), ("a.wav", noise))
+        name = {"clone": "ref_audio", "voices": "audio_sample", "voice_consents": "recording"}[path.rpartition("/")[2]]
+        reply = httpx2.post(f"{frontend.url}{path}", data=form, files={name: files[name]}, timeout=100)
+        assert reply.status_code == 400  # it is no audio
+
+    check_speed(frontend, work)
+
+
 def test_a_recording_that_is_percent_encoded(frontend: Frontend) -> None:
     check_speed(frontend, lambda: post(frontend, input="Hello.", ref_audio="data:," + "%41" * 4_000_000))
 

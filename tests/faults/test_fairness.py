@@ -70,6 +70,35 @@ def test_a_full_server_says_when_to_retry_by_what_requests_take(triton: FakeTrit
     assert "at capacity" in reply.json()["error"]["message"]
 
 
+def test_a_model_for_which_there_is_no_memory_gets_its_turn_while_clients_keep_another_one_busy() -> None:
+    settings = {"max_loaded_models": 1, "idle_timeout": 0, "model_names": {"other": "other"}}
+    with (
+        FakeTriton("hibari", "other") as triton,
+        Frontend(triton_url=triton.url, default_model="hibari", **settings) as frontend,
+        httpx2.Client() as shared,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        done = threading.Event()
+        busy: Counter[int] = Counter()
+
+        def loop() -> None:
+            while not done.is_set():
+                busy[speak(frontend, "none", client=shared).status_code] += 1
+
+        loops = [threads.submit(loop) for _ in range(3)]
+        try:
+            eventually(lambda: busy[200] > 3, "the first model is busy")
+            other = speak(frontend, "none", {**BODY, "model": "other"})
+            before = busy[200]
+            eventually(lambda: busy[200] > before, "and is served again afterwards")
+        finally:
+            done.set()
+        for each in loops:
+            each.result()
+    assert (other.status_code, set(busy)) == (200, {200})
+    assert triton.calls[:4] == ["load hibari", "unload hibari", "load other", "unload other"]
+
+
 @pytest.mark.parametrize("code", ["queue_full", "busy"])
 def test_a_full_engine_says_when_to_retry(triton: FakeTriton, code: str) -> None:
     with Frontend(triton_url=triton.url, default_model="hibari", idle_timeout=0) as frontend:
