@@ -112,7 +112,7 @@ def engine_alone(utterances: int) -> dict[str, float]:
     from speech_engines.hibari import HibariSynthesizer
     from speech_protocol.request import SpeechRequest
 
-    engine = HibariSynthesizer()
+    engine = HibariSynthesizer(Speakers())
     chance = np.random.default_rng(0)
     firsts, samples = [], 0
     cpu_s = time.process_time()
