@@ -109,7 +109,7 @@ async def measure(target: Target, server: Running, load: Load) -> dict[str, Any]
 
 def engine_alone(utterances: int) -> dict[str, float]:
     """The engine in this process, one utterance after the other: no Triton, no HTTP, no encoder."""
-    from speech_engines.hibari import HibariSynthesizer
+    from speech_engines.hibari import HibariSynthesizer, Speakers
     from speech_protocol.request import SpeechRequest
 
     engine = HibariSynthesizer(Speakers())
