@@ -62,7 +62,7 @@ def post(path: str, **arguments: Any) -> Ask:
         (post(SPEECH, json={}), SPEECH, 400),
         (post(SPEECH, json={"input": "Hello."}), SPEECH, 503),
         (post("/v1/audio/nothing"), "other", 404),
-        (post(f"{VOICES}/x"), f"{VOICES}/{{voice_id}}", 405),
+        (lambda frontend: httpx2.put(f"{frontend.url}{VOICES}/x", headers=KEY), f"{VOICES}/{{voice_id}}", 405),
         (lambda frontend: httpx2.delete(f"{frontend.url}{VOICES}/x", headers=KEY), f"{VOICES}/{{voice_id}}", 404),
     ],
 )
