@@ -44,6 +44,7 @@ exec python3 -m triton_supervisor tritonserver \
     --model-repository="${MODEL_REPOSITORY:-/opt/speech/model_repository}" \
     --model-control-mode=explicit \
     --strict-readiness=false \
+    --model-load-thread-count=16 \
     --disable-auto-complete-config \
     --allow-grpc=false \
     --http-port=8000 \

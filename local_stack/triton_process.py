@@ -24,6 +24,7 @@ from local_stack.embedded import WITHOUT_GPU, SetupError, find_embedded_triton
 from local_stack.folders import FolderLock, remove_abandoned
 from speech_protocol.control import HEADER, RESTRICTED, headers
 from triton_supervisor.client import TritonClient
+from triton_supervisor.repository import has_process
 from triton_supervisor.watch import Watch
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
@@ -32,6 +33,8 @@ START_TIMEOUT_S = 30.0
 UNLOAD_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 1.5
 EXIT_TIMEOUT_S = 1  # Triton's own --exit-timeout-secs, for streams in flight
+# More than there are models: one that waits for a thread is LOADING, and has no process yet.
+LOAD_THREADS = 16
 _PRESENT = frozenset({"READY", "LOADING", "UNLOADING"})
 # Triton starts a model's process by `bash -c`, with the path of the model unquoted in the command.
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./-]*")
@@ -123,7 +126,8 @@ class TritonProcess:
             # The kernel takes the end of the thread that started a process for the end of its parent; this one stays.
             threading.Thread(target=self._keep_running, args=(process,), name="triton-restarts", daemon=True).start()
             client = TritonClient(self.url, self._metrics_url, headers(self._control_key))
-            watch = Watch(client, lambda: self.pid if self.is_running() else None)
+            pid = lambda: self.pid if self.is_running() else None  # noqa: E731
+            watch = Watch(client, pid, has_process=has_process(self._command))
             threading.Thread(target=watch.run, args=(self._stopped,), name="triton-watch", daemon=True).start()
 
     def _launch(self) -> subprocess.Popen[str]:
@@ -231,6 +235,7 @@ class TritonProcess:
             "--model-control-mode=explicit",
             "--disable-auto-complete-config",
             "--strict-readiness=false",
+            f"--model-load-thread-count={LOAD_THREADS}",
             "--allow-grpc=false",
             "--http-address=127.0.0.1",
             f"--http-port={self.http_port}",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -107,7 +108,7 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
         keep=settings.kept(),
         restart_timeout_s=settings.restart_timeout,
         start_timeout_s=settings.start_timeout,
-        switch_timeout_s=settings.queue_timeout or settings.request_timeout,
+        switch_timeout_s=settings.queue_timeout or math.inf,
         metrics=metrics,
     )
     turns = Turns(settings.active_limit(), settings.queue_timeout)
@@ -131,6 +132,8 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
         *(settings, library, Catalog(settings, library), triton, lifecycle, admission, synthesis, metrics, pools),
         facts=ModelFacts(settings.unavailable_models, started, lambda: triton.last_index),
         outcomes=Outcomes(),
+        control_key=settings.control_key(),
+        has_keys=bool(settings.keys()),
     )
 
 

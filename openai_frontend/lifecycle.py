@@ -240,10 +240,13 @@ class Lifecycle:
         elif state is ModelState.UNLOADING:
             state = await self._index.wait_unloaded(model.name, _UNLOAD_LIMIT_S)
         if state is not ModelState.READY:
-            if self._room.is_bounded:
+            # One that is still unloading is counted by all others already, so its load needs no more room.
+            if self._room.is_bounded and state is not ModelState.UNLOADING:
                 async with self._loading:
                     await self._make_room(model)
-                    await self._load(model)
+                    # Another client may have loaded it meanwhile.
+                    if await self._index.state(model.name) is not ModelState.READY:
+                        await self._load(model)
             else:
                 await self._load(model)
         model.ready, model.dead = True, False
@@ -279,7 +282,7 @@ class Lifecycle:
         """Evict models, the least recently used ones first, until `wanted` fits. Where all are in use, one of them gets
         no new leases after a while, so that its requests end. Raises SpeechError BUSY after `switch_timeout_s`."""
         begin_s = self._clock()
-        yielding: _Model | None = None
+        yielding: list[_Model] = []
         try:
             while True:
                 present = await self._present_beside(wanted.name)
@@ -291,15 +294,18 @@ class Lifecycle:
                     await self._evict(min(idle, key=lambda model: model.last_used_s), wanted)
                     continue
                 changes = any(state is not ModelState.READY for state in present.values())
-                expired = self._clock() - begin_s >= self._switch_timeout_s
-                if not changes and (expired or not ready or not wanted.waiting):
+                waited_s = self._clock() - begin_s
+                expired = waited_s >= self._switch_timeout_s
+                if (not changes and (expired or not ready or not wanted.waiting)) or waited_s >= _UNLOAD_LIMIT_S:
                     raise _no_room(wanted.name, present)
-                yielding = yielding or self._ask_to_yield(ready)
+                if all(model.yields is None for model in ready) and (asked := self._ask_to_yield(ready)):
+                    yielding.append(asked)
                 await asyncio.sleep(POLL_S)
         finally:
-            if yielding is not None and yielding.yields is not None:
-                yielding.yields.set()
-                yielding.yields = None
+            for model in yielding:
+                if model.yields is not None:
+                    model.yields.set()
+                    model.yields = None
 
     async def _present_beside(self, name: str) -> dict[str, ModelState]:
         """The other models that hold memory."""

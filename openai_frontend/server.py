@@ -98,13 +98,17 @@ class Listener(socket.socket):
 
     def _close_one(self) -> None:
         """Take the first connection of the queue with the file that is kept for this, and close it."""
-        os.close(self._spare)
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
         try:
             super().accept()[0].close()
         except OSError:
             logger.debug("no connection could be closed")
         finally:
-            self._spare = os.open(os.devnull, os.O_RDONLY)
+            # Another thread may have taken the file meanwhile; then the next call takes a new one.
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
 
 
 def tune_interpreter() -> None:

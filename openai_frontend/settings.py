@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     """Triton model behind `tts-1`, `gpt-4o-mini-tts` and requests without a model; empty: the variant of `MODEL_ID`."""
     model_names: Names = {}
     """More public model names as JSON, each with the Triton model it means."""
-    unavailable_models: dict[str, str] = {}
+    unavailable_models: Names = {}
     """Triton models that can't be loaded here, as JSON, each with the reason; `make serve` lists Qwen3-TTS's."""
     default_voice: str = "vivian"
     """Voice of a request that names none."""

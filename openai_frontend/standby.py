@@ -22,12 +22,16 @@ _AGAIN_S: Final = 60.0
 
 
 def weights_of(checkpoint: str) -> list[Path]:
-    """The files of a checkpoint, a folder or a hub id, that are on this machine, links followed."""
+    """The files of a checkpoint, a folder or a hub id, that are on this machine and can be read, links followed."""
     folder = Path(checkpoint)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False, too, where it may not be looked at
         hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface") / "hub"
         folder = hub / f"models--{checkpoint.replace('/', '--')}" / "snapshots"
-    return sorted({file.resolve() for file in folder.rglob("*.safetensors")})
+    try:
+        return sorted({file.resolve() for file in folder.rglob("*.safetensors")})
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", folder, error.strerror)
+        return []
 
 
 class Standby:

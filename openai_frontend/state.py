@@ -33,6 +33,8 @@ class State:
     pools: Pools
     facts: ModelFacts
     outcomes: Outcomes
+    control_key: str
+    has_keys: bool
 
     async def resolve(
         self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None

@@ -16,6 +16,7 @@ from typing import Final
 
 from speech_protocol.control import VARIABLE, headers
 from triton_supervisor.client import TritonClient
+from triton_supervisor.repository import has_process
 from triton_supervisor.watch import Watch
 
 logger = logging.getLogger("triton_supervisor")
@@ -37,7 +38,8 @@ class Supervisor:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
-        self._watch = Watch(TritonClient(url, metrics_url, headers(key)), self._pid)
+        client = TritonClient(url, metrics_url, headers(key))
+        self._watch = Watch(client, self._pid, has_process=has_process(command))
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):

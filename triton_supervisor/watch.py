@@ -43,19 +43,22 @@ class Server(Protocol):
 
 
 class Watch:
-    """Looks at one tritonserver every `INTERVAL_S`. `pid` gives its process id, None while it is not running; `clock`
-    is a monotonic one, `kill` and `processes` are there for tests."""
+    """Looks at one tritonserver every `INTERVAL_S`. `pid` gives its process id, None while it is not running;
+    `has_process` tells the models that run in a process of their own from those of other backends; `clock` is a
+    monotonic one; `kill` and `processes` are there for tests."""
 
     def __init__(
         self,
         server: Server,
         pid: Callable[[], int | None],
         *,
+        has_process: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
         kill: Callable[[int], None] | None = None,
         processes: Callable[[int], tuple[Process | None, list[Process]]] | None = None,
     ) -> None:
         self._server, self._pid, self._clock = server, pid, clock
+        self._has_process = has_process
         self._kill = kill or _kill
         self._processes = processes or (lambda pid: (read_process(pid), descendants(pid)))
         self._watched: int | None = None
@@ -107,6 +110,8 @@ class Watch:
 
     def _recover_models(self, pid: int, states: Mapping[str, str], below: list[Process]) -> None:
         for model, state in states.items():
+            if not self._has_process(model):
+                continue
             served = any(process.serves(model) for process in below)
             if self._lasts(_UNLOADING, model, state == _UNLOADING and not served, NO_PROCESS_S):
                 logger.warning("%s is unloading and has no process; loading it, which ends that state", model)

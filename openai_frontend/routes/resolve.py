@@ -57,8 +57,8 @@ def _respond(model: str, checkpoint: str, wire: SpeechRequest) -> Response:
 
 def _check_key(state: CurrentState, given: str) -> None:
     """Raise ApiError 403 without Triton's control key. A server without one, nor API keys, is open to everyone."""
-    expected = state.settings.control_key()
-    if not expected and not state.settings.keys():
+    expected = state.control_key
+    if not expected and not state.has_keys:
         return
     if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
         message = f"Send Triton's control key, TRITON_CONTROL_KEY on the server, in the header {HEADER}."

@@ -4,11 +4,13 @@ A long text takes a large part of a second of Python, during which a thread woul
 it is prepared in a process; requests queue for it round-robin by API key.
 """
 
+import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import anyio
 import anyio.to_process
 
 from openai_frontend.errors import ApiError
@@ -20,6 +22,8 @@ from speech_protocol.languages import AUTO
 from speech_text.characters import latin_only, normalized
 from speech_text.markdown import plain_text
 from speech_text.segments import is_spoken
+
+logger = logging.getLogger(__name__)
 
 # A text of this length takes a few milliseconds at most.
 _SHORT_CHARS: Final = 2_000
@@ -59,7 +63,12 @@ class TextPreparation:
         if len(text) <= _SHORT_CHARS:
             return await self._pool.run(prepare, text, language, rules)
         async with self._turns.take(owner):
-            return await anyio.to_process.run_sync(partial(prepare, text, language, rules), cancellable=True)
+            try:
+                return await anyio.to_process.run_sync(partial(prepare, text, language, rules), cancellable=True)
+            except (anyio.BrokenWorkerProcess, OSError) as error:
+                logger.error("no process for a long text: %s: %s", type(error).__name__, error)
+                message = "The server cannot prepare a long text now. Retry later, or send it in parts."
+                raise ApiError(503, "server_overloaded", message, headers={"Retry-After": "2"}) from error
 
 
 def prepare(text: str, language: str, rules: Rules) -> Prepared:

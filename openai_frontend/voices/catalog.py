@@ -133,7 +133,7 @@ class Catalog:
         for, where it tells: `CLONE` without a voice means that it brings a recording. Raises ApiError, or SpeechError
         for a model that can't be loaded here."""
         asked = _task(self.model(model))
-        own = voice is None and task is Task.CLONE
+        own = voice is None and task in {Task.CLONE, Task.VOICE_DESIGN}
         found = None if own else self._find(voice, owner)
         if voice is None and isinstance(found, tuple) and model in self._models and asked is not Task.CLONE:
             found = None  # the default voice is for models that can speak with it

@@ -26,6 +26,7 @@ TRITON_ARGUMENTS = [
     "--model-repository=/opt/speech/model_repository",
     "--model-control-mode=explicit",
     "--strict-readiness=false",
+    "--model-load-thread-count=16",
     "--disable-auto-complete-config",
     "--allow-grpc=false",
     "--http-port=8000",

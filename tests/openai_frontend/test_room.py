@@ -1,6 +1,7 @@
 """How many models may be loaded, and which one goes for another, against a scripted Triton of some models."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -125,6 +126,32 @@ def test_a_model_that_is_waited_for_gets_its_turn_although_the_loaded_one_is_nev
         await asyncio.gather(*loops)
         assert triton.calls == ["load a", "unload a", "load b", "unload b", "load a"]
         assert triton.most == 1
+
+    run(scenario)
+
+
+def test_a_model_that_needs_the_room_of_two_busy_ones_gets_both() -> None:
+    async def scenario() -> None:
+        triton = ScriptedTriton("large", "b", "c")
+        sizes = {"large": 2, "b": 1, "c": 1}
+        room = Room(memory_bytes=2, size_bytes=sizes.__getitem__)
+        # Two hundred times as fast, so that a model has soon been loaded for long enough.
+        lifecycle = Lifecycle(triton, 0, lambda: 200 * time.monotonic(), room=room, switch_timeout_s=800)
+        done = asyncio.Event()
+
+        async def loop(name: str) -> None:
+            while not done.is_set():
+                async with lifecycle.lease(name):
+                    for _ in range(5):
+                        await asyncio.sleep(0)
+
+        loops = [asyncio.create_task(loop(name)) for name in "bcbc"]
+        while len(triton.loaded()) < 2:  # noqa: ASYNC110 - the loop's turns are all there is
+            await asyncio.sleep(0)
+        await use(lifecycle, "large")
+        done.set()
+        await asyncio.gather(*loops)
+        assert {"unload b", "unload c", "load large"} <= set(triton.calls)
 
     run(scenario)
 

@@ -1,10 +1,12 @@
 """When the watch acts, and on what, with a clock, processes and a server of the test's own."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from triton_supervisor.processes import Process
+from triton_supervisor.repository import has_process
 from triton_supervisor.watch import DRAIN_S, NO_PROCESS_S, SILENT_S, STOPPED_S, Watch
 
 TRITON = Process(10, "S", "tritonserver")
@@ -77,6 +79,28 @@ def test_the_process_of_another_model_does_not_count(world: World, watch: Watch)
     world.model_states, world.below = {"bob": "LOADING", "anna": "READY"}, [STUB]
     world.look_until(watch, NO_PROCESS_S + AFTER_S)
     assert world.killed == [TRITON.pid]
+
+
+def test_a_model_of_another_backend_has_no_process_and_may_load_as_long_as_it_likes(
+    world: World, tmp_path: Path
+) -> None:
+    for model, backend in (("anna", "python"), ("net", "onnxruntime")):
+        (tmp_path / model).mkdir()
+        (tmp_path / model / "config.pbtxt").write_text(f'name: "{model}"\nbackend: "{backend}"\n')
+    watch = Watch(
+        world,
+        lambda: TRITON.pid,
+        has_process=has_process(["tritonserver", f"--model-repository={tmp_path}"]),
+        clock=lambda: world.now_s,
+        kill=world.killed.append,
+        processes=lambda _: (world.triton, world.below),
+    )
+    world.model_states = {"net": "LOADING", "unknown": "LOADING"}
+    world.look_until(watch, 1000.0)
+    assert not world.killed
+    world.model_states = {"anna": "LOADING"}
+    world.look_until(watch, 1010.0)
+    assert TRITON.pid in world.killed
 
 
 def test_streams_of_other_models_may_end_before_the_restart_but_not_for_ever(world: World, watch: Watch) -> None:

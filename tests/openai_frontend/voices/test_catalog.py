@@ -141,3 +141,8 @@ def test_an_unknown_model_is_a_404(library: Library) -> None:
     with pytest.raises(ApiError) as error:
         catalog_of(library).resolve("tts-9", "alloy")
     assert (error.value.status, error.value.code) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("settings", [{"default_voice": "anna"}, {"default_voice": "heart", "default_model": HIBARI}])
+def test_a_described_voice_does_not_depend_on_the_default_voice(library: Library, settings: dict[str, str]) -> None:
+    assert catalog_of(library, **settings).resolve(None, None, Task.VOICE_DESIGN) == Target(DESIGN)
