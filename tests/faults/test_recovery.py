@@ -48,12 +48,18 @@ def wait_for_newborn(stack: Stack) -> psutil.Process:
 def test_a_model_process_killed_at_any_moment_of_its_start_is_replaced(stack: Stack, name: str, moment_ms: int) -> None:
     unload(stack)
     eventually(lambda: newborn(stack) is None, "the model is unloaded")
-    with ThreadPoolExecutor(1) as threads:
-        reply = threads.submit(speak, stack, name, chunks=3)
-        process = wait_for_newborn(stack)
-        threading.Event().wait(moment_ms / 1000)  # the moment is what the test is about
-        process.kill()
-        assert len(reply.result(SOON_S).content) == 3 * FRAME_BYTES
+    load_gate = Path(stack.script) / "load-gate"
+    load_gate.touch()  # it is still loading, however fast the machine is
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            reply = threads.submit(speak, stack, name, chunks=3)
+            process = wait_for_newborn(stack)
+            threading.Event().wait(moment_ms / 1000)  # the moment is what the test is about
+            process.kill()
+            load_gate.unlink()
+            assert len(reply.result(SOON_S).content) == 3 * FRAME_BYTES
+    finally:
+        load_gate.unlink(missing_ok=True)
     is_whole_again(stack, name)
 
 
