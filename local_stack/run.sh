@@ -4,11 +4,22 @@
 # SILENT is set.
 stopped=
 child=
-trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' INT TERM HUP
+name_of() { cat "/proc/$1/comm" 2>/dev/null; }
+end_child() {
+    # Until it has become the program it is a copy of this shell, which would lose the signal. A program that is a shell
+    # itself cannot be told apart from that, so the wait has a bound.
+    tries=0
+    while [ "$tries" -lt 20 ] && [ "$(name_of "$child")" = "$(name_of $$)" ]; do
+        sleep 0.01
+        tries=$((tries + 1))
+    done
+    kill -TERM "$child" 2>/dev/null
+}
+trap 'stopped=1; [ -z "$child" ] || end_child' INT TERM HUP
 # In the background, where a shell lets a program ignore SIGINT.
 "$@" &
 child=$!
-[ -z "$stopped" ] || kill -TERM "$child" 2>/dev/null
+[ -z "$stopped" ] || end_child
 # A signal ends `wait`, and not always the program.
 while :; do
     wait "$child" 2>/dev/null # where dash says "Terminated"
