@@ -20,8 +20,8 @@ from tests.support.loop_cpu import measured, reference_s
 from tests.support.stack import Frontend
 from tests.support.waiting import eventually
 
-# Times the reference, a millisecond of Python or so: what a machine that pages memory in slowly needs for the buffers of
-# ten mebibytes. The faults that this is about took seconds.
+# Times the reference, a millisecond of Python or so: what a machine that pages memory in slowly needs for the buffers
+# of ten mebibytes. The faults that this is about took seconds.
 LIMIT = 20.0
 VOICES = 1_000
 LONG = 100_000
