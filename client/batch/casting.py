@@ -50,7 +50,7 @@ class Casting:
         return self.voices.get(voice.casefold(), voice)
 
     def split_dialogue(self, paragraph: str) -> Iterator[tuple[str, str | None]]:
-        """A paragraph in pieces, each with the voice of its quotation; None for what is told. Joined, they are it."""
+        """The pieces of a paragraph, each with the voice of its quotation; None for narration. Joined, they are it."""
         if self.dialogue is None and not self.people:
             yield paragraph, None
             return

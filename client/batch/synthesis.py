@@ -1,4 +1,4 @@
-"""Utterances through the speech models of one Triton: so many at a time, tried again where that helps."""
+"""Utterances through the speech models of one Triton: a bounded number at a time, with retries."""
 
 import asyncio
 import time
@@ -33,12 +33,12 @@ _FOR_GOOD: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT
 _MAX_FAILURES: Final = 5
 # Another seed for an utterance that ran away: so often.
 _RUNAWAYS: Final = 2
-# Of so many utterances one tells the checkpoint.
+# One utterance in this many reports the checkpoint.
 _PROBES: Final = 5
 
 
 class Watcher(Protocol):
-    """Is told how far a run is."""
+    """Receives the progress of a run."""
 
     def began(self, job: Job) -> None: ...
 
