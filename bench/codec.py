@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.report import parser, table, write
 from bench.rounds import in_turns, medians, timed_s
 from bench.utterances import FRAMES_PER_SECOND
-from speech_engines.qwen3_tts.codec import Codec
+from speech_engines.qwen3_tts.codec.decoder import Codec
 
 CONTEXT_FRAMES = 25
 CONTEXT_CHUNK_FRAMES = 4

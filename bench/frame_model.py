@@ -21,8 +21,8 @@ from torch import Tensor
 from bench.report import parser, table, write
 from bench.rounds import in_turns, medians
 from bench.utterances import FRAMES_PER_SECOND
-from speech_engines.qwen3_tts.frame_model import FrameModel, Sampling
-from speech_engines.qwen3_tts.stretches import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.frame_model import FrameModel, Sampling
 from speech_engines.qwen3_tts.upstream import import_upstream
 
 PROMPT_POSITIONS = 24

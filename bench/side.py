@@ -1,7 +1,7 @@
 """An engine in a process of its own.
 
 Two engines in one process would slow each other down even in turns: with the OpenMP threads of both, neither's wait
-for work without sleeping (see speech_engines/passing_thread.py).
+for work without sleeping (see speech_engines/temporary_thread.py).
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Scripts for people, over tritonclient[http] and plain HTTP. Imports speech_protocol and speech_text only."""
+"""Command-line tools: batch synthesis, load test, smoke test and examples over tritonclient."""

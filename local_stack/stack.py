@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from local_stack.embedded import SetupError
 from local_stack.ports import cannot_start, read_ports
 from local_stack.triton_process import TritonProcess
-from openai_frontend.logs import set_up
+from openai_frontend.observability.logs import set_up
 from openai_frontend.run import NotStartedError, run
 from openai_frontend.settings import Settings
 from openai_frontend.startup import SettingsProblem, read_settings, warn

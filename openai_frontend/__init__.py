@@ -1,1 +1,1 @@
-"""Room 3: the OpenAI API over HTTP. Imports speech_protocol and FastAPI; never torch, never the engines."""
+"""The HTTP frontend: OpenAI's speech API over Triton. Depends on speech_client and FastAPI; no torch."""

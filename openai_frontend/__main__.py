@@ -12,7 +12,7 @@ def main() -> None:
     # They take a second, in which a signal must be heard.
     import asyncio
 
-    from openai_frontend.logs import set_up
+    from openai_frontend.observability.logs import set_up
     from openai_frontend.run import NotStartedError, run
     from openai_frontend.startup import SettingsProblem, read_settings, warn
 

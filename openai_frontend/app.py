@@ -13,33 +13,33 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
-from openai_frontend.admission import Admission
-from openai_frontend.body_memory import BodyMemory, return_freed_memory
-from openai_frontend.connections import Closed, Connections, Phase
-from openai_frontend.failures import FailureMiddleware
-from openai_frontend.http_forms import AbsoluteTargetMiddleware, HeadMiddleware
-from openai_frontend.keys import KeyMiddleware, KeyRing
-from openai_frontend.lifecycle import Lifecycle
-from openai_frontend.metrics import Metrics
-from openai_frontend.middleware import BodyLimitMiddleware, RequestIdMiddleware
-from openai_frontend.model_facts import ModelFacts
-from openai_frontend.openapi import ERRORS
-from openai_frontend.origins import HostMiddleware, OriginMiddleware, is_loopback
-from openai_frontend.outcomes import Outcomes
-from openai_frontend.pools import Pools
-from openai_frontend.refusals import ReplyMiddleware, Routes
-from openai_frontend.room import Room, usual_bytes
-from openai_frontend.routes import admin, clone, consents, docs, health, models, page, resolve, speech, voices
-from openai_frontend.routes import metrics as metrics_route
+from openai_frontend.api.auth import KeyMiddleware, KeyRing
+from openai_frontend.api.bodies.memory import BodyMemory, return_freed_memory
+from openai_frontend.api.exception_handlers import FailureMiddleware
+from openai_frontend.api.http_forms import AbsoluteTargetMiddleware, HeadMiddleware
+from openai_frontend.api.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from openai_frontend.api.openapi import ERRORS
+from openai_frontend.api.origins import HostMiddleware, OriginMiddleware, is_loopback
+from openai_frontend.api.outcomes import Outcomes
+from openai_frontend.api.refusals import ReplyMiddleware, Routes
+from openai_frontend.api.routes import admin, clone, consents, docs, health, models, page, resolve, speech, voices
+from openai_frontend.api.routes import metrics as metrics_route
+from openai_frontend.api.state import State
+from openai_frontend.models.capacity import Room, usual_bytes
+from openai_frontend.models.facts import ModelFacts
+from openai_frontend.models.lifecycle import Lifecycle
+from openai_frontend.models.standby import Standby
+from openai_frontend.observability.metrics import Metrics
+from openai_frontend.observability.tracing import make_tracer
 from openai_frontend.settings import Settings
-from openai_frontend.standby import Standby
-from openai_frontend.state import State
-from openai_frontend.synthesis import Synthesis
-from openai_frontend.tracing import make_tracer
-from openai_frontend.triton import Triton
-from openai_frontend.turns import Turns
+from openai_frontend.synthesis.admission import Admission
+from openai_frontend.synthesis.fair_queue import Turns
+from openai_frontend.synthesis.request import Synthesis
+from openai_frontend.thread_pools import Pools
+from openai_frontend.transport.connections import Closed, Connections, Phase
 from openai_frontend.voices.catalog import Catalog
 from openai_frontend.voices.library import Library
+from speech_client.triton import Triton
 from speech_protocol.events import StartEvent
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from typing import Any, Final
 import uvicorn
 
 from openai_frontend.app import create_app
-from openai_frontend.connections import ConnectionLimits, Connections
-from openai_frontend.http_protocol import HttpProtocol
-from openai_frontend.logs import OncePerInterval, SeldomWarnings
+from openai_frontend.observability.logs import OncePerInterval, SeldomWarnings
 from openai_frontend.settings import Settings
+from openai_frontend.transport.connections import ConnectionLimits, Connections
+from openai_frontend.transport.http_protocol import HttpProtocol
 
 logger = logging.getLogger(__name__)
 

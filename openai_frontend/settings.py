@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from openai_frontend.logs import LogFormat
+from openai_frontend.observability.logs import LogFormat
 from speech_protocol.models import (
     MODELS,
     QWEN3_TTS_CUSTOM_VOICE,

@@ -1,1 +1,1 @@
-"""Room 1: text to audio. Imports speech_protocol, numpy and torch; never an HTTP framework or client."""
+"""Text-to-speech engines and their Triton models. Depends on speech_protocol, numpy and torch; no HTTP."""

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from speech_engines.figures import Publish
+from speech_engines.stats import Publish
 from speech_protocol.errors import SpeechError
 from speech_protocol.events import EndEvent
 from speech_protocol.models import Task

@@ -16,7 +16,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from speech_engines.base import Engine, Samples
-from speech_engines.figures import FAMILIES
+from speech_engines.stats import FAMILIES
 from speech_protocol.audio import MAX_CHUNK_SAMPLES
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent

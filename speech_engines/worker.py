@@ -16,7 +16,7 @@ from typing import Protocol, cast
 
 from speech_engines.base import AudioSink, Capabilities, Samples
 from speech_engines.faults import DeviceLostError, DeviceMemoryError, model_died, out_of_memory
-from speech_engines.figures import Publish, Reporter
+from speech_engines.stats import Publish, Reporter
 from speech_engines.watchdog import end_process
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError

@@ -1,1 +1,1 @@
-"""Room 0: the words on the wire between frontend, Triton models and client scripts. Standard library only."""
+"""The wire between frontend, Triton models and client tools: requests, events, errors. Standard library only."""

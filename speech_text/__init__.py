@@ -1,1 +1,1 @@
-"""Texts for speech engines, knowing no server and no engine: where they may be cut, what of Markdown is read aloud."""
+"""Text processing for speech: normalisation, Markdown, sentence segmentation. No dependency on other packages."""

@@ -1,1 +1,1 @@
-"""Sound at the edge of the API: response formats and their streaming encoders, tempo, and uploaded recordings."""
+"""Audio output: formats, streaming encoders, speed, resampling and silence trimming."""

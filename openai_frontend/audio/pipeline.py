@@ -7,7 +7,7 @@ from collections.abc import Callable
 from openai_frontend.audio.encoders import Encoder
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.audio.tempo import Tempo, make_tempo
-from openai_frontend.pools import WorkerPool
+from openai_frontend.thread_pools import WorkerPool
 
 
 class SpeechEncoder:

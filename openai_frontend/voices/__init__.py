@@ -1,0 +1,1 @@
+"""Voices: built-in names, the library of stored voices, blends and consents."""

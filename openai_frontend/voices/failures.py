@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openai_frontend.errors import ApiError
-from openai_frontend.logs import OncePerInterval
+from openai_frontend.observability.logs import OncePerInterval
 
 logger = logging.getLogger(__name__)
 _warn = OncePerInterval(logger)

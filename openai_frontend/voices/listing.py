@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from openai_frontend.errors import ApiError
-from openai_frontend.model_facts import ModelFacts
+from openai_frontend.models.facts import ModelFacts
 from openai_frontend.voices.catalog import Catalog, Target
 from openai_frontend.voices.names import SPEAKERS
 from speech_protocol.errors import SpeechError

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from openai_frontend.errors import invalid
-from openai_frontend.pools import WorkerPool
+from openai_frontend.thread_pools import WorkerPool
 from openai_frontend.voices.catalog import Target
 from openai_frontend.voices.library import Library
 from openai_frontend.voices.reference import Reference

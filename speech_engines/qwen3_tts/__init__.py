@@ -1,4 +1,4 @@
-"""Qwen3-TTS in PyTorch."""
+"""Qwen3-TTS in PyTorch: continuous batching, CUDA graphs and an incremental codec."""
 
 import os
 

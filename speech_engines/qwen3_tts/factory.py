@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from speech_engines.base import Capabilities, Engine
 from speech_engines.faults import DeviceLostError, DeviceMemoryError
-from speech_engines.passing_thread import in_passing_thread
-from speech_engines.qwen3_tts.checkpoint import Checkpoint, open_checkpoint
+from speech_engines.qwen3_tts.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from speech_engines.qwen3_tts.checkpoint.rules import RequestRules
 from speech_engines.qwen3_tts.config import EngineConfig
-from speech_engines.qwen3_tts.placement import Placement
-from speech_engines.qwen3_tts.rules import RequestRules
+from speech_engines.qwen3_tts.runner.placement import Placement
+from speech_engines.temporary_thread import in_passing_thread
 from speech_engines.watchdog import Watchdog
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import ModelSpec, not_installed
 
 if TYPE_CHECKING:
-    from speech_engines.qwen3_tts.device import TorchDevice
+    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) 
 def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig) -> Engine:
     import torch
 
-    from speech_engines.qwen3_tts.device import TorchDevice
-    from speech_engines.qwen3_tts.engine import BatchEngine
+    from speech_engines.qwen3_tts.batching.engine import BatchEngine
+    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
 
     placement = Placement.of(config)
     try:

@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from speech_engines.base import Capabilities, Engine, Samples
-from speech_engines.qwen3_tts.checkpoint import Checkpoint, open_checkpoint
+from speech_engines.qwen3_tts.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from speech_engines.qwen3_tts.checkpoint.rules import GREEDY_TEMPERATURE, REFERENCE_SILENCE_SAMPLES, RequestRules
 from speech_engines.qwen3_tts.config import EngineConfig
-from speech_engines.qwen3_tts.gpu import device_errors
-from speech_engines.qwen3_tts.placement import Placement
-from speech_engines.qwen3_tts.rules import GREEDY_TEMPERATURE, REFERENCE_SILENCE_SAMPLES, RequestRules
-from speech_engines.qwen3_tts.text import PlainText
+from speech_engines.qwen3_tts.prompt.text import PlainText
+from speech_engines.qwen3_tts.runner.gpu import device_errors
+from speech_engines.qwen3_tts.runner.placement import Placement
 from speech_engines.qwen3_tts.upstream import import_upstream, use_qwen2_pieces
 from speech_engines.worker import CancelledError, Chunks, Summary, WorkerEngine
 from speech_protocol.audio import FRAME_SAMPLES, MAX_CHUNK_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ

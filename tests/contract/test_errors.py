@@ -22,7 +22,7 @@ _PRIVATE_WORDS: Final = re.compile(
 # Made of what another one says: a validation, the operator's reason, a failure that the decoder explains.
 _COMPUTED: Final = {
     "openai_frontend/errors.py",
-    "openai_frontend/audio/decoding.py",
+    "openai_frontend/audio/uploads/decoding.py",
     "openai_frontend/voices/catalog.py",
     "speech_protocol/events.py",
 }

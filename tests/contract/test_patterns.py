@@ -87,7 +87,7 @@ def pumps(pattern: Any) -> set[str]:
 
 
 def test_the_patterns_are_found() -> None:
-    assert {"openai_frontend.text.pauses._MARK", "speech_text.sentences._END"} <= set(PATTERNS)
+    assert {"openai_frontend.synthesis.pauses._MARK", "speech_text.sentences._END"} <= set(PATTERNS)
 
 
 @pytest.mark.parametrize("name", sorted(set(PATTERNS) - WINDOWS))

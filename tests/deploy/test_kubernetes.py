@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from openai_frontend.metrics import Metrics
+from openai_frontend.observability.metrics import Metrics
 from openai_frontend.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import openai
 import pytest
 from pydantic import ValidationError
 
+from openai_frontend.api.rate_limits import Allowance
 from openai_frontend.errors import ApiError
-from openai_frontend.limits import Allowance
 from tests.e2e.test_errors import check
 from tests.support.stack import Frontend, GivenSettings, Stack
 

@@ -11,10 +11,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
-from openai_frontend.logs import JsonFormatter, TextFormatter
-from openai_frontend.metrics import Metrics, RequestRecord, voice_kind
-from openai_frontend.tracing import NoTracer
-from openai_frontend.triton import Message, ModelState
+from openai_frontend.observability.logs import JsonFormatter, TextFormatter
+from openai_frontend.observability.metrics import Metrics, RequestRecord, voice_kind
+from openai_frontend.observability.tracing import NoTracer
+from speech_client.triton import Message, ModelState
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, FinishReason

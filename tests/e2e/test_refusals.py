@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from openai_frontend.refusals import RefusalLog, Routes
+from openai_frontend.api.refusals import RefusalLog, Routes
 from openai_frontend.voices.library import Library
 from tests.e2e.test_errors import check
 from tests.e2e.test_voices import NO_TRITON, SAMPLE, VOICES
@@ -23,7 +23,7 @@ from tests.support.stack import Frontend
 
 KEY = {"Authorization": "Bearer sk-right"}
 SPEECH = "/v1/audio/speech"
-LOGGER = "openai_frontend.refusals"
+LOGGER = "openai_frontend.api.refusals"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from openai_frontend.text.script import Silence, write_script
+from openai_frontend.synthesis.script import Silence, write_script
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from tests.e2e.test_errors import check
 from tests.support.fake_triton import FakeTriton, tone

@@ -106,7 +106,7 @@ def test_without_an_endpoint_neither_the_sdk_nor_an_exporter_is_imported(tmp_pat
 import sys
 from openai_frontend.app import create_app
 from openai_frontend.settings import Settings
-from openai_frontend.tracing import make_tracer
+from openai_frontend.observability.tracing import make_tracer
 
 create_app(Settings())
 make_tracer("")

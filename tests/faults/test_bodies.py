@@ -21,12 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_stack.triton_process import free_port
-from openai_frontend.body_route import BodyRoute
+from openai_frontend.api.bodies.json_body import read_json
+from openai_frontend.api.bodies.route import BodyRoute
+from openai_frontend.api.routes import admin, clone, consents, health, metrics, models, page, voices
+from openai_frontend.api.routes import speech as speech_route
 from openai_frontend.errors import ApiError
-from openai_frontend.json_body import read_json
-from openai_frontend.pools import WorkerPool
-from openai_frontend.routes import admin, clone, consents, health, metrics, models, page, voices
-from openai_frontend.routes import speech as speech_route
+from openai_frontend.thread_pools import WorkerPool
 from tests.faults.test_connections import NO_TRITON, frontend, is_waiting
 from tests.faults.test_event_loop import check_speed
 from tests.support.raw_client import RawClient, RawReply, post, speech

@@ -16,8 +16,8 @@ from typing import Final
 import pytest
 
 from local_stack.triton_process import free_port
-from openai_frontend.connections import Phase
-from openai_frontend.file_limit import within
+from openai_frontend.transport.connections import Phase
+from openai_frontend.transport.file_limit import within
 from tests.support.raw_client import RawClient, post, speech
 from tests.support.stack import Frontend, bare_environment
 from tests.support.waiting import eventually

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from speech_engines.base import Engine, Samples
-from speech_engines.qwen3_tts import checkpoint as checkpoint_module
-from speech_engines.qwen3_tts.checkpoint import open_checkpoint
+from speech_engines.qwen3_tts.checkpoint.checkpoint import checkpoint as checkpoint_module
+from speech_engines.qwen3_tts.checkpoint.checkpoint import open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ

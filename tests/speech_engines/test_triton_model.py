@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from speech_engines.base import AudioSink, Capabilities, Engine
-from speech_engines.figures import Publish
+from speech_engines.stats import Publish
 from speech_protocol.audio import MAX_CHUNK_SAMPLES
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason, StartEvent, parse_event

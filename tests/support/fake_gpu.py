@@ -82,7 +82,7 @@ def fake_checkpoint(folder: Path, size: str, variant: str = "custom_voice") -> I
     shapes = _Shapes(size, variant)
     shapes.write_configs(folder)
     with pytest.MonkeyPatch.context() as patch, fake_gpu():
-        for module in ("weights", "codec"):
+        for module in ("model.weights", "codec.decoder"):
             patch.setattr(f"speech_engines.qwen3_tts.{module}.read_tensors", shapes.read_tensors)
         yield
 
@@ -125,7 +125,7 @@ def _storage(value: Any) -> torch.UntypedStorage | None:
 def fake_gpu() -> Iterator[None]:
     """Within, tensors may be put on `GPU`."""
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
-        patch.setattr("speech_engines.qwen3_tts.weights.safe_open", _Weights)
+        patch.setattr("speech_engines.qwen3_tts.model.weights.safe_open", _Weights)
         patch.setattr(torch, "tensor", _tensor)
         yield
 

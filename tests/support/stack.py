@@ -16,9 +16,9 @@ import openai
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
-from openai_frontend.connections import Phase
 from openai_frontend.server import Server
 from openai_frontend.settings import Settings
+from openai_frontend.transport.connections import Phase
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_protocol.models import QWEN3_TTS
 from tests.support.types import CheckpointOf

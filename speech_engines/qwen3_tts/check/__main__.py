@@ -73,13 +73,13 @@ def _run(
     begin_s = time.perf_counter()
     import torch
 
+    from speech_engines.qwen3_tts.batching.engine import BatchEngine
     from speech_engines.qwen3_tts.check import agreement, speed
-    from speech_engines.qwen3_tts.checkpoint import open_checkpoint
+    from speech_engines.qwen3_tts.checkpoint.checkpoint import open_checkpoint
     from speech_engines.qwen3_tts.config import EngineConfig
-    from speech_engines.qwen3_tts.device import TorchDevice
-    from speech_engines.qwen3_tts.engine import BatchEngine
     from speech_engines.qwen3_tts.factory import capabilities_of
-    from speech_engines.qwen3_tts.placement import Placement
+    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+    from speech_engines.qwen3_tts.runner.placement import Placement
 
     load_s = {"imports": round(time.perf_counter() - begin_s, 3)}
     report["load_s"] = load_s
@@ -110,7 +110,7 @@ def _run(
 
 
 def _device(torch: Any, placement: Any) -> dict[str, Any]:
-    from speech_engines.qwen3_tts import gpu
+    from speech_engines.qwen3_tts.runner import gpu
 
     found = {"name": placement.describe(), "dtype": placement.dtype, "torch": torch.__version__}
     if placement.notes:

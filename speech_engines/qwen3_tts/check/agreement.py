@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from speech_engines.base import Samples
-from speech_engines.qwen3_tts.checkpoint import Checkpoint
+from speech_engines.qwen3_tts.batching.engine import DEFAULT_RAMP
+from speech_engines.qwen3_tts.checkpoint.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
-from speech_engines.qwen3_tts.device import TorchDevice
-from speech_engines.qwen3_tts.engine import DEFAULT_RAMP
-from speech_engines.qwen3_tts.placement import Placement
-from speech_engines.qwen3_tts.stretches import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+from speech_engines.qwen3_tts.runner.placement import Placement
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.models import ModelSpec, Task
 from speech_protocol.request import SpeechRequest

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from openai_frontend.errors import ApiError
-from openai_frontend.model_facts import ModelFacts
-from openai_frontend.triton import ModelState, ModelStatus
+from openai_frontend.models.facts import ModelFacts
 from openai_frontend.voices.catalog import Catalog
 from openai_frontend.voices.library import Library, Origin
 from openai_frontend.voices.listing import built_in_voices
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from openai_frontend.voices.records import VoiceType
 from openai_frontend.voices.reference import Reference
+from speech_client.triton import ModelState, ModelStatus
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import StartEvent
 from speech_protocol.languages import LANGUAGES

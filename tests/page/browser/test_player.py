@@ -10,7 +10,7 @@ import av
 import pytest
 from selenium.webdriver import ActionChains
 
-from openai_frontend.text.script import write_script
+from openai_frontend.synthesis.script import write_script
 from tests.support.fake_triton import FakeTriton
 from tests.support.page import CONTROL, ENTER, Page
 from tests.support.stack import Frontend

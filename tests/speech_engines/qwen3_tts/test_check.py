@@ -60,7 +60,7 @@ def test_graphs_that_differ_are_named_and_the_exit_code_is_not_zero(
 def test_a_kernel_that_is_wrong_on_purpose_is_found(
     tiny_checkpoint: CheckpointOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from speech_engines.qwen3_tts.codec_layers import Snake
+    from speech_engines.qwen3_tts.codec.layers import Snake
 
     right = Snake.__call__
 
@@ -78,7 +78,7 @@ def test_a_kernel_that_is_wrong_on_purpose_is_found(
 def test_a_product_that_depends_on_the_batch_is_found(
     tiny_checkpoint: CheckpointOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from speech_engines.qwen3_tts.talker import Talker
+    from speech_engines.qwen3_tts.model.talker import Talker
 
     right = Talker.logits
 

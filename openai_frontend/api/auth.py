@@ -1,0 +1,148 @@
+"""Who may call: API keys as bearer tokens, each with an allowance and an owner's id. Without keys everybody may, on one
+allowance.
+
+As middleware it refuses a request before a byte of its body is read. Every path needs a key but those listed here, so
+a route that is added later is closed, not open.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Final, cast
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from openai_frontend.api.rate_limits import Allowance
+from openai_frontend.errors import ApiError
+
+_OPEN: Final = re.compile(r"/|/health|/live|/ready|/metrics|/static/.*")
+_ADMIN: Final = "/admin/"  # its routes have a key of their own
+_LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/test|/audio/(models|voices|languages))")
+CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+# Digits of a SHA-256 that are an owner's id, in the metadata of voices and consents, too.
+_OWNER_DIGITS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a request comes from: the start of its key's SHA-256, None where no key was asked for; and the key's
+    allowance."""
+
+    owner: str | None
+    allowance: Allowance
+
+
+class KeyRing:
+    """The callers behind the keys; the keys themselves are kept as hashes only."""
+
+    def __init__(self, keys: Iterable[str], requests_per_minute: int, characters_per_minute: int) -> None:
+        limits = requests_per_minute, characters_per_minute
+        digests = (_digest(key.encode()) for key in keys)
+        self._callers = {digest: Caller(digest.hex()[:_OWNER_DIGITS], Allowance(*limits)) for digest in digests}
+        self._anonymous = Caller(None, Allowance(*limits))
+
+    def caller(self, authorization: str) -> Caller:
+        """The caller of an Authorization header. Raises ApiError 401 without a valid key where keys are set."""
+        if not self._callers:
+            return self._anonymous
+        given = _digest(bearer_token(authorization))
+        # Every key is compared, each in constant time, so the time tells nothing of how near a guess was.
+        found = [caller for digest, caller in self._callers.items() if hmac.compare_digest(digest, given)]
+        if not found:
+            raise _unauthorized(authorization)
+        return found[0]
+
+
+class KeyMiddleware:
+    """Refuses requests without a valid key or beyond its limits, and tells of the limits in the headers of a reply.
+
+    Every POST and every WebSocket counts as a request. For the routes it sets `request.state.caller`; None for a list
+    that is open, asked for without a valid key.
+    """
+
+    def __init__(self, app: ASGIApp, ring: KeyRing, open_lists: bool) -> None:
+        self._app = app
+        self._ring = ring
+        self._open_lists = open_lists
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        try:
+            caller = self._ring.caller(Headers(scope=scope).get("authorization", ""))
+        except ApiError as error:
+            if self._is_open_list(scope):
+                state["caller"] = None
+                await self._app(scope, receive, send)
+            else:
+                await error.answer(scope, receive, send)
+            return
+        allowance = caller.allowance
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(allowance.headers())
+            await send(message)
+
+        state["caller"] = caller
+        try:
+            if scope.get("method", "POST") == "POST":
+                allowance.spend_request()
+        except ApiError as error:
+            await error.answer(scope, receive, send_with_limits)
+            return
+        await self._app(scope, receive, send_with_limits)
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        if path.startswith(_ADMIN):
+            return bool(scope["type"] == "http")
+        return _is_read(scope) and bool(_OPEN.fullmatch(path))
+
+    def _is_open_list(self, scope: Scope) -> bool:
+        return self._open_lists and _is_read(scope) and bool(_LISTS.fullmatch(scope["path"]))
+
+
+def _is_read(scope: Scope) -> bool:
+    return scope.get("method") in {"GET", "HEAD"}  # a WebSocket has no method
+
+
+def bearer_token(authorization: str) -> bytes:
+    """The token of an Authorization header, as it was sent; empty where it is not `Bearer` and a token."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _unauthorized(authorization: str) -> ApiError:
+    said = "This API key is not valid" if authorization else "No API key was sent"
+    message = f"{said}. Send one of the server's as `Authorization: Bearer KEY`."
+    return ApiError(401, "invalid_api_key", message, headers=CHALLENGE)
+
+
+def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
+
+
+def _owner(request: Request) -> str | None:
+    caller = cast(Caller | None, request.state.caller)
+    return caller.owner if caller else None
+
+
+def _names_only(request: Request) -> bool:
+    return request.state.caller is None
+
+
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+Owner = Annotated[str | None, Depends(_owner)]
+# True for an open list that was asked for without a valid key.
+NamesOnly = Annotated[bool, Depends(_names_only)]

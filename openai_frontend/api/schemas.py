@@ -1,0 +1,196 @@
+"""Bodies of the OpenAI API, and their translation into a request on the wire."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+
+from openai_frontend.api.bodies.optional_fields import OptionalFields
+from openai_frontend.audio.formats import FORMATS, AudioFormat, at_rate, whole
+from openai_frontend.errors import invalid
+from openai_frontend.settings import Settings
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from speech_protocol.languages import AUTO, LANGUAGES, parse_language
+from speech_protocol.models import Task
+from speech_protocol.request import SpeechRequest
+
+
+def _well_formed(text: str) -> str:
+    """Half of a surrogate pair is valid in JSON and in nothing that comes after it."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("should be Unicode without half of a surrogate pair") from None
+    return text
+
+
+def _ascii(text: str) -> str:
+    # At once, whatever its length: Python keeps it with the text.
+    if not text.isascii():
+        raise ValueError("should be base64, a data URL or an address, which hold ASCII characters only")
+    return text
+
+
+MAX_NAME_CHARS: Final = 256
+MAX_BLEND_CHARS: Final = 1024
+MAX_INSTRUCTIONS_CHARS: Final = 4096
+MAX_REF_TEXT_CHARS: Final = 4096
+# The highest that MAX_INPUT_CHARS may be set to, and what the largest body may hold as base64.
+MAX_INPUT_CHARS: Final = 1_000_000
+MAX_REF_AUDIO_CHARS: Final = 2**28
+
+# Checked in this order: the length first, at no cost.
+Text = Annotated[str, Field(max_length=MAX_INPUT_CHARS), AfterValidator(_well_formed)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), AfterValidator(_well_formed)]
+VoiceName = Annotated[str, Field(max_length=MAX_BLEND_CHARS), AfterValidator(_well_formed)]
+RefText = Annotated[str, Field(max_length=2 * MAX_REF_TEXT_CHARS), AfterValidator(_well_formed)]
+Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS), AfterValidator(_well_formed)]
+RefAudio = Annotated[str, Field(max_length=MAX_REF_AUDIO_CHARS), AfterValidator(_ascii)]
+Speed = Annotated[float, Field(ge=0.25, le=4.0)]
+_SEED_LIMIT = 2**63
+Seed = Annotated[int, Field(ge=-_SEED_LIMIT, lt=_SEED_LIMIT)]
+
+
+_TASKS = {"CustomVoice": Task.CUSTOM_VOICE, "Base": Task.CLONE, "VoiceDesign": Task.VOICE_DESIGN}
+
+
+class VoiceId(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: VoiceName
+
+
+class NewName(BaseModel):
+    """A voice or a consent that is renamed."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    name: Name
+
+
+class SpeechBody(OptionalFields):
+    """POST /v1/audio/speech. Strict about types; fields that clients invent are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
+
+    input: Text
+    """The text to speak."""
+    model: Name | None = None
+    """`tts-1`, `gpt-4o-mini-tts`, a checkpoint or a Triton model; none means the server's own."""
+    voice: VoiceName | VoiceId | None = None
+    """One of OpenAI's names or a speaker; none means the server's own."""
+    instructions: Annotated[Instructions | None, Field(validation_alias=AliasChoices("instructions", "instruct"))] = (
+        None
+    )
+    """How to speak; for a voice-design model, the voice itself. `instruct` is the single-file server's name for it."""
+    response_format: Name | None = None
+    """mp3, opus, aac, flac, wav, pcm or ogg."""
+    speed: Speed = 1.0
+    """0.25 to 4; the pitch stays."""
+    stream_format: Literal["audio", "sse"] = "audio"
+    """Plain bytes, or OpenAI's server-sent events."""
+    language: Name | None = None
+    """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the text."""
+    seed: Seed | None = None
+    """Extension: the same seed gives the same audio."""
+    temperature: Annotated[float | None, Field(ge=0, le=10)] = None
+    """Extension: randomness of the sampling, 0 for none; none means the checkpoint's own, as for the next three."""
+    top_k: Annotated[int | None, Field(ge=0, le=100_000)] = None
+    """Extension: sample among so many of the most likely codes; 0 for all."""
+    top_p: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Extension: sample among the most likely codes that have this probability together."""
+    repetition_penalty: Annotated[float | None, Field(ge=0.1, le=10)] = None
+    """Extension: over 1 makes codes that were used already less likely."""
+    task_type: Literal["CustomVoice", "Base", "VoiceDesign"] | None = None
+    """Extension: built-in speakers, a clone of `ref_audio`, or a voice from `instructions`; none: as the model is."""
+    ref_audio: RefAudio | None = None
+    """Extension: the recording of a voice to clone, as base64 or a data URL, or an address that the server allows."""
+    ref_text: RefText | None = None
+    """Extension: the transcript of `ref_audio`; the likeness is better with it."""
+    x_vector_only_mode: bool | None = None
+    """Extension: clone from the speaker embedding alone; the default without `ref_text`."""
+    consent: Name | None = None
+    """Extension: the id of the speaker's consent to `ref_audio`; servers with `REQUIRE_CONSENT` refuse it without."""
+    max_new_tokens: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
+    """Extension: longest audio, in frames of 80 ms at speed 1; of each segment, where the text is cut."""
+    sample_rate: int | None = None
+    """Extension: 8000, 16000, 22050, 24000, 44100 or 48000 Hz, for wav, pcm and flac."""
+    word_timestamps: bool | None = None
+    """Not served: true is refused."""
+    timestamp_granularities: Annotated[list[Literal["segment"]], Field(max_length=1)] | None = None
+    """Extension: `segment` adds an event to an event stream where each segment of a long text begins."""
+
+    @property
+    def task(self) -> Task | None:
+        """What `task_type` asks for, or what the presence of a recording means; None leaves it to the model."""
+        if self.task_type is not None:
+            return _TASKS[self.task_type]
+        return Task.CLONE if self.ref_audio else None
+
+    def max_audio_seconds(self, settings: Settings) -> float:
+        """Seconds at speed 1, by `max_new_tokens` and the server's limit."""
+        frames_s = math.inf
+        if self.max_new_tokens is not None:
+            # Half a sample more than the frames have: the wire's 32 bits must not round it to less.
+            frames_s = (self.max_new_tokens * FRAME_SAMPLES + 0.5) / SAMPLE_RATE_HZ
+        return min(settings.max_audio_seconds, frames_s)
+
+    def voice_name(self) -> str | None:
+        return self.voice.id if isinstance(self.voice, VoiceId) else self.voice
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechForm:
+    """What the clone route's form and the speech route's JSON have in common, before it is checked."""
+
+    text: str
+    language: str | None
+    response_format: str | None
+    seed: int | None = None
+    sample_rate_hz: int | None = None
+
+    def audio_format(self, settings: Settings) -> AudioFormat:
+        """Raises ApiError 400 for a format that does not exist, or not at this rate."""
+        name = (self.response_format or settings.default_response_format).lower()
+        if name not in FORMATS:
+            raise invalid("response_format", f"'{name}' is not a format. Use one of: {', '.join(FORMATS)}.")
+        audio_format = whole(FORMATS[name], settings.whole_wav_seconds)
+        if self.sample_rate_hz is None:
+            return audio_format
+        try:
+            return at_rate(audio_format, self.sample_rate_hz)
+        except ValueError as error:
+            raise invalid("sample_rate", f"sample_rate: {error}. Leave it out for 24000.") from None
+
+    def to_request(self, settings: Settings, request_id: str) -> SpeechRequest:
+        """The part of the request that both routes share. Raises ApiError 400."""
+        text = self.check_text("input", self.text, settings)
+        if not text:
+            raise invalid("input", "The input is empty. Send at least one word.", "empty_input")
+        return SpeechRequest(
+            text=text,
+            language=self._language(),
+            seed=self.seed,
+            max_audio_seconds=settings.max_audio_seconds,
+            request_id=request_id,
+        )
+
+    @staticmethod
+    def check_text(field: str, text: str | None, settings: Settings) -> str:
+        """A text without the space around it. Raises ApiError 400 where it is too long."""
+        stripped = (text or "").strip()
+        limit = settings.max_input_chars if field == "input" else MAX_REF_TEXT_CHARS
+        if len(stripped) > limit:
+            what = "Send it in parts" if field == "input" else "Shorten it"
+            message = f"{field} has {len(stripped)} characters, the limit is {limit}. {what}."
+            raise invalid(field, message, "string_above_max_length")
+        return stripped
+
+    def _language(self) -> str:
+        language = parse_language(self.language or AUTO)
+        if language is None:
+            known = ", ".join((AUTO, *LANGUAGES))
+            raise invalid("language", f"'{self.language}' is not a language of this server. Use one of: {known}.")
+        return language

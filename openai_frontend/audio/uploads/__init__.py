@@ -1,0 +1,1 @@
+"""Uploaded recordings: decoding in a subprocess, cleaning, conversion to reference audio."""

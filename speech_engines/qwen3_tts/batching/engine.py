@@ -1,0 +1,337 @@
+"""Continuous batching: requests join and leave at frame granularity, and one thread owns the batch.
+
+A turn reads newcomers' prompts, one after the other and no longer than a step takes, makes one frame for every speaking
+row, and decodes the chunks that are complete. Two more threads keep that one free: one computes new voices, one
+delivers (see `outbox`).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Codes
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from typing import Final
+
+from speech_engines.base import AudioSink, Capabilities
+from speech_engines.delivery import Outbox
+from speech_engines.faults import DeviceLostError, DeviceMemoryError, model_died, out_of_memory
+from speech_engines.qwen3_tts.batching.runner_protocol import Device
+from speech_engines.qwen3_tts.batching.scheduler import Scheduler
+from speech_engines.qwen3_tts.batching.sequence import Sequence, Stage, limit_samples_of
+from speech_engines.stats import Publish, Reporter
+from speech_engines.watchdog import Watchdog, end_process
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.events import GUARD_REASONS, FinishReason
+from speech_protocol.request import SpeechRequest
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_RAMP = (1, 2, 4, 8, 12)
+# So long the errors of a lost device may take to be delivered; a stream without one ends when its process does.
+_LAST_WORDS_S: Final = 5.0
+
+
+class BatchEngine:
+    """The Engine over a Device. `watchdog` sees to it that each turn ends; `end` ends the process when the device is
+    lost."""
+
+    def __init__(
+        self,
+        device: Device,
+        capabilities: Capabilities,
+        max_queue: int,
+        ramp: tuple[int, ...] = DEFAULT_RAMP,
+        watchdog: Watchdog | None = None,
+        end: Callable[[], None] = end_process,
+        *,
+        guarded: bool = True,
+    ) -> None:
+        self.capabilities = capabilities
+        self._device = device
+        self._scheduler = Scheduler(device.slots, device.places, max_queue, ramp)
+        self._watchdog = watchdog or nullcontext()
+        self._changed = threading.Condition()
+        self._end_process = end
+        self._guarded_utterances = guarded
+        self._closed = self._hung_up = self._lost = False
+        self._steps, self._step_s, self._frames, self._guard_trips = 0, 0.0, 0, 0
+        self._pauses = 0
+        self._reporter = Reporter(self._figures)
+        self._outbox = Outbox(f"outbox-{capabilities.engine}", self._wake)
+        self._voices = ThreadPoolExecutor(1, f"voices-{capabilities.engine}")
+        self._thread = threading.Thread(target=self._run, name=f"engine-{capabilities.engine}", daemon=True)
+        self._thread.start()
+
+    def gpu_memory_bytes(self) -> int | None:
+        return self._device.gpu_memory_bytes()
+
+    def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
+        plan = self._device.plan(request)
+        delivered = self._outbox.wrap(sink)
+        sequence = Sequence(request, delivered, plan, self._limit_of(request), self._guarded_utterances)
+        sequence.stage = Stage.WAITING if self._device.is_prepared(request, plan) else Stage.PREPARING
+        with self._changed:
+            if self._closed:
+                raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
+            self._enqueue(sequence)
+            delivered.watch()
+            if sequence.stage is Stage.PREPARING:
+                self._voices.submit(self._prepare, sequence)
+            self._changed.notify()
+
+    def _limit_of(self, request: SpeechRequest) -> int:
+        return limit_samples_of(request, self.capabilities.max_audio_seconds)
+
+    def report_to(self, publish: Publish) -> None:
+        self._reporter.publish = publish
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _enqueue(self, sequence: Sequence) -> None:
+        try:
+            self._scheduler.submit(sequence)
+        except SpeechError:
+            # Those who hung up while they waited give their places to those who are still there.
+            for waiting in self._scheduler.waiting:
+                waiting.sink.ask()
+            self._end_cancelled(self._scheduler.waiting)
+            self._scheduler.submit(sequence)
+
+    def _run(self) -> None:
+        try:
+            while self._wait_for_work():
+                with self._watchdog:
+                    self._turn()
+                self._reporter.report(is_idle=not self._scheduler.has_work)
+        finally:
+            if isinstance(self._watchdog, Watchdog):
+                self._watchdog.close()
+            self._voices.shutdown(cancel_futures=True)
+            self._fail_all()
+            self._outbox.close()
+            if not self._lost:
+                self._device.close()
+
+    def _figures(self) -> dict[str, float]:
+        return {
+            "tts_engine_active_rows": len(self._scheduler.running),
+            "tts_engine_rows": self._device.slots,
+            "tts_engine_waiting_requests": len(self._scheduler.waiting),
+            "tts_engine_steps_total": self._steps,
+            "tts_engine_step_seconds_total": self._step_s,
+            "tts_engine_frames_total": self._frames,
+            "tts_engine_cache_positions": self._device.places,
+            "tts_engine_cache_positions_used": sum(row.held_places for row in self._scheduler.running),
+            "tts_engine_paused_rows": len(self._scheduler.paused),
+            "tts_engine_pauses_total": self._pauses,
+            "tts_engine_guard_trips_total": self._guard_trips,
+            "tts_engine_gpu_memory_bytes": self._device.gpu_memory_bytes() or 0,
+            **self._device.figures(),
+        }
+
+    def _wait_for_work(self) -> bool:
+        """False once the engine is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._hung_up or self._scheduler.has_work)
+            return not self._closed
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._hung_up = True
+            self._changed.notify()
+
+    def _turn(self) -> None:
+        self._outbox.catch_up()
+        self._hung_up = False
+        self._end_cancelled((*self._scheduler.running, *self._scheduler.waiting))
+        self._resume()
+        self._read_prompts()
+        self._grow()
+        if rows := self._scheduler.speaking:
+            self._guarded(rows, self._step)
+        for frames, due in self._scheduler.due():
+            self._guarded(due, partial(self._decode, frames=frames))
+
+    def _read_prompts(self) -> None:
+        """Of those who came first. Where a prompt is cut does not depend on who else is there: it changes the last bits
+        of what is computed."""
+        room = 1.0
+        while (sequence := self._scheduler.prompting or self._admit()) is not None:
+            cost = self._device.prefill_cost(sequence.slot)
+            if cost > room:
+                return
+            room -= cost
+            self._guarded((sequence,), self._prefill)
+
+    def _admit(self) -> Sequence | None:
+        while True:
+            with self._changed:
+                newcomer = self._scheduler.admit()
+            if newcomer is None or self._guarded((newcomer,), self._begin):
+                return newcomer
+
+    def _end_cancelled(self, sequences: Codes[Sequence]) -> None:
+        for sequence in sequences:
+            if sequence.sink.is_cancelled():
+                self._end(sequence, FinishReason.CANCELLED)
+
+    def _grow(self) -> None:
+        """Places for the next frame of each row, the oldest first; where there are none left, the youngest pauses."""
+        for row in self._scheduler.speaking:
+            if row.stage is Stage.SPEAKING and row.wants_to_grow:
+                self._guarded((row,), self._grow_one)
+
+    def _grow_one(self, rows: Codes[Sequence]) -> None:
+        [row] = rows
+        while row.stretch is not None:
+            with self._changed:
+                grown = self._scheduler.grow(row)
+            if grown:
+                self._device.move(row.slot, row.stretch)
+                return
+            self._pause(self._scheduler.youngest())
+
+    def _pause(self, row: Sequence) -> None:
+        if self._guarded((row,), lambda rows: self._device.pause(row.slot)):
+            self._pauses += 1
+            with self._changed:
+                self._scheduler.pause(row)
+
+    def _resume(self) -> None:
+        while True:
+            with self._changed:
+                row = self._scheduler.resume()
+            if row is None or row.stretch is None:
+                return
+            self._guarded((row,), self._resume_one)
+
+    def _resume_one(self, rows: Codes[Sequence]) -> None:
+        [row] = rows
+        assert row.stretch is not None
+        self._device.resume(row.slot, row.stretch)
+
+    def _guarded(self, sequences: Codes[Sequence], work: Callable[[Codes[Sequence]], None]) -> bool:
+        """Do `work`; a failure fails the sequences it was for, and no other. Where the device has no memory for all of
+        them, it fails the youngest and is done for the rest. Whether it was done for any."""
+        rest = list(sequences)
+        while rest:
+            try:
+                work(rest)
+                return True
+            except DeviceMemoryError as error:
+                logger.warning("no memory for %d requests, the youngest is given up: %s", len(rest), error)
+                failed, failure = [max(rest, key=lambda row: (row.started_s, row.arrived_s))], out_of_memory()
+            except DeviceLostError as error:
+                self._give_up(error)
+                return False
+            except SpeechError as error:
+                failed, failure = rest, error
+            except Exception as error:
+                logger.exception("work for %d requests failed", len(rest))
+                message = f"The engine failed: {type(error).__name__}."
+                failed, failure = rest, SpeechError(ErrorCode.ENGINE_FAILURE, message)
+            rest = [sequence for sequence in rest if sequence not in failed]
+            for sequence in failed:
+                self._fail(sequence, failure)
+            if failure.code is ErrorCode.OUT_OF_MEMORY:  # the error holds no tensors any more
+                self._device.free_memory()
+        return False
+
+    def _give_up(self, error: DeviceLostError) -> None:
+        """The device is lost: all requests hear it, and the process ends. From any thread."""
+        logger.critical("the device is lost (%s): this process ends", error)
+        with self._changed:
+            self._closed = self._lost = True
+            sequences = (*self._scheduler.running, *self._scheduler.waiting)
+            for sequence in sequences:
+                self._scheduler.remove(sequence)
+            self._changed.notify()
+        for sequence in sequences:
+            sequence.sink.error(model_died())
+        self._outbox.flush(_LAST_WORDS_S)
+        self._end_process()
+
+    def _prepare(self, sequence: Sequence) -> None:
+        """On the voices' thread."""
+        if sequence.stage is Stage.PREPARING:  # else it is cancelled
+            self._guarded((sequence,), lambda _: self._device.prepare(sequence.request, sequence.plan))
+        with self._changed:
+            self._scheduler.prepared(sequence)
+            self._changed.notify()
+
+    def _begin(self, sequences: Codes[Sequence]) -> None:
+        [sequence] = sequences
+        assert sequence.stretch is not None
+        sequence.started_s = time.perf_counter()
+        self._device.begin(sequence.slot, sequence.stretch, sequence.request, sequence.plan)
+
+    def _prefill(self, sequences: Codes[Sequence]) -> None:
+        [sequence] = sequences
+        if self._device.prefill(sequence.slot):
+            sequence.stage = Stage.SPEAKING
+
+    def _step(self, rows: Codes[Sequence]) -> None:
+        begin_s = time.perf_counter()
+        codes, ended = self._device.step([row.slot for row in rows])
+        self._steps += 1
+        self._step_s += time.perf_counter() - begin_s
+        self._frames += len(rows)
+        for row, frame, row_ended in zip(rows, codes, ended, strict=True):
+            if row_ended:
+                self._flush(row, FinishReason.STOP)
+                continue
+            row.add_frame()
+            reason = row.guard.after_frame(frame)
+            if row.frames >= row.limit_frames:
+                reason = FinishReason.LENGTH
+            if reason is not None:
+                self._flush(row, reason)
+
+    def _flush(self, row: Sequence, reason: FinishReason) -> None:
+        """Send what is not decoded yet, and end."""
+        if row.undecoded_frames:
+            self._guarded([row], partial(self._decode, frames=row.undecoded_frames))
+        if row.stage is Stage.SPEAKING:
+            self._end(row, reason)
+
+    def _decode(self, rows: Codes[Sequence], frames: int) -> None:
+        for row, samples in zip(rows, self._device.decode([row.slot for row in rows], frames), strict=True):
+            row.undecoded_frames = 0
+            row.chunks += 1
+            row.first_chunk_s = row.first_chunk_s or time.perf_counter() - row.started_s
+            samples = samples[: row.limit_samples - row.sent_samples]
+            row.sink.audio(samples)
+            row.sent_samples += len(samples)
+            if reason := row.guard.after_audio(samples):
+                self._end(row, reason)
+
+    def _end(self, sequence: Sequence, reason: FinishReason) -> None:
+        if self._take_out(sequence):
+            self._guard_trips += reason in GUARD_REASONS
+            sequence.sink.end(sequence.end_event(reason))
+
+    def _fail(self, sequence: Sequence, error: SpeechError) -> None:
+        if self._take_out(sequence):
+            sequence.sink.error(error)
+
+    def _take_out(self, sequence: Sequence) -> bool:
+        """Free the sequence's place; False if it had none any more."""
+        with self._changed:
+            slot = sequence.slot
+            if not self._scheduler.remove(sequence):
+                return False
+        if slot >= 0:
+            self._device.release(slot)
+        return True
+
+    def _fail_all(self) -> None:
+        error = SpeechError(ErrorCode.SHUTTING_DOWN, "The model was unloaded. Send the request again.")
+        for sequence in (*self._scheduler.running, *self._scheduler.waiting):
+            self._fail(sequence, error)

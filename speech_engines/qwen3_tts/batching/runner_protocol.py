@@ -1,0 +1,74 @@
+"""What the batching engine needs of its computing half."""
+
+from collections.abc import Sequence as Codes
+from typing import Protocol
+
+from speech_engines.base import Samples
+from speech_engines.qwen3_tts.batching.sequence import Plan
+from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_protocol.request import SpeechRequest
+
+
+class Device(Protocol):
+    """Called from the engine's thread but where it says otherwise. Slots are 0 to `slots` - 1; `places` is the length
+    of the caches.
+
+    Each call may raise DeviceMemoryError, and has then changed nothing, or DeviceLostError.
+    """
+
+    slots: int
+    places: int
+
+    def plan(self, request: SpeechRequest) -> Plan:
+        """Raise SpeechError where `request` can't be served; else what it needs. Computes nothing. Any thread."""
+        ...
+
+    def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
+        """Whether `begin` has all it needs, the voice to clone above all. Any thread."""
+        ...
+
+    def prepare(self, request: SpeechRequest, plan: Plan) -> None:
+        """Make it so. On a thread of its own, beside all else."""
+
+    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
+        """A new utterance in `slot`, with these places of the caches."""
+
+    def prefill_cost(self, slot: int) -> float:
+        """How long the next piece of its prompt takes, as a part of a step: at most 1."""
+        ...
+
+    def prefill(self, slot: int) -> bool:
+        """Read that piece; True when all of the prompt is read."""
+        ...
+
+    def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
+        """One frame for each slot: its 16 codes, and whether the utterance ended instead."""
+        ...
+
+    def decode(self, slots: Codes[int], frames: int) -> list[Samples]:
+        """The samples of the last `frames` frames of each slot, which were not decoded yet."""
+        ...
+
+    def move(self, slot: int, stretch: Stretch) -> None:
+        """The slot's utterance goes on in these places, which may overlap those it has."""
+
+    def pause(self, slot: int) -> None:
+        """Keep what the slot's utterance has in the caches elsewhere: its places go to others."""
+
+    def resume(self, slot: int, stretch: Stretch) -> None:
+        """Bring it back into these places, exactly."""
+
+    def release(self, slot: int) -> None: ...
+
+    def free_memory(self) -> None:
+        """Give back what is kept for later."""
+
+    def gpu_memory_bytes(self) -> int | None:
+        """Any thread."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """By family of `figures`."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,131 @@
+"""One request in the batch: what it asked for, where it lies, and how far it is. No tensors."""
+
+import time
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from speech_engines.delivery import OutboxSink
+from speech_engines.qwen3_tts.batching.guard import RunawayGuard, asks_for_a_pause, budget_frames, expected_frames
+from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.prompt.tokens import Script
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from speech_protocol.events import EndEvent, FinishReason
+from speech_protocol.request import SpeechRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is found out about a request when it comes, before anything is computed."""
+
+    script: Script
+    voice_keys: tuple[bytes, ...] = ()  # of the recordings to clone
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def text_tokens(self) -> int:
+        return self.script.text_tokens
+
+    @property
+    def prompt_positions(self) -> int:
+        return len(self.script.text)
+
+
+class Stage(Enum):
+    """How far a request is: its voice is being computed, it waits for a slot, its prompt is read, it speaks, or it is
+    paused until the caches have places for it again."""
+
+    PREPARING = auto()
+    WAITING = auto()
+    PROMPTING = auto()
+    SPEAKING = auto()
+    PAUSED = auto()
+    ENDED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A request from the queue to its last sample. `slot` is its row of the batch, -1 while it has none; `stretch` is
+    its part of the caches, which grows as it speaks and which a paused one lacks."""
+
+    request: SpeechRequest
+    sink: OutboxSink
+    plan: Plan
+    limit_samples: int
+    guarded: bool = True
+    arrived_s: float = field(default_factory=time.perf_counter)
+    stage: Stage = Stage.WAITING
+    slot: int = -1
+    stretch: Stretch | None = None
+    resumes_as: Stage = Stage.SPEAKING
+    started_s: float = 0.0
+    first_chunk_s: float = 0.0
+    frames: int = 0
+    undecoded_frames: int = 0
+    chunks: int = 0
+    sent_samples: int = 0
+    guard: RunawayGuard = field(init=False)
+
+    def __post_init__(self) -> None:
+        may_pause = asks_for_a_pause(self.request.text, self.request.instruct)
+        self.guard = RunawayGuard(self.plan.text_tokens, may_pause, self.guarded)
+
+    @property
+    def limit_frames(self) -> int:
+        """Frames that hold `limit_samples`; the last one may be cut."""
+        return max(1, -(-self.limit_samples // FRAME_SAMPLES))
+
+    @property
+    def most_frames(self) -> int:
+        """Frames that it can come to, whatever it says; the guard looks at one frame beyond its budget."""
+        return min(self.limit_frames, budget_frames(self.plan.text_tokens) + 1)
+
+    @property
+    def most_places(self) -> int:
+        """Places of the caches that it needs at most."""
+        return self.plan.prompt_positions + self.most_frames
+
+    @property
+    def expected_places(self) -> int:
+        """Places that it begins with: what texts of its length usually need, and all of its prompt's."""
+        trailing = self.plan.prompt_positions + len(self.plan.script.trailing)
+        expected = self.plan.prompt_positions + expected_frames(self.plan.text_tokens)
+        return min(max(expected, trailing + 1), self.most_places)
+
+    @property
+    def held_places(self) -> int:
+        return 0 if self.stretch is None else self.stretch.count
+
+    @property
+    def wants_to_grow(self) -> bool:
+        """Whether its next frame has no place."""
+        return self.held_places <= self.plan.prompt_positions + self.frames
+
+    @property
+    def due_s(self) -> float:
+        """When a listener who began with the first chunk will have heard all that was sent: later is less urgent."""
+        if not self.chunks:
+            return 0.0
+        return self.started_s + self.first_chunk_s + self.sent_samples / SAMPLE_RATE_HZ
+
+    def add_frame(self) -> None:
+        self.frames += 1
+        self.undecoded_frames += 1
+
+    def end_event(self, reason: FinishReason) -> EndEvent:
+        """The figures of the utterance, as they are now."""
+        now_s = time.perf_counter()
+        started_s = self.started_s or now_s
+        return EndEvent(
+            finish_reason=reason,
+            audio_samples=self.sent_samples,
+            text_tokens=self.plan.text_tokens,
+            queue_s=round(started_s - self.arrived_s, 6),
+            first_chunk_s=round(self.first_chunk_s, 6),
+            synthesis_s=round(now_s - started_s, 6),
+            warnings=self.plan.warnings,
+        )
+
+
+def limit_samples_of(request: SpeechRequest, max_audio_seconds: float) -> int:
+    """Samples that a request may have."""
+    return int(min(request.max_audio_seconds or float("inf"), max_audio_seconds) * SAMPLE_RATE_HZ)

@@ -1,0 +1,1 @@
+"""Checkpoint folders: their files, their configuration and the requests that they serve."""

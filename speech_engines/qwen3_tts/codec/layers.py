@@ -1,0 +1,299 @@
+"""The layers of the codec decoder, time-major. Everything is causal: see `codec_state` for what goes on from call to
+call."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from speech_engines.qwen3_tts.codec.state import Convolution, Turn, Window
+
+_TILE: Final = 4
+_POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
+
+# On a CPU, what a product costs is reading its weights. MKL's ways for few rows are slow at that; by small blocks of
+# outputs, each on one core, it keeps pace with the memory.
+_FEW_ROWS: Final = 4  # as rows
+_SOME_ROWS: Final = 64  # as columns, where weights are large
+_BLOCK: Final = 16
+_LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
+_CACHED: Final = 2**19  # numbers in inputs that stay in the caches from one operation to the next
+
+
+class Product:
+    """x @ weight.t() + bias, in the form that suits the number of rows."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:  # [out, in], [out]
+        self._weight, self._bias = weight.contiguous(), bias
+        self._is_blocked = weight.is_cpu and not len(weight) % _BLOCK
+        self._most_rows = _SOME_ROWS if weight.numel() >= _LARGE else _FEW_ROWS
+
+    def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        count = x[..., 0].numel()
+        if not self._is_blocked or not 1 < count <= self._most_rows:
+            return F.linear(x, self._weight, self._bias)
+        if self.takes_columns(count):
+            result = self.of_columns(x.reshape(count, -1).t().contiguous())
+        else:
+            blocks = self._weight.view(-1, _BLOCK, x.shape[-1])
+            rows = x.contiguous().view(count, -1).expand(len(blocks), -1, -1)
+            result = self._finish(torch.bmm(rows, blocks.transpose(1, 2)).transpose(0, 1), count)
+        return result.view(*x.shape[:-1], -1)
+
+    def takes_columns(self, count: int) -> bool:
+        """Whether that many rows are multiplied as columns."""
+        return self._is_blocked and _FEW_ROWS < count <= self._most_rows
+
+    def of_columns(self, columns: Tensor) -> Tensor:  # [in, rows] -> [rows, out]
+        inputs, count = columns.shape
+        blocks = self._weight.view(-1, _BLOCK, inputs)  # [blocks, _BLOCK, in]
+        return self._finish(torch.bmm(blocks, columns.expand(len(blocks), -1, -1)).flatten(0, 1).t(), count)
+
+    def _finish(self, product: Tensor, count: int) -> Tensor:
+        result = product.contiguous().view(count, -1)
+        return result if self._bias is None else result.add_(self._bias)
+
+
+class CausalConv:
+    """A convolution as one matrix product over copies of its windows: for few steps, or few taps."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int = 1, start: Tensor | float = 0.0) -> None:
+        self._product = Product(weight.transpose(1, 2).flatten(1), bias)  # of [out, in, taps]
+        self.channels, self._taps = weight.shape[1:]
+        self._dilation, self.start = dilation, start
+        self.past = (self._taps - 1) * dilation
+
+    def slack(self, steps: int) -> int:
+        return 0
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        streams, length, channels = room.shape
+        if self._product.takes_columns(streams * steps):
+            columns = room.permute(2, 0, 1).contiguous()  # a column's windows overlap, so this is fewer than they are
+            windows = columns.as_strided(
+                (self._taps, channels, streams, steps), (self._dilation, streams * length, length, 1)
+            )
+            return self._product.of_columns(windows.reshape(-1, streams * steps)).view(streams, steps, -1)
+        sizes = (streams, steps, self._taps, channels)
+        windows = room.as_strided(sizes, (room.stride(0), channels, self._dilation * channels, 1))
+        return self._product(windows.flatten(2))
+
+
+class Upsampling(CausalConv):
+    """A transposed convolution with a kernel of whole strides: each input gives `stride` outputs, so it is a causal
+    convolution with as many times the channels (see `by_stride`), and its overlap is the history of that."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int, start: Tensor | float = 0.0) -> None:
+        super().__init__(weight, bias, start=start)  # of [stride * out, in, taps]
+        self._outputs = len(bias) // stride
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        return super().__call__(room, steps).view(len(room), -1, self._outputs)  # [B, T * stride, out]
+
+
+def by_stride(weight: Tensor, stride: int) -> Tensor:
+    """A transposed convolution's weight, [in, out, kernel], as a convolution's: [stride * out, in, kernel / stride]."""
+    inputs, outputs, kernel = weight.shape
+    taps = weight.view(inputs, outputs, kernel // stride, stride).flip(2)  # the oldest input first
+    return taps.permute(3, 1, 0, 2).reshape(stride * outputs, inputs, -1)
+
+
+class FastConv:
+    """A dilated convolution by Toom-Cook's scheme: `_TILE` outputs of 7 taps for 10 products instead of 28.
+
+    Inputs and kernel are taken as polynomials over time and evaluated at 9 points and infinity, so that a product of
+    matrices there gives what is a convolution here. These points keep the rounding error below 2e-6 of the output.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, dilation: int, start: Tensor | float = 0.0) -> None:
+        self.channels, taps = weight.shape[1:]  # of [out, in, taps]
+        self.past = (taps - 1) * dilation
+        self._dilation, self._bias, self.start = dilation, bias, start
+        spread, kernel, gather = (matrix.to(weight.device) for matrix in _toom_cook(taps))
+        self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
+        points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
+        # [points, in, out]. Many rows want one row of outputs after the other in memory; large weights meet few rows.
+        is_large = points.is_cpu and points.numel() >= 2 * _LARGE
+        self._weight = points.contiguous().transpose(1, 2)
+        if not is_large:
+            self._weight = self._weight.contiguous()
+        # Its points are more to read than the taps, which is what counts for few steps.
+        self._few_steps = CausalConv(weight, bias, dilation) if is_large else None
+
+    def slack(self, steps: int) -> int:
+        return -steps % (_TILE * self._dilation)
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        if self._few_steps is not None and len(room) * steps <= _SOME_ROWS:
+            return self._few_steps(room, steps)
+        unit, length = _TILE * self._dilation, room.shape[1] - self.past
+        result = room.new_empty(len(room), length, len(self._bias))
+        streams, piece = len(room), length
+        if room.is_cpu:  # some streams after the other, or a part of one
+            streams = max(1, _CACHED // room[0].numel())
+            piece = max(1, _CACHED // (unit * self.channels)) * unit
+        for rows, out in zip(room.split(streams), result.split(streams), strict=True):
+            for first in range(0, length, piece):
+                self._convolve(rows[:, first : first + piece + self.past], out[:, first : first + piece])
+        return result[:, :steps]
+
+    def _convolve(self, room: Tensor, out: Tensor) -> None:
+        batch, points, row = len(room), len(self._gather), self._dilation * self.channels
+        tiles = out.shape[1] // (_TILE * self._dilation)
+        # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.
+        windows = room.as_strided((points, batch, tiles, row), (row, room.stride(0), _TILE * row, 1))
+        inputs = (self._gather @ windows.reshape(points, -1)).view(points, -1, self.channels)
+        products = torch.bmm(inputs, self._weight)  # [points, B * tiles * dilation, out]
+        outputs = (self._spread @ products.view(points, -1)).view(_TILE, batch, tiles, self._dilation, -1)
+        torch.add(outputs.permute(1, 2, 0, 3, 4), self._bias, out=out.unflatten(1, (tiles, _TILE, self._dilation)))
+
+
+def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What spreads products to outputs, [_TILE, points]; evaluates a kernel, [points, taps]; and gathers inputs,
+    [points, points]. In float64."""
+
+    def evaluation(terms: int) -> Tensor:
+        infinity = torch.eye(terms, dtype=torch.float64)[-1:]
+        finite = torch.tensor(_POINTS, dtype=torch.float64)
+        return torch.cat((finite[:, None] ** torch.arange(terms), infinity))
+
+    gather = evaluation(_TILE + taps - 1).inverse().t()
+    scale = gather.norm(dim=1, keepdim=True)
+    return evaluation(_TILE).t(), evaluation(taps) * scale, gather / scale
+
+
+class ExitConv:
+    """A convolution to one channel: a product a tap at every step, then a sum along diagonals."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, start: Tensor | float = 0.0) -> None:  # [1, in, taps]
+        self._taps = weight[0].t().contiguous()  # [taps, in]
+        self._bias, self.start = bias, start
+        self.past = len(self._taps) - 1
+        self.channels = weight.shape[1]
+
+    def slack(self, steps: int) -> int:
+        return 0
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        products = self._taps @ room.flatten(0, 1).t()  # [taps, B * (past + T)]
+        length = products.shape[1]
+        diagonals = products.as_strided((len(self._taps), len(room), steps), (length + 1, room.shape[1], 1))
+        return diagonals.sum(0)[..., None] + self._bias  # [B, T, 1]
+
+
+class DepthwiseConv:
+    """A convolution of each channel by itself."""
+
+    start: Tensor | float = 0.0
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:  # [C, 1, taps]
+        self._taps = weight[:, 0].t().contiguous()  # [taps, C]
+        self._bias = bias
+        self.past = len(self._taps) - 1
+        self.channels = len(bias)
+
+    def slack(self, steps: int) -> int:
+        return 0
+
+    def __call__(self, room: Tensor, steps: int) -> Tensor:
+        result = torch.addcmul(self._bias, room[:, :steps], self._taps[0])
+        for index in range(1, len(self._taps)):
+            result.addcmul_(room[:, index : index + steps], self._taps[index])
+        return result
+
+
+class Snake:
+    """x + sin(alpha x)^2 / beta, a channel at a time, but for a constant: sin(a)^2 is (1 - cos(2 a)) / 2. That rounds
+    to 3e-8 / beta, whatever x is.
+
+    Inputs may lack a constant, too. What outputs lack is for the convolution behind to make good, in its bias and in
+    what it takes for the zeros before an utterance.
+    """
+
+    def __init__(self, alpha: Tensor, inverse_beta: Tensor, lack: Tensor | float) -> None:  # [C]
+        self._frequency, self._depth = 2 * alpha, inverse_beta / -2
+        self._phase = self._frequency * lack
+        self.lack: Tensor = inverse_beta / 2 + lack
+
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+        wave = torch.addcmul(self._phase, x, self._frequency, out=out).cos_()
+        return torch.addcmul(x, wave, self._depth, out=out)
+
+
+def inverse_beta(logarithm: Tensor) -> Tensor:
+    return 1 / (logarithm.exp() + 1e-9)
+
+
+class ResidualUnit:
+    """x + conv2(snake2(conv1(snake1(x)))), but for a constant, in place.
+
+    The second snake's factor is in the weights around it: the first convolution gives 2 alpha x, the second takes that.
+    """
+
+    def __init__(self, first: Snake, conv: FastConv, depth: Tensor, weight: Tensor) -> None:
+        self._first, self._conv, self._depth = first, conv, depth  # [C]
+        self._weight = weight  # [C, C] of inputs by outputs
+
+    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
+        hidden = turn.convolve(self._conv, x, self._first)
+        hidden.addcmul_(hidden.cos(), self._depth)
+        return x.baddbmm_(hidden, self._weight.expand(len(x), -1, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class SnakeConv:
+    """A snake, then a convolution."""
+
+    snake: Snake
+    convolution: Convolution
+
+    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
+        return turn.convolve(self.convolution, x, self.snake)
+
+
+@dataclass(frozen=True, slots=True)
+class UpsamplingStage:
+    """A product that makes some steps of each, then a ConvNeXt block: a depthwise convolution and two products around a
+    GELU, beside a residual. `shrink` holds the block's layer scale."""
+
+    expand: Product
+    depthwise: DepthwiseConv
+    norm: tuple[Tensor, Tensor]
+    grow: Product
+    shrink: Product
+
+    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
+        x = self.expand(x).view(len(x), -1, self.depthwise.channels)
+        hidden = F.layer_norm(turn.convolve(self.depthwise, x), x.shape[-1:], *self.norm, eps=1e-6)
+        return x.add_(self.shrink(F.gelu(self.grow(hidden))))
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerLayer:
+    """Attention over a window, then a gated MLP. The norms' weights are in the products behind them, the layer scales
+    in `output` and `down`."""
+
+    index: int
+    epsilon: float
+    qkv: Product
+    output: Product
+    gate_up: Product
+    down: Product
+
+    def __call__(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
+        x = x + self.output(self._attend(rms_norm(x, self.epsilon), turn, window))
+        gate, up = self.gate_up(rms_norm(x, self.epsilon)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up)
+
+    def _attend(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
+        qkv = self.qkv(x).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
+        torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2))).mul_(turn.rotation)
+        keys, values = turn.extend(self.index, qkv[:, :, 1:]).unbind(1)  # [B, heads, capacity, head_dim]
+        seen = F.scaled_dot_product_attention(qkv[:, :, 0].transpose(1, 2), keys, values, turn.mask)
+        return seen.transpose(1, 2).flatten(2)
+
+
+def rms_norm(x: Tensor, epsilon: float) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], eps=epsilon)

@@ -1,0 +1,1 @@
+"""The talker and the code predictor: layers, KV cache, sampling and weights."""

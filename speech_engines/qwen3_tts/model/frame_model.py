@@ -1,0 +1,270 @@
+"""Talker, code predictor and sampling as one: a prompt in a slot, then one frame of 16 codes a step for many slots."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.code_predictor import CodePredictor
+from speech_engines.qwen3_tts.model.config import ModelConfig
+from speech_engines.qwen3_tts.model.kv_cache import Attend, untouched
+from speech_engines.qwen3_tts.model.sampling import FrameNoise, Sampling, SamplingTable, penalize
+from speech_engines.qwen3_tts.model.talker import Talker
+from speech_engines.qwen3_tts.model.weights import load_weights
+from speech_engines.qwen3_tts.runner.cuda_graph import pattern
+
+__all__ = ["FrameModel", "Sampling"]
+
+# A slot's latest frames are kept for the codec; no chunk may be longer.
+KEPT_FRAMES: Final = 16
+_MINUS_INFINITY: Final = float("-inf")
+Rows = Tensor | slice  # slots, a row of the batch each
+
+
+@dataclass(frozen=True, slots=True)
+class _Paused:
+    """What an utterance has in the caches, in the host's memory."""
+
+    kv: Tensor  # [layers, positions, 2 * kv_heads, head_dim]
+    trailing: Tensor  # [N, H]
+
+
+class FrameModel:
+    """All state is in buffers with a row for each slot, or a place for each position of an utterance; a step reads and
+    writes them in place. One thread at a time.
+
+    `weights` are the embedding tables and the text projection, by their names in the checkpoint.
+    """
+
+    slots: int
+    places: int
+
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+        self.config = config
+        self.talker = Talker(config.talker, weights, dtype)
+        self.predictor = CodePredictor(config, weights, dtype)
+        self.weights = weights
+        self.device, self.dtype = self.talker.embedding.device, dtype
+        vocab = config.talker.vocab_size
+        self._tts_pad = _text_embedding(weights, config.tts_pad_id).to(dtype)  # [H]
+        self._is_suppressed = torch.arange(vocab, device=self.device) >= config.first_prompt_id
+        self._is_suppressed[config.codec_eos_id] = False
+
+    @torch.inference_mode()
+    def allocate(self, slots: int, places: int) -> None:
+        """The buffers, for so many slots, and `places` positions of all utterances together."""
+        self.slots, self.places = slots, places
+        self.talker.allocate(places)
+        self.predictor.allocate(slots)
+        self.sampling = SamplingTable(slots, self.device)
+        hidden, vocab, dtype = self.config.talker.hidden_size, self.config.talker.vocab_size, self.dtype
+        self._logits = torch.zeros(slots, vocab, device=self.device)  # of the next codebook 0
+        self._hidden = torch.zeros(slots, hidden, device=self.device, dtype=dtype)  # that they came from
+        self._is_said = torch.zeros(slots, vocab, dtype=torch.bool, device=self.device)
+        self._trailing = untouched((places, hidden), self.device, dtype)
+        self._codes = self._counters(KEPT_FRAMES, self.config.codebooks)
+        self.start, self.position = self._counters(), self._counters()
+        self._frame, self._trailing_frames = self._counters(), self._counters()
+        self._stretches = [Stretch(0, 0)] * slots
+        self.lengths = [0] * slots  # `position` as the host knows it
+        self._trailing_counts = [0] * slots
+        self._paused: dict[int, _Paused] = {}
+
+    @classmethod
+    def load(
+        cls, folder: Path, device: torch.device | str, dtype: torch.dtype, slots: int, places: int
+    ) -> "FrameModel":
+        """From a checkpoint folder, see `read` and `allocate`."""
+        model = cls.read(folder, device, dtype)
+        model.allocate(slots, places)
+        return model
+
+    @classmethod
+    def read(cls, folder: Path, device: torch.device | str, dtype: torch.dtype) -> "FrameModel":
+        """Without its buffers. `dtype` is that of the weights; on a CPU, activations are float32 whatever it is."""
+        device = torch.device(device)
+        config = ModelConfig.parse(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        with torch.inference_mode():
+            weights = load_weights(folder, device, dtype)
+            return cls(config, weights, torch.float32 if device.type == "cpu" else dtype)
+
+    @torch.inference_mode()
+    def begin(self, slot: int, stretch: Stretch, trailing: Tensor, sampling: Sampling) -> None:
+        """A new utterance in the slot, whatever it held before. The stretch has room for the prompt and a place for
+        each frame; trailing [N, H] is added to the inputs that frames 0 to N - 1 become; after that it is the embedding
+        of `tts_pad`."""
+        self._stretches[slot], self.lengths[slot] = stretch, 0
+        self.start[slot] = stretch.start
+        trailing = torch.cat((trailing.to(self.dtype), self._tts_pad[None]))[: stretch.count]
+        self._trailing[stretch.start : stretch.start + len(trailing)] = trailing
+        self._trailing_frames[slot] = len(trailing) - 1
+        self._trailing_counts[slot] = len(trailing)
+        self._is_said[slot] = False
+        self._frame[slot] = self.position[slot] = 0
+        self.sampling.put(slot, sampling)
+
+    @torch.inference_mode()
+    def extend(self, slot: int, embeds: Tensor) -> None:
+        """The next part of the prompt, [T, H]; behind its last one, `step` may follow."""
+        self.check_room(slot, len(embeds))
+        stretch, done = self._stretches[slot], self.lengths[slot]
+        hidden = self.talker.prefill(stretch.start, done, embeds)
+        self.heard(slot, hidden, self.talker.logits(hidden), done + len(embeds))
+
+    def check_room(self, slot: int, positions: int) -> None:
+        """Raise ValueError where so many more, and a frame, do not fit into the slot's stretch."""
+        count = self.lengths[slot] + positions
+        if count >= self._stretches[slot].count:
+            raise ValueError(f"{count} positions and a frame do not fit into {self._stretches[slot].count}")
+
+    def heard(self, slot: int, hidden: Tensor, logits: Tensor, positions: int) -> None:
+        """So many positions of the slot's prompt are in the cache, the last of which gave hidden [1, H] and logits
+        [1, vocab]."""
+        self._hidden[slot], self._logits[slot] = hidden[0], logits[0]
+        self.position[slot] = self.lengths[slot] = positions
+
+    @torch.inference_mode()
+    def move(self, slot: int, stretch: Stretch) -> None:
+        """The slot's utterance goes on in that stretch, which may overlap its own."""
+        old = self._stretches[slot]
+        if stretch.start != old.start:
+            count = self._trailing_counts[slot]
+            self.talker.cache.move(old.start, stretch.start, self.lengths[slot])
+            kept = self._trailing[old.start : old.start + count].clone()
+            self._trailing[stretch.start : stretch.start + count] = kept
+            self.start[slot] = stretch.start
+        self._stretches[slot] = stretch
+
+    @torch.inference_mode()
+    def pause(self, slot: int) -> None:
+        """Keep what the slot's utterance has in the caches in the host's memory; the stretch is free then."""
+        start, count = self._stretches[slot].start, self._trailing_counts[slot]
+        kv = self.talker.cache.save(start, self.lengths[slot])
+        self._paused[slot] = _Paused(kv, self._trailing[start : start + count].to("cpu", copy=True))
+
+    @torch.inference_mode()
+    def resume(self, slot: int, stretch: Stretch) -> None:
+        """Bring it back, into that stretch."""
+        paused = self._paused[slot]
+        self.talker.cache.restore(stretch.start, paused.kv)
+        self._trailing[stretch.start : stretch.start + len(paused.trailing)] = paused.trailing.to(self.device)
+        self.start[slot] = stretch.start
+        self._stretches[slot] = stretch
+        del self._paused[slot]
+
+    def step(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """One frame for each of these different slots: codes [B, 16] int64, and ended [B] bool where codebook 0 was
+        EOS: that row's codes are void. Never waits for the device."""
+        positions = self.advance(slots)
+        try:
+            attend = self.talker.cache.rows([self._stretches[slot].start for slot in slots], positions)
+            rows = torch.tensor(slots, device=self.device)
+            return self.frame(rows, None, attend, self.sampling.is_few(slots))
+        except RuntimeError:
+            self.rewind(slots)
+            raise
+
+    def advance(self, slots: Sequence[int]) -> list[int]:
+        """The positions that a step of these slots takes, which it then has taken. Raises ValueError."""
+        positions = [self.lengths[slot] for slot in slots]
+        for slot, position in zip(slots, positions, strict=True):
+            if position >= self._stretches[slot].count:
+                raise ValueError(f"slot {slot} has used up its {position} positions")
+            self.lengths[slot] = position + 1
+        return positions
+
+    def rewind(self, slots: Sequence[int]) -> None:
+        """Take back what `advance` took, where the step was not done."""
+        for slot in slots:
+            self.lengths[slot] -= 1
+
+    @property
+    def pending(self) -> tuple[Tensor, Tensor]:
+        """What the next frame of every slot comes from: hidden states [slots, H] and logits [slots, vocab]."""
+        return self._hidden, self._logits
+
+    @torch.inference_mode()
+    def pretend(self, position: int, sampling: Sampling) -> None:
+        """Bring each slot in the middle of an utterance of its own, the same each time: no request is there yet. Slot n
+        is at `position` + n of a stretch that begins at 0."""
+        self.sampling.put_all(sampling)
+        for tensor in self.pending:
+            tensor.copy_(pattern(tensor))
+        for counter in (self.start, self._trailing_frames, self._is_said):
+            counter.zero_()
+        self._frame.fill_(sampling.min_frames)
+        self.position.copy_(torch.arange(self.slots, device=self.device) + position)
+        self.talker.cache.pretend(position)
+
+    def said(self, slots: Sequence[int], first: Sequence[int], frames: int) -> Tensor:
+        """The codes [B, frames, 16] of each slot from frame `first` on, which must be among its latest."""
+        rows = torch.tensor([slots, first], device=self.device)
+        places = (rows[1, :, None] + torch.arange(frames, device=self.device)) % KEPT_FRAMES
+        return self._codes[rows[0, :, None], places]
+
+    def release(self, slot: int) -> None:
+        """Forget the slot's request. Its buffers are overwritten by the next one."""
+        self.sampling.clear(slot)
+        self._paused.pop(slot, None)
+
+    @torch.inference_mode()
+    def frame(self, rows: Rows, active: Tensor | None, attend: Attend, few: bool) -> tuple[Tensor, Tensor]:
+        """See `step`. Rows that are not `active` [B] keep their state, and what they say is void. `few`: see Warp."""
+        frame, table, vocab = self._frame[rows], self.sampling, self.config.talker.vocab_size
+        noise = FrameNoise(table.seed[rows], frame, self.config.codebooks, vocab, at_once=frame.is_cuda)
+        first = table.talker.at(rows).choose(self._talker_logits(rows, frame), noise.of(0), few)  # [B]
+        warp = table.predictor.at(rows)
+
+        def choose(codebook: int, logits: Tensor) -> Tensor:
+            return warp.choose(logits, noise.of(codebook), few)
+
+        others = self.predictor(self._hidden[rows], self.talker.embed(first), choose)
+        codes = torch.cat((first[:, None], others), 1)
+        self._say(rows, active, codes, attend)
+        return codes, first == self.config.codec_eos_id
+
+    def _talker_logits(self, rows: Rows, frame: Tensor) -> Tensor:
+        """The pending logits [B, vocab] after penalty and suppression."""
+        logits = penalize(self._logits[rows], self._is_said[rows], self.sampling.penalty[rows])
+        logits = logits.masked_fill(self._is_suppressed, _MINUS_INFINITY)
+        eos = logits[:, self.config.codec_eos_id, None]
+        eos.masked_fill_(frame[:, None] < self.sampling.min_frames[rows], _MINUS_INFINITY)
+        return logits
+
+    def _say(self, rows: Rows, active: Tensor | None, codes: Tensor, attend: Attend) -> None:
+        """Say this frame, codes [B, 16], and leave the logits of the next."""
+        frame, position = self._frame[rows], self.position[rows]
+        embeds = torch.cat((self.talker.embed(codes[:, 0])[:, None], self.predictor.embed(codes[:, 1:])), 1)
+        trailing = self.start[rows] + torch.minimum(frame, self._trailing_frames[rows])
+        hidden = self.talker.step(embeds.sum(1) + self._trailing[trailing], position, attend)
+        is_said = self._is_said[rows].scatter(1, codes[:, :1], True)
+        place = (frame % KEPT_FRAMES)[:, None, None].expand(-1, 1, codes.shape[1])
+        kept = self._codes[rows].scatter(1, place, codes[:, None])
+        new: tuple[Tensor, ...] = (hidden, self.talker.logits(hidden), is_said, kept, frame + 1, position + 1)
+        old = (self._hidden, self._logits, self._is_said, self._codes, self._frame, self.position)
+        if active is not None:
+            new = tuple(_choose(active, value, buffer[rows]) for value, buffer in zip(new, old, strict=True))
+        for buffer, value in zip(old, new, strict=True):  # last, so that a step without memory has changed nothing
+            buffer[rows] = value
+
+    def _counters(self, *shape: int) -> Tensor:
+        return torch.zeros(self.slots, *shape, dtype=torch.int64, device=self.device)
+
+
+def _choose(condition: Tensor, true: Tensor, false: Tensor) -> Tensor:
+    """By row: condition [B], the others [B, ...]"""
+    return torch.where(condition.view(-1, *[1] * (true.dim() - 1)), true, false)
+
+
+def _text_embedding(weights: dict[str, Tensor], text_id: int) -> Tensor:
+    """What the talker adds to a code for this piece of text: [H]"""
+    names = (f"talker.text_projection.linear_fc{layer}.{part}" for layer in (1, 2) for part in ("weight", "bias"))
+    first, first_bias, second, second_bias = (weights[name] for name in names)
+    x = F.embedding(torch.tensor([text_id], device=first.device), weights["talker.model.text_embedding.weight"])
+    return F.linear(F.silu(F.linear(x, first, first_bias)), second, second_bias)[0]

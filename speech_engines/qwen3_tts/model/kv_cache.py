@@ -1,0 +1,159 @@
+"""Keys and values of what was said so far, in buffers that never move, and attention over them."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from speech_engines.qwen3_tts.model.config import StackConfig
+from speech_engines.qwen3_tts.runner.cuda_graph import pattern
+
+# attend(layer, q [M, heads, head_dim], kv [M, 2 * kv_heads, head_dim], the keys first) -> [M, heads * head_dim]; stores
+# kv first
+Attend = Callable[[int, Tensor, Tensor], Tensor]
+_MINUS_INFINITY = float("-inf")
+# Keys and values that are gathered at once: of more rows than fit, some after the others.
+GATHERED_BYTES: Final = 128 * 2**20
+
+
+class UtteranceCache:
+    """By place: an utterance has a stretch of places, in which its positions lie in order."""
+
+    def __init__(self, config: StackConfig, places: int, device: torch.device, dtype: torch.dtype) -> None:
+        # One more than utterances have: what rows write that stand still goes there. Keys and values lie side by side,
+        # so that one operation writes or gathers both.
+        self._kv = untouched((config.layers, places + 1, 2 * config.kv_heads, config.head_dim), device, dtype)
+        self.nowhere = places
+
+    def pretend(self, count: int) -> None:
+        """Fill the first positions with numbers that are the same each time."""
+        for layer in self._kv:
+            layer[:count] = pattern(layer[:count])
+
+    def move(self, old: int, new: int, count: int) -> None:
+        """`count` positions of the stretch from `old` on to that from `new` on, which may overlap it."""
+        for layer in self._kv:
+            layer[new : new + count] = layer[old : old + count].clone()
+
+    def save(self, start: int, count: int) -> Tensor:
+        """A copy in the host's memory of a stretch's first positions, [layers, count, 2 * kv_heads, head_dim]."""
+        saved = torch.empty((len(self._kv), count, *self._kv.shape[2:]), dtype=self._kv.dtype)
+        for layer, copy in zip(self._kv, saved, strict=True):
+            copy.copy_(layer[start : start + count])
+        return saved
+
+    def restore(self, start: int, saved: Tensor) -> None:
+        for layer, copy in zip(self._kv, saved, strict=True):
+            layer[start : start + saved.shape[1]].copy_(copy)
+
+    def padded_prompt(self, start: Tensor, count: Tensor, length: int) -> Attend:
+        """The first `count` of `length` positions of the stretch that begins at `start`, both [1]; the others are
+        padding. Fixed shapes, as of `batch`: the last of the prompt's positions sees no padding, which comes later."""
+        offsets = torch.arange(length, device=start.device)
+        places = torch.where(offsets < count, start + offsets, self.nowhere)
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            self._kv[layer].index_copy_(0, places, kv)
+            return _attend_all(q[None], kv[None])
+
+        return attend
+
+    def prompt(self, start: int, done: int, count: int) -> Attend:
+        """`count` new positions behind the first `done` of the stretch that begins at `start`."""
+        new, seen = slice(start + done, start + done + count), slice(start, start + done + count)
+        mask = None
+        if done:  # each new position sees those before it and itself
+            ones = torch.ones(count, done + count, dtype=torch.bool, device=self._kv.device)
+            mask = ones.tril(done)
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cached = self._kv[layer]  # [places, 2 * kv_heads, head_dim]
+            cached[new] = kv
+            return _attend_all(q[None], cached[None, seen], mask)
+
+        return attend
+
+    def batch(self, starts: Tensor, positions: Tensor, places: Tensor, span: int) -> Attend:
+        """One new position a row, whose key goes to `places`; all positions are below `span`. All are [B]. Fixed shapes
+        and no look at a tensor's values, so a CUDA graph can hold it; what lies beyond a row's position is masked."""
+        offsets = torch.arange(span, device=starts.device)
+        seen = (starts[:, None] + offsets).clamp(max=self.nowhere)  # [B, span] places
+        mask = torch.zeros(seen.shape, device=starts.device, dtype=self._kv.dtype)
+        mask = mask.masked_fill(offsets > positions[:, None], _MINUS_INFINITY)[:, None, None]  # [B, 1, 1, span]
+        rows = max(1, GATHERED_BYTES // (span * self._kv[0, 0].nbytes))
+        groups = list(zip(seen.split(rows), mask.split(rows), strict=True))
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cached = self._kv[layer]
+            cached.index_copy_(0, places, kv)
+            attended = [
+                _attend_one(part, cached[seen], mask) for part, (seen, mask) in zip(q.split(rows), groups, strict=True)
+            ]
+            return attended[0] if len(attended) == 1 else torch.cat(attended)
+
+        return attend
+
+    def rows(self, starts: Sequence[int], positions: Sequence[int]) -> Attend:
+        """The same for a CPU: a call costs little there, and copying each row's keys and values much."""
+        places = torch.tensor([start + position for start, position in zip(starts, positions, strict=True)])
+        stretches = [slice(start, start + position + 1) for start, position in zip(starts, positions, strict=True)]
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cached = self._kv[layer].index_copy_(0, places, kv)
+            rows = zip(q.split(1), stretches, strict=True)
+            return torch.cat([_attend_one(row, cached[None, stretch]) for row, stretch in rows])
+
+        return attend
+
+
+class FrameCache:
+    """By position and row, for what begins anew with each frame."""
+
+    def __init__(
+        self, config: StackConfig, rows: int, positions: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        shape = (config.layers, positions, rows, 2 * config.kv_heads, config.head_dim)
+        self._kv = torch.zeros(shape, device=device, dtype=dtype).unbind()
+
+    def next(self, rows: int, start: int, count: int) -> Attend:
+        """`count` new positions from `start` on in each of the first `rows` rows; M is rows x count."""
+        end = start + count
+        new = start if count == 1 else slice(start, end)
+
+        def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
+            cached = self._kv[layer][:end, :rows]
+            if count > 1:  # [M, ...] -> [count, B, ...]
+                kv = kv.unflatten(0, (rows, count)).transpose(0, 1)
+            cached[new] = kv
+            cached = cached.transpose(0, 1)
+            return _attend_one(q, cached) if count == 1 else _attend_all(q.unflatten(0, (rows, count)), cached)
+
+        return attend
+
+
+def untouched(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Zeros; on a CPU, pages of memory that nothing has used yet cost nothing."""
+    if device.type == "cpu" and dtype is torch.float32:
+        return torch.from_numpy(np.zeros(shape, np.float32))
+    return torch.zeros(shape, device=device, dtype=dtype)
+
+
+def _attend_one(q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
+    """One query position for each row. The query heads that share a key head stand where query positions would: no
+    key is repeated for them. q [B, heads, head_dim]; kv [B, positions, 2 * kv_heads, head_dim]"""
+    keys, values = kv.transpose(1, 2).chunk(2, 1)  # [B, kv_heads, positions, head_dim]
+    grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[2])  # [B, kv_heads, heads / kv_heads, head_dim]
+    return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).flatten(1)
+
+
+def _attend_all(q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Many query positions, each of which sees those before it and itself, or what the mask says. q [B, T, heads,
+    head_dim]; kv [B, positions, 2 * kv_heads, head_dim]"""
+    keys, values = kv.transpose(1, 2).chunk(2, 1)
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2), keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
+    return out.transpose(1, 2).flatten(2).flatten(0, 1)  # [B * T, heads * head_dim]

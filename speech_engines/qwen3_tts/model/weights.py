@@ -1,0 +1,164 @@
+"""The tensors of a checkpoint, straight to a device, and the matrix products over them."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors import safe_open
+from torch import Tensor
+
+from speech_engines.qwen3_tts.checkpoint.files import tensor_files
+
+PREFIX: Final = "talker."  # the rest is the speaker encoder
+# Products of more rows than this are split by FBGEMM into its kernels of 6 rows first.
+_FEW_ROWS: Final = 30
+_KERNEL_ROWS: Final = 6
+_TILE_ROWS: Final = 16  # of AMX
+# Smaller weights stay in a core's own cache: what a call costs counts, and not the memory's speed.
+_SMALL_NUMBERS: Final = 2**18
+_SMALL_TILE_ROWS: Final = 1
+# fp16 holds every bf16 value but the smallest: this much may be lost (half its smallest step).
+_FP16_LOSS: Final = 2.0**-25
+
+# [B, in] of a batch, or [1, T, in] of a prompt, which is alone: only a batch's rows must not depend on their number
+Linear = Callable[[Tensor], Tensor]
+Adding = Callable[[Tensor, Tensor], object]
+T = TypeVar("T")
+
+
+def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Each tensor of talker and code predictor by its name in the file."""
+    return {name: tensor.to(dtype) for name, tensor in read_tensors(folder, PREFIX, device)}
+
+
+def read_tensors(folder: Path, prefix: str, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of those in `folder`, in one file or in many, whose names begin with `prefix`."""
+    for path in tensor_files(folder, prefix):
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            for name in file.keys():  # noqa: SIM118  (it is no dict)
+                if name.startswith(prefix):
+                    yield name, file.get_tensor(name)
+
+
+def take(weights: dict[str, Tensor], *names: str) -> Tensor:
+    """Remove these tensors, so that a fused copy does not double the memory; many become one, row below row."""
+    tensors = [weights.pop(name) for name in names]
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def side_by_side(weight: Tensor, head_dim: int) -> Tensor:
+    """The halves of each head that rotate together as neighbours: the two parts of complex numbers. weight [heads *
+    head_dim, ...]; in all that is made of it, queries and keys have this order."""
+    halves: Tensor = weight.unflatten(0, (-1, 2, head_dim // 2))
+    return halves.transpose(1, 2).reshape(weight.shape)
+
+
+def build_layers(build: Callable[[int], T], count: int, device: torch.device) -> list[T]:
+    """`build(index)` for each layer. Packing weights is most of a load on a CPU, and takes one core a layer."""
+    if device.type != "cpu":
+        return [build(index) for index in range(count)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(torch.inference_mode()(build), range(count)))
+
+
+def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
+    """`x @ weight.T + bias`, by what is fastest for a few rows. On a CPU activations are float32, and weights packed at
+    half the memory traffic of that: bfloat16 ones for its matrix unit (AMX) where it has one, which rounds what it
+    multiplies to bfloat16; else as fp16, by FBGEMM, which is exact for bfloat16 weights. Small ones stay float32."""
+    if weight.device.type != "cpu":
+        return partial(F.linear, weight=weight, bias=bias)
+    if weight.numel() <= _SMALL_NUMBERS:
+        return _small_linear(weight, bias)
+    if weight.dtype is torch.bfloat16 and has_matrix_unit():
+        return _matrix_unit_linear(weight, bias)
+    weight, bias = weight.float(), None if bias is None else bias.float()
+    if not _fits_fp16(weight):
+        return partial(F.linear, weight=weight, bias=bias)
+    return partial(_packed_linear, torch.ops.quantized.linear_prepack_fp16(weight, bias))
+
+
+def make_adding(weight: Tensor) -> Adding:
+    """`y += x @ weight.T`, in place, given y and x: one kernel of a GPU."""
+    if weight.device.type != "cpu":
+        transposed = weight.t()
+        return lambda y, x: y.view(-1, y.shape[-1]).addmm_(x.view(-1, x.shape[-1]), transposed)
+    linear = make_linear(weight)
+    return lambda y, x: y.add_(linear(x if x.dim() == y.dim() else x[None]))
+
+
+def has_matrix_unit() -> bool:
+    """Whether this CPU multiplies bfloat16 tiles in hardware, and torch knows it."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported()
+
+
+class _TiledLinear:
+    """Products of a fixed number of rows, a tile. How a product adds depends on its number of rows: tile by tile, a
+    row's result does not depend on who shares its batch. For one thread at a time.
+
+    `multiply` takes [rows, K] of `dtype`; `room` [tile_rows, K] is for what does not fill a tile.
+    """
+
+    def __init__(self, multiply: Linear, room: Tensor) -> None:
+        self._multiply, self._room, self._tile_rows = multiply, room, len(room)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.dim() == 3:
+            return self._multiply(x[0].to(self._room.dtype)).float()[None]
+        rows = x.shape[0]  # `len` takes its time
+        if rows <= self._tile_rows:
+            return self._multiply(self._tile(x, rows))[:rows].float()
+        tiles = [self._multiply(self._tile(tile, tile.shape[0])) for tile in x.split(self._tile_rows)]
+        return torch.cat(tiles)[:rows].float()
+
+    def _tile(self, x: Tensor, rows: int) -> Tensor:
+        if rows == self._tile_rows:
+            return x.to(self._room.dtype)
+        self._room[:rows] = x
+        return self._room
+
+
+def _matrix_unit_linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    """For AMX, where a tile of rows costs as much as one row."""
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, _TILE_ROWS)
+
+    def multiply(x: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+        return product
+
+    return _TiledLinear(multiply, weight.new_zeros(_TILE_ROWS, weight.shape[1]))
+
+
+def _small_linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    columns = weight.float().t().contiguous()
+    bias = None if bias is None else bias.float()
+
+    def multiply(x: Tensor) -> Tensor:
+        return torch.mm(x, columns) if bias is None else torch.addmm(bias, x, columns)
+
+    return _TiledLinear(multiply, columns.new_zeros(_SMALL_TILE_ROWS, len(columns)))
+
+
+def _fits_fp16(weight: Tensor) -> bool:
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        return False
+    return bool((weight - weight.half()).abs().max() <= _FP16_LOSS)  # infinite where one is out of range
+
+
+def _packed_linear(packed: object, x: Tensor) -> Tensor:
+    rows = x.shape[0]
+    if x.dim() == 2 and (padding := _padded_rows(rows) - rows):
+        x = torch.cat((x, x[:1].expand(padding, -1)))
+    product: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, packed)
+    return product[:rows]
+
+
+def _padded_rows(rows: int) -> int:
+    """FBGEMM's kernels of one and two rows add in another order than those of three to six, so a row's result would
+    depend on who shares its batch. These numbers of rows need none of the two."""
+    if rows > _FEW_ROWS:
+        return -(-rows // _KERNEL_ROWS) * _KERNEL_ROWS
+    return {1: 3, 2: 3, 7: 8, 14: 15}.get(rows, rows)

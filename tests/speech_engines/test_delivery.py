@@ -1,0 +1,67 @@
+"""Deliveries on a thread of their own."""
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+
+from speech_engines import delivery as module
+from speech_engines.delivery import Outbox
+from speech_protocol.errors import ErrorCode, SpeechError
+from tests.support.sinks import WAIT_S, CollectingSink
+
+
+class SlowSink(CollectingSink):
+    """Takes its first chunk only when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go = threading.Event()
+
+    def audio(self, samples: np.ndarray) -> None:
+        assert self.may_go.wait(WAIT_S)
+        super().audio(samples)
+
+
+def test_everything_arrives_in_its_order_and_who_makes_more_than_is_taken_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 3)
+    outbox, sink = Outbox("test", lambda: None), SlowSink()
+    delivered = outbox.wrap(sink)
+    for number in range(8):
+        delivered.audio(np.full(4, number, np.float32))
+    caught_up = threading.Thread(target=outbox.catch_up)
+    caught_up.start()
+    assert not sink.chunks
+    sink.may_go.set()
+    caught_up.join(WAIT_S)
+    assert not caught_up.is_alive()
+    assert [chunk[0] for chunk in sink.chunks] == list(range(8))
+    outbox.close()
+
+
+def test_a_sink_that_fails_takes_nobody_elses_audio(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(CollectingSink):
+        def audio(self, samples: np.ndarray) -> None:
+            raise RuntimeError("gone")
+
+    outbox, good = Outbox("test", lambda: None), CollectingSink()
+    with caplog.at_level(logging.CRITICAL):
+        outbox.wrap(Broken()).audio(np.zeros(4, np.float32))
+        outbox.wrap(good).error(SpeechError(ErrorCode.ENGINE_FAILURE, "over"))
+        outbox.close()
+    assert good.failed is not None
+
+
+def test_a_hang_up_is_heard_without_asking() -> None:
+    heard = threading.Event()
+    outbox, sink = Outbox("test", heard.set), CollectingSink()
+    delivered = outbox.wrap(sink)
+    delivered.watch()
+    assert not delivered.is_cancelled()
+    sink.cancel()
+    assert heard.wait(WAIT_S)
+    assert delivered.is_cancelled()
+    outbox.close()
