@@ -45,11 +45,11 @@ def main() -> None:
         for name, ms in middle.items()
     ]
     print(table(("", "ms/frame", "x real time", "of whole", "x qwen-tts"), rows))
-    figures = {"whole": middle[QWEN_TTS] / middle[WHOLE]}
+    stats = {"whole": middle[QWEN_TTS] / middle[WHOLE]}
     for size in CHUNK_FRAMES:  # against decoding at once, ours and qwen-tts's
-        figures[f"cost_{size}_frame_chunks"] = middle[chunks_of(size)] / middle[WHOLE]
-        figures[f"{size}_frame_chunks_of_qwen_tts"] = middle[chunks_of(size)] / middle[QWEN_TTS]
-    write(options, figures, {"median_ms_per_frame": middle, "ms_per_frame": milliseconds})
+        stats[f"cost_{size}_frame_chunks"] = middle[chunks_of(size)] / middle[WHOLE]
+        stats[f"{size}_frame_chunks_of_qwen_tts"] = middle[chunks_of(size)] / middle[QWEN_TTS]
+    write(options, stats, {"median_ms_per_frame": middle, "ms_per_frame": milliseconds})
 
 
 def chunks_of(frames: int) -> str:
@@ -69,8 +69,8 @@ def our_ways(codec: Codec, codes: Tensor) -> dict[str, Way]:
     ways: dict[str, Way] = {WHOLE: (frames, lambda: codec.decode_whole(codes[:1]))}
     for size in CHUNK_FRAMES:
         ways[chunks_of(size)] = (frames, lambda size=size: in_chunks(codes[:1], size))
-    few = max(1, frames // STREAMS)
-    ways[f"{chunks_of(1)}, {STREAMS} streams"] = (few * STREAMS, lambda: in_chunks(codes[:, :few], 1))
+    top_k_only = max(1, frames // STREAMS)
+    ways[f"{chunks_of(1)}, {STREAMS} streams"] = (top_k_only * STREAMS, lambda: in_chunks(codes[:, :top_k_only], 1))
     return ways
 
 

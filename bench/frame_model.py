@@ -21,7 +21,7 @@ from torch import Tensor
 from bench.report import parser, table, write
 from bench.rounds import in_turns, medians
 from bench.utterances import FRAMES_PER_SECOND
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_engines.qwen3_tts.model.frame_model import FrameModel, Sampling
 from speech_engines.qwen3_tts.upstream import import_upstream
 
@@ -48,8 +48,8 @@ def main() -> None:
     ratios = {name: rate / rates[QWEN_TTS] for name, rate in rates.items()}
     rows = [(name, rate, rate / FRAMES_PER_SECOND, ratios[name]) for name, rate in rates.items()]
     print(table(("streams", "frames/s", "x real time", "x qwen-tts"), rows))
-    figures = {f"streams_{name}": ratio for name, ratio in ratios.items() if name != QWEN_TTS}
-    write(options, figures, {"frames_per_s": rates, "seconds": seconds})
+    stats = {f"streams_{name}": ratio for name, ratio in ratios.items() if name != QWEN_TTS}
+    write(options, stats, {"frames_per_s": rates, "seconds": seconds})
 
 
 def random_prompt(folder: Path) -> tuple[Tensor, Tensor]:
@@ -73,8 +73,8 @@ def time_ours(model: FrameModel, rows: int, prompt: tuple[Tensor, Tensor], frame
     embeds, trailing = (tensor.to(model.device) for tensor in prompt)
     for slot in range(rows):
         sampling = Sampling(0.9, 50, 1.0, 1.05, False, 0.9, 50, 1.0, False, seed=slot, min_frames=frames + 1)
-        positions = model.places // model.slots
-        model.begin(slot, Stretch(slot * positions, positions), trailing[: frames - 1], sampling)
+        positions = model.cache_positions // model.slots
+        model.begin(slot, CacheRange(slot * positions, positions), trailing[: frames - 1], sampling)
         model.extend(slot, embeds)
     synchronize(model.device)
     start_s = time.perf_counter()

@@ -103,14 +103,14 @@ def keep(options: argparse.Namespace, measurements: dict[str, dict[str, Any]]) -
 
 
 def figures_of(measurements: dict[str, dict[str, Any]]) -> dict[str, float]:
-    figures = {}
+    stats = {}
     for size, parts in measurements.items():
         if "load_s" in parts:
-            figures[f"{size}_load_s"] = parts["load_s"][-1]
+            stats[f"{size}_load_s"] = parts["load_s"][-1]
         for row in parts.get("streams", []):
-            figures[f"{size}_streams_{row['streams']}_x_real_time"] = row["x_real_time"]
-            figures[f"{size}_streams_{row['streams']}_ttfa_ms"] = row["ttfa_p50_ms"]
-    return figures
+            stats[f"{size}_streams_{row['streams']}_x_real_time"] = row["x_real_time"]
+            stats[f"{size}_streams_{row['streams']}_ttfa_ms"] = row["ttfa_p50_ms"]
+    return stats
 
 
 # Parts

@@ -99,7 +99,7 @@ def main() -> None:
     engine.close()
     after_load, after_warm_up, last = settled[0], settled[options.warm_up], settled[-1]
     frames = options.frames * options.rounds
-    figures = {
+    stats = {
         "growth_bytes": last.anonymous - after_warm_up.anonymous,
         "growth_bytes_per_frame": (last.anonymous - after_warm_up.anonymous) / frames,
         "growth_allocated_bytes": last.allocated - after_warm_up.allocated,
@@ -108,14 +108,14 @@ def main() -> None:
         "growth_file_bytes": last.file - after_warm_up.file,
         "warm_up_growth_bytes": after_warm_up.anonymous - after_load.anonymous,
     }
-    print(table(("frames after the warm-up", *figures), [(frames, *figures.values())]))
+    print(table(("frames after the warm-up", *stats), [(frames, *stats.values())]))
     runs = [list(zip(run[::2], run[1::2], strict=True)) for run in utterances]
     measurements = {
         "settled_bytes": [asdict(each) for each in settled],
         "warm_up": runs[0],
         "resident_bytes_by_frame": runs[1:],
     }
-    write(options, figures, measurements)
+    write(options, stats, measurements)
 
 
 def weigh(engine: Engine, frames: int, seed: int) -> "array[int]":

@@ -28,7 +28,7 @@ from client.batch.document import Skipped
 from client.batch.encoding import CHAPTERED, FORMATS, RATES
 from client.batch.failures import InputError, UnreachableError
 from client.batch.items import Source, read_source
-from client.batch.plan import Defaults, Manner, Work, plan
+from client.batch.plan import Defaults, SpeechDefaults, Work, plan
 from client.batch.progress import clock
 from client.batch.report import FILE, all_skipped, counted, write_skipped
 from client.batch.rows import Problem
@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
     source = read_source(options.input)
     casting = Casting.read(options.casting) if options.casting else Casting()
     dictionary = Dictionary.read(options.dictionary) if options.dictionary else Dictionary({})
-    manner = Manner(options.model, options.voice, options.language, options.instruct)
+    manner = SpeechDefaults(options.model, options.voice, options.language, options.instruct)
     works, problems, silent = _sorted(plan(source.items, Defaults(manner, options.seed), casting), source)
     _say_problems(problems, options.input)
     if not works:

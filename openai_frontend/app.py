@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from openai_frontend import errors
-from openai_frontend.api.auth import KeyMiddleware, KeyRing
+from openai_frontend.api.auth import ApiKeys, KeyMiddleware
 from openai_frontend.api.bodies.memory import BodyMemory, return_freed_memory
 from openai_frontend.api.exception_handlers import FailureMiddleware
 from openai_frontend.api.http_forms import AbsoluteTargetMiddleware, HeadMiddleware
@@ -25,15 +25,15 @@ from openai_frontend.api.refusals import ReplyMiddleware, Routes
 from openai_frontend.api.routes import admin, clone, consents, docs, health, models, page, resolve, speech, voices
 from openai_frontend.api.routes import metrics as metrics_route
 from openai_frontend.api.state import State
-from openai_frontend.models.capacity import Room, usual_bytes
+from openai_frontend.models.capacity import ModelCapacity, usual_bytes
 from openai_frontend.models.facts import ModelFacts
 from openai_frontend.models.lifecycle import Lifecycle
-from openai_frontend.models.standby import Standby
+from openai_frontend.models.standby import WeightPinner
 from openai_frontend.observability.metrics import Metrics
 from openai_frontend.observability.tracing import make_tracer
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis.admission import Admission
-from openai_frontend.synthesis.fair_queue import Turns
+from openai_frontend.synthesis.fair_queue import FairQueue
 from openai_frontend.synthesis.request import Synthesis
 from openai_frontend.thread_pools import Pools
 from openai_frontend.transport.connections import Closed, Connections, Phase
@@ -78,7 +78,7 @@ async def _running(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncG
     logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
     async with (
         Triton(settings.triton_url, settings.load_timeout, settings.control_key()) as triton,
-        Standby(settings.standby_checkpoints()),
+        WeightPinner(settings.standby_checkpoints()),
     ):
         state = _build(settings, metrics, triton)
         app.state.speech = state
@@ -100,7 +100,7 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
     lifecycle = Lifecycle(
         triton,
         settings.idle_timeout,
-        room=Room(
+        capacity=ModelCapacity(
             settings.max_loaded_models,
             int(settings.gpu_memory_budget_gb * 2**30),
             partial(_size_bytes, started, settings.checkpoints()),
@@ -111,9 +111,11 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
         switch_timeout_s=settings.queue_timeout or math.inf,
         metrics=metrics,
     )
-    turns = Turns(settings.active_limit(), settings.queue_timeout)
+    fair_queue = FairQueue(settings.active_limit(), settings.queue_timeout)
     shares_by_key = len(settings.keys()) > 1
-    admission = Admission(settings.max_pending_requests, settings.max_upload_bytes, turns, shares_by_key=shares_by_key)
+    admission = Admission(
+        settings.max_pending_requests, settings.max_upload_bytes, fair_queue, shares_by_key=shares_by_key
+    )
     pools = Pools()
     synthesis = Synthesis(
         triton,
@@ -156,7 +158,7 @@ def _add_middleware(app: FastAPI, settings: Settings, memory: BodyMemory) -> Non
     """The innermost first: a request passes them from the last one to the first."""
     largest_bytes = min(settings.max_body_bytes, memory.largest_body_bytes)
     app.add_middleware(BodyLimitMiddleware, limit_bytes=largest_bytes, memory=memory)
-    ring = KeyRing(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
+    ring = ApiKeys(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
     app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
     origins = settings.origins()
     app.add_middleware(OriginMiddleware, allowed=origins)

@@ -30,7 +30,7 @@ class Capabilities:
     languages: tuple[str, ...]
     speakers: tuple[str, ...] = ()
     max_audio_seconds: float = 600.0
-    obeys_instruct: bool = False
+    supports_instructions: bool = False
     notes: tuple[str, ...] = ()  # sentences for people on what is not as it should be
 
 

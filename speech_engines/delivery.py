@@ -23,19 +23,19 @@ POLL_S: Final = 0.02
 CAPACITY: Final = 1024
 
 
-class Outbox:
+class DeliveryThread:
     """The thread. `on_cancelled` is called on it when somebody hung up."""
 
     def __init__(self, name: str, on_cancelled: Callable[[], None]) -> None:
         self._deliveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._watched: set[OutboxSink] = set()
+        self._watched: set[DeliverySink] = set()
         self._on_cancelled = on_cancelled
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def wrap(self, sink: AudioSink) -> "OutboxSink":
+    def wrap(self, sink: AudioSink) -> "DeliverySink":
         """A sink whose calls return at once. It must be given its `end` or `error`."""
-        return OutboxSink(sink, self)
+        return DeliverySink(sink, self)
 
     def put(self, delivery: Callable[[], None]) -> None:
         """Never waits, so that locks may be held; `catch_up` bounds the deliveries instead."""
@@ -48,11 +48,11 @@ class Outbox:
             self.put(done.set)
             done.wait()
 
-    def watch(self, sink: "OutboxSink") -> None:
+    def watch(self, sink: "DeliverySink") -> None:
         """Ask `sink` from now on, until it is over."""
         self.put(lambda: self._watched.add(sink))
 
-    def unwatch(self, sink: "OutboxSink") -> None:
+    def unwatch(self, sink: "DeliverySink") -> None:
         self.put(lambda: self._watched.discard(sink))
 
     def flush(self, timeout_s: float) -> None:
@@ -91,27 +91,27 @@ class Outbox:
             self._on_cancelled()
 
 
-class OutboxSink:
+class DeliverySink:
     """One request's sink behind the outbox. `is_cancelled` is what was last heard."""
 
-    def __init__(self, sink: AudioSink, outbox: Outbox) -> None:
+    def __init__(self, sink: AudioSink, delivery: DeliveryThread) -> None:
         self._sink = sink
-        self._outbox = outbox
+        self._delivery = delivery
         self._gone = False
 
     def watch(self) -> None:
-        self._outbox.watch(self)
+        self._delivery.watch(self)
 
     def audio(self, samples: Samples) -> None:
-        self._outbox.put(lambda: self._sink.audio(samples))
+        self._delivery.put(lambda: self._sink.audio(samples))
 
     def end(self, event: EndEvent) -> None:
-        self._outbox.unwatch(self)
-        self._outbox.put(lambda: self._sink.end(event))
+        self._delivery.unwatch(self)
+        self._delivery.put(lambda: self._sink.end(event))
 
     def error(self, error: SpeechError) -> None:
-        self._outbox.unwatch(self)
-        self._outbox.put(lambda: self._sink.error(error))
+        self._delivery.unwatch(self)
+        self._delivery.put(lambda: self._sink.error(error))
 
     def is_cancelled(self) -> bool:
         return self._gone

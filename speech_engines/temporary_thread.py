@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_passing_thread(work: Callable[[], T]) -> T:
+def run_in_temporary_thread(work: Callable[[], T]) -> T:
     """What `work` returns or raises.
 
     A thread that has computed on a CPU keeps its OpenMP threads until it ends, and as soon as all threads together have

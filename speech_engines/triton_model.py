@@ -41,7 +41,7 @@ class SpeechModel:
         except SpeechError as error:
             # One line with a stable code instead of a traceback: this text is all that Triton passes on.
             raise pb_utils.TritonModelException(error.to_text()) from None
-        self._engine.report_to(TritonFigures(args["model_name"]).publish)
+        self._engine.report_to(TritonStats(args["model_name"]).publish)
 
     def execute(self, requests: list[Any]) -> None:
         """Queue each request; responses leave from the worker thread."""
@@ -76,7 +76,7 @@ class SpeechModel:
             what.checkpoint,
             what.device,
             self._engine.gpu_memory_bytes(),
-            what.obeys_instruct,
+            what.supports_instructions,
             self._process,
             others,
             what.languages,
@@ -97,7 +97,7 @@ class _Count:
             self.value += change
 
 
-class TritonFigures:
+class TritonStats:
     """An engine's figures among Triton's metrics. For one thread: two that report at once crash the whole server."""
 
     def __init__(self, model: str) -> None:
@@ -105,9 +105,9 @@ class TritonFigures:
         self._metrics: dict[str, Any] = {}
         self._last: dict[str, float] = {}
 
-    def publish(self, figures: Mapping[str, float]) -> None:
+    def publish(self, stats: Mapping[str, float]) -> None:
         """Set each gauge, and add to each counter what it grew."""
-        for name, value in figures.items():
+        for name, value in stats.items():
             metric = self._metrics.get(name) or self._make(name)
             if not FAMILIES[name][1]:
                 metric.set(value)

@@ -98,7 +98,7 @@ class WorkerEngine:
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
-        self._reporter = Reporter(self._figures)
+        self._reporter = Reporter(self._stats)
         self._thread = threading.Thread(target=self._run, name=f"engine-{self.capabilities.engine}", daemon=True)
         self._thread.start()
 
@@ -148,7 +148,7 @@ class WorkerEngine:
         finally:
             self.synthesizer.close()
 
-    def _figures(self) -> dict[str, float]:
+    def _stats(self) -> dict[str, float]:
         return {
             "tts_engine_active_rows": len(self._active),
             "tts_engine_rows": self.max_active,

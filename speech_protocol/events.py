@@ -43,18 +43,18 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class StartEvent(_Event):
-    """The request is accepted; what serves it. `obeys_instruct` false: an `INSTRUCT` has no effect on this checkpoint,
-    which the frontend can say in its reply's headers, since this event comes before any audio. `process`: an id of the
-    process that serves, another one after each load. `other_requests`: how many others it is serving, whoever sent
-    them. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine. `notes`: sentences on
-    what is not as it should be, which `/health` shows."""
+    """The request is accepted; what serves it. `supports_instructions` false: an `INSTRUCT` has no effect on this
+    checkpoint, which the frontend can say in its reply's headers, since this event comes before any audio. `process`:
+    an id of the process that serves, another one after each load. `other_requests`: how many others it is serving,
+    whoever sent them. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine. `notes`:
+    sentences on what is not as it should be, which `/health` shows."""
 
     type: ClassVar[str] = "start"
     engine: str
     checkpoint: str
     device: str
     gpu_memory_bytes: int | None = None
-    obeys_instruct: bool = True
+    supports_instructions: bool = True
     process: str = ""
     other_requests: int = 0
     languages: tuple[str, ...] = ()

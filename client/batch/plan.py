@@ -17,7 +17,7 @@ _PARAGRAPH: Final = re.compile(r"\n[^\S\n]*\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class SpeechDefaults:
     """How a text is spoken, in the words of the API; None is the server's own choice."""
 
     model: str | None = None
@@ -31,7 +31,7 @@ class Utterance:
     """One request to a model. `pause_s` is the silence behind it, `lead_s` that before it where a mark asks for it."""
 
     text: str
-    manner: Manner
+    manner: SpeechDefaults
     seed: int
     pause_s: float
     lead_s: float = 0.0
@@ -67,7 +67,7 @@ class Work:
 class Defaults:
     """What the command line says for items that say nothing themselves."""
 
-    manner: Manner = field(default_factory=Manner)
+    manner: SpeechDefaults = field(default_factory=SpeechDefaults)
     seed: int = 0
 
 
@@ -84,7 +84,7 @@ class _Planner:
         voice = item.voice or casting.chapter_voice(item.title, number) or given.voice
         self._item = item
         self._casting = casting
-        self._manner = Manner(
+        self._manner = SpeechDefaults(
             item.model or given.model,
             casting.named(voice) if voice else None,
             item.language or given.language,

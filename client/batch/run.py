@@ -16,7 +16,7 @@ from client.batch.encoding import Tags
 from client.batch.failures import InputError, RefusedError, UnreachableError
 from client.batch.items import Source
 from client.batch.overlays import About, write_overlays
-from client.batch.plan import Manner, Work
+from client.batch.plan import SpeechDefaults, Work
 from client.batch.progress import Display
 from client.batch.store import Store
 from client.batch.synthesis import BatchSynthesizer
@@ -157,7 +157,7 @@ async def _parts(
     return parts, refusals
 
 
-def _tables(tables: Mapping[str, str], manner: Manner, voice: Voice) -> tuple[str, ...]:
+def _tables(tables: Mapping[str, str], manner: SpeechDefaults, voice: Voice) -> tuple[str, ...]:
     """The dictionary's tables for the language of an utterance, by either of its names."""
     named = {voice.language, (manner.language or "").lower()}
     return tuple(name for name, language in tables.items() if language in named or name.lower() in named)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 
 from client.batch.failures import InputError, RefusedError, UnreachableError
-from client.batch.plan import Manner, Utterance
+from client.batch.plan import SpeechDefaults, Utterance
 from speech_protocol.control import headers, read_key
 from speech_protocol.languages import AUTO, parse_language
 from speech_protocol.models import HIBARI
@@ -84,10 +84,10 @@ class Resolver:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def voices(self, manners: Iterable[Manner]) -> dict[Manner, Voice | RefusedError]:
+    async def voices(self, manners: Iterable[SpeechDefaults]) -> dict[SpeechDefaults, Voice | RefusedError]:
         """A voice for each manner, or why the server refuses it. Raises InputError and UnreachableError."""
-        found: dict[Manner, Voice | RefusedError] = {}
-        asked: dict[Manner, Voice | RefusedError] = {}
+        found: dict[SpeechDefaults, Voice | RefusedError] = {}
+        asked: dict[SpeechDefaults, Voice | RefusedError] = {}
         for manner in dict.fromkeys(manners):
             # Instructions choose no voice, and a dataset may have others in each row.
             alike = replace(manner, instruct="x" if manner.instruct else None)
@@ -108,7 +108,7 @@ class Resolver:
             return parse_language(name) or name.lower()
         return str((await self._ask({"input": "x", "language": name}))["inputs"].get("LANGUAGE", AUTO))
 
-    async def _voice(self, manner: Manner) -> Voice:
+    async def _voice(self, manner: SpeechDefaults) -> Voice:
         if self._server is None:
             language = manner.language or AUTO
             request = SpeechRequest("x", language=language, speaker=manner.voice, instruct=manner.instruct)

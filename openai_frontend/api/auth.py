@@ -36,7 +36,7 @@ class Caller:
     allowance: Allowance
 
 
-class KeyRing:
+class ApiKeys:
     """The callers behind the keys; the keys themselves are kept as hashes only."""
 
     def __init__(self, keys: Iterable[str], requests_per_minute: int, characters_per_minute: int) -> None:
@@ -64,7 +64,7 @@ class KeyMiddleware:
     that is open, asked for without a valid key.
     """
 
-    def __init__(self, app: ASGIApp, ring: KeyRing, open_lists: bool) -> None:
+    def __init__(self, app: ASGIApp, ring: ApiKeys, open_lists: bool) -> None:
         self._app = app
         self._ring = ring
         self._open_lists = open_lists

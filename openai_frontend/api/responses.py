@@ -66,7 +66,7 @@ async def respond(
 ) -> Response:
     """Wait for the body's first audio, unless the client hangs up first, and answer with it. What becomes of the reply
     is kept for the request's key. `tells_segments`: an event stream says where segments begin."""
-    body = await unless_gone(request, opening)
+    body = await unless_disconnected(request, opening)
     if body is None:
         return Response(status_code=499)  # nobody reads it; the server's log shows why there was no audio
     outcome = outcomes.begin(request.state.caller.allowance, request.state.request_id)
@@ -82,7 +82,7 @@ def add_warning(response: Response, warning: str) -> None:
     response.headers["x-speech-warning"] = f"{before}; {warning}" if before else warning
 
 
-async def unless_gone(request: Request, opening: Awaitable[T]) -> T | None:
+async def unless_disconnected(request: Request, opening: Awaitable[T]) -> T | None:
     """What is waited for, or None as soon as the client is gone; nothing is left running either way."""
     work = asyncio.ensure_future(opening)
     gone = asyncio.ensure_future(_disconnected(request))

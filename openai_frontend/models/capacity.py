@@ -21,7 +21,7 @@ def usual_bytes(checkpoint: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ModelCapacity:
     """`max_models` and `memory_bytes` of 0 are no bound. `size_bytes` tells the GPU memory that a model takes."""
 
     max_models: int = 0

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from openai_frontend.models.capacity import Room
+from openai_frontend.models.capacity import ModelCapacity
 from openai_frontend.models.index import POLL_S, ModelIndex
 from openai_frontend.observability.metrics import Metrics
 from speech_client.triton import ModelState, Triton, UnreachableError
@@ -44,8 +44,8 @@ class _Model:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     bring_up: asyncio.Task[None] | None = None
     question: asyncio.Task[str | None] | None = None
-    incarnation: int = 0  # loads so far
-    # What we believe; a request that finds it wrong calls `mistrust`. Saves asking Triton before every request.
+    generation: int = 0  # loads so far
+    # What we believe; a request that finds it wrong calls `mark_unavailable`. Saves asking Triton before every request.
     ready: bool = False
     dead: bool = False
     leases: int = 0
@@ -62,10 +62,10 @@ class _Model:
 
 
 class Lifecycle:
-    """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one; `room`
-    bounds what is loaded at once; the models of `keep` are loaded at the start and stay; a Triton that was there and is
-    gone is waited for `restart_timeout_s`, one that is not there at all `start_timeout_s`. A model for which there is
-    no room is waited for `switch_timeout_s`."""
+    """Loads and unloads the models of one Triton. `idle_timeout_s` 0 never unloads; `clock` is a monotonic one;
+    `capacity` bounds what is loaded at once; the models of `keep` are loaded at the start and stay; a Triton that was
+    there and is gone is waited for `restart_timeout_s`, one that is not there at all `start_timeout_s`. A model for
+    which there is no room is waited for `switch_timeout_s`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Lifecycle:
         idle_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
         *,
-        room: Room | None = None,
+        capacity: ModelCapacity | None = None,
         keep: Iterable[str] = (),
         restart_timeout_s: float = 0.0,
         start_timeout_s: float = 0.0,
@@ -83,7 +83,7 @@ class Lifecycle:
         self._triton = triton
         self._idle_timeout_s = idle_timeout_s
         self._clock = clock
-        self._room = room or Room()
+        self._capacity = capacity or ModelCapacity()
         self._keep = frozenset(keep)
         self._index = ModelIndex(triton, clock, restart_timeout_s, start_timeout_s)
         self._start_timeout_s = start_timeout_s
@@ -121,19 +121,19 @@ class Lifecycle:
         finally:
             model.waiting -= 1
 
-    def incarnation(self, name: str) -> int:
+    def generation(self, name: str) -> int:
         """Changes with each load: what an earlier process was asked, nobody will answer."""
-        return self._model(name).incarnation
+        return self._model(name).generation
 
-    def mistrust(self, name: str, incarnation: int, *, dead: bool = False) -> None:
+    def mark_unavailable(self, name: str, generation: int, *, dead: bool = False) -> None:
         """A request found the model unavailable: ask Triton again before the next one. `dead`: its process died, which
         Triton's index does not tell, so it is unloaded before it is loaded again; unless that was done since."""
         model = self._model(name)
-        if incarnation == model.incarnation:
+        if generation == model.generation:
             model.ready = False
             model.dead |= dead
 
-    async def check_alive(self, name: str, incarnation: int, process: str) -> None:
+    async def check_alive(self, name: str, generation: int, process: str) -> None:
         """Raises SpeechError where the process that was asked is gone, ReplacedError where another one is in its place:
         other frontends load models, too. All who wait for a model share one question."""
         model = self._model(name)
@@ -143,7 +143,7 @@ class Lifecycle:
         message = f"The model '{name}' crashed and is being started again. Try again in a moment."
         if found is None:
             raise SpeechError(ErrorCode.MODEL_DIED, message)
-        if incarnation != model.incarnation or (process and found and process != found):
+        if generation != model.generation or (process and found and process != found):
             raise ReplacedError(ErrorCode.MODEL_DIED, message)
 
     async def _process_of(self, name: str) -> str | None:
@@ -203,9 +203,9 @@ class Lifecycle:
         await asyncio.gather(*tasks, return_exceptions=True)
         if unload:
             with contextlib.suppress(SpeechError):
-                await self._give_back()
+                await self._return_lease()
 
-    async def _give_back(self) -> None:
+    async def _return_lease(self) -> None:
         for name, status in (await self._triton.index()).items():
             if status.state is ModelState.READY and self._model(name).bring_up is not None:
                 logger.info("unloading %s at the stop", name)
@@ -241,9 +241,9 @@ class Lifecycle:
             state = await self._index.wait_unloaded(model.name, _UNLOAD_LIMIT_S)
         if state is not ModelState.READY:
             # One that is still unloading is counted by all others already, so its load needs no more room.
-            if self._room.is_bounded and state is not ModelState.UNLOADING:
+            if self._capacity.is_bounded and state is not ModelState.UNLOADING:
                 async with self._loading:
-                    await self._make_room(model)
+                    await self._evict_for(model)
                     # Another client may have loaded it meanwhile.
                     if await self._index.state(model.name) is not ModelState.READY:
                         await self._load(model)
@@ -256,7 +256,7 @@ class Lifecycle:
         begin_s = self._clock()
         logger.info("loading %s", model.name)
         try:
-            await self._load_twice(model.name)
+            await self._load_with_retry(model.name)
         except SpeechError:
             self._metrics.loads.labels(model.name, "failed").inc()
             raise
@@ -265,9 +265,9 @@ class Lifecycle:
         logger.info("loaded %s in %.1f s", model.name, model.load_took_s)
         self._metrics.loads.labels(model.name, "ok").inc()
         self._metrics.load_seconds.labels(model.name).observe(model.load_took_s)
-        model.incarnation += 1
+        model.generation += 1
 
-    async def _load_twice(self, name: str) -> None:
+    async def _load_with_retry(self, name: str) -> None:
         """Once more where the process died while it loaded."""
         try:
             await self._triton.load(name)
@@ -278,7 +278,7 @@ class Lifecycle:
             self._metrics.deaths.labels(name).inc()
             await self._triton.load(name)
 
-    async def _make_room(self, wanted: _Model) -> None:
+    async def _evict_for(self, wanted: _Model) -> None:
         """Evict models, the least recently used ones first, until `wanted` fits. Where all are in use, one of them gets
         no new leases after a while, so that its requests end. Raises SpeechError BUSY after `switch_timeout_s`."""
         begin_s = self._clock()
@@ -286,19 +286,19 @@ class Lifecycle:
         try:
             while True:
                 present = await self._present_beside(wanted.name)
-                if self._room.fits(wanted.name, present):
+                if self._capacity.fits(wanted.name, present):
                     return
                 ready = [self._model(other) for other, state in present.items() if state is ModelState.READY]
                 ready = [model for model in ready if model.name not in self._keep]
-                if idle := [model for model in ready if self._may_go(model)]:
+                if idle := [model for model in ready if self._is_evictable(model)]:
                     await self._evict(min(idle, key=lambda model: model.last_used_s), wanted)
                     continue
                 changes = any(state is not ModelState.READY for state in present.values())
                 waited_s = self._clock() - begin_s
                 expired = waited_s >= self._switch_timeout_s
                 if (not changes and (expired or not ready or not wanted.waiting)) or waited_s >= _UNLOAD_LIMIT_S:
-                    raise _no_room(wanted.name, present)
-                if all(model.yields is None for model in ready) and (asked := self._ask_to_yield(ready)):
+                    raise _no_capacity(wanted.name, present)
+                if all(model.yields is None for model in ready) and (asked := self._request_eviction(ready)):
                     yielding.append(asked)
                 await asyncio.sleep(POLL_S)
         finally:
@@ -312,10 +312,10 @@ class Lifecycle:
         return {
             other: status.state
             for other, status in (await self._index.wait()).items()
-            if other != name and self._room.counts(other) and status.state in _PRESENT
+            if other != name and self._capacity.counts(other) and status.state in _PRESENT
         }
 
-    def _ask_to_yield(self, ready: Sequence[_Model]) -> _Model | None:
+    def _request_eviction(self, ready: Sequence[_Model]) -> _Model | None:
         """Of the models that have been loaded for long enough to be worth their loads, the one that has been for
         longest; from now on it gets no new leases."""
         now_s = self._clock()
@@ -337,7 +337,7 @@ class Lifecycle:
             logger.warning("%s could not be unloaded: %s", model.name, error.message)
             await asyncio.sleep(POLL_S)
 
-    def _may_go(self, model: _Model) -> bool:
+    def _is_evictable(self, model: _Model) -> bool:
         return not model.leases and not model.changing.locked() and model.name not in self._keep
 
     async def _look(self) -> None:
@@ -351,7 +351,7 @@ class Lifecycle:
                     self._start(self._load_kept(name))
             elif status.state is not ModelState.READY:
                 model.last_used_s = self._clock()
-            elif self._idle_timeout_s and self._may_go(model) and await self._is_idle(model):
+            elif self._idle_timeout_s and self._is_evictable(model) and await self._is_idle(model):
                 self._start(self._unload_idle(model))
                 await asyncio.sleep(0)  # let it take the lock
 
@@ -385,7 +385,7 @@ class Lifecycle:
         return False
 
     async def _unload_idle(self, model: _Model) -> None:
-        if not self._may_go(model):  # it was taken since the timer looked
+        if not self._is_evictable(model):  # it was taken since the timer looked
             return
         try:
             await self._unload(model, f"after {self._idle_timeout_s:g} s without a request")
@@ -407,6 +407,6 @@ class Lifecycle:
                 model.last_used_s = self._clock()
 
 
-def _no_room(name: str, present: Mapping[str, ModelState]) -> SpeechError:
+def _no_capacity(name: str, present: Mapping[str, ModelState]) -> SpeechError:
     message = f"'{name}' does not fit beside {', '.join(sorted(present))}, which are in use. Retry later."
     return SpeechError(ErrorCode.BUSY, message)

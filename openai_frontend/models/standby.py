@@ -34,7 +34,7 @@ def weights_of(checkpoint: str) -> list[Path]:
         return []
 
 
-class Standby:
+class WeightPinner:
     """Holds the weights of `checkpoints`; use it as an async context manager. What is not there yet, a download for
     instance, is looked for again every minute."""
 

@@ -10,7 +10,7 @@ from openai_frontend.audio.uploads.decoding import DecoderProcess
 from openai_frontend.audio.uploads.recording import ReferenceAudioError
 from openai_frontend.errors import ApiError, upload_too_large
 from openai_frontend.observability.logs import OncePerInterval
-from openai_frontend.synthesis.fair_queue import Turns
+from openai_frontend.synthesis.fair_queue import FairQueue
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +21,17 @@ _SHARE: Final = 3
 
 class Admission:
     """Lets at most `limit` requests in at once; one more is refused at once. With `shares_by_key`, so is one of an
-    owner that holds more than its share. Admitted requests may have to wait for one of the `turns`."""
+    owner that holds more than its share. Admitted requests may have to wait for one of the `fair_queue`."""
 
-    def __init__(self, limit: int, max_upload_bytes: int, turns: Turns, *, shares_by_key: bool = False) -> None:
+    def __init__(
+        self, limit: int, max_upload_bytes: int, fair_queue: FairQueue, *, shares_by_key: bool = False
+    ) -> None:
         self._limit = limit
         self._max_upload_bytes = max_upload_bytes
         self._shares_by_key = shares_by_key
         self._held: Counter[Hashable] = Counter()
         self.pending = 0
-        self.turns = turns
+        self.fair_queue = fair_queue
         self._decoder = DecoderProcess()
         self._warn = OncePerInterval(logger)
 
@@ -66,7 +68,7 @@ class Admission:
 
     def retry_after_s(self) -> int:
         """Seconds until a request that comes now would be served, by the measured service rate."""
-        return self.turns.retry_after_s()
+        return self.fair_queue.retry_after_s()
 
     async def decode_upload(self, data: bytes, param: str = "ref_audio", owner: Hashable = None) -> bytes:
         """An uploaded recording as the PCM of a reference; `param` is the field it came in. Raises ReferenceAudioError,

@@ -15,12 +15,12 @@ _WEIGHT: Final = 0.1
 _RETRY_AFTER_S: Final = (1, 120)  # what OpenAI's clients heed
 
 
-class Turns:
-    """`places` requests at once, 0 for any number; one that waited for `timeout_s` without its turn is refused, 0 for
+class FairQueue:
+    """`slots` requests at once, 0 for any number; one that waited for `timeout_s` without its turn is refused, 0 for
     never. `clock` is a monotonic one."""
 
-    def __init__(self, places: int, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._places, self._timeout_s, self._clock = places, timeout_s, clock
+    def __init__(self, slots: int, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slots, self._timeout_s, self._clock = slots, timeout_s, clock
         self._active = 0
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
         self._usual_s = 0.0
@@ -48,29 +48,29 @@ class Turns:
             self._pass_on()
 
     async def _wait(self, owner: Hashable) -> None:
-        if not self._places or (self._active < self._places and not self._waiting):
+        if not self._slots or (self._active < self._slots and not self._waiting):
             self._active += 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(turn)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(waiter)
         try:
             async with asyncio.timeout(self._timeout_s or None):
-                await turn
+                await waiter
         except TimeoutError:
-            self._leave(owner, turn)
+            self._leave(owner, waiter)
             raise self._refusal() from None
         except asyncio.CancelledError:
-            self._leave(owner, turn)
+            self._leave(owner, waiter)
             raise
 
-    def _leave(self, owner: Hashable, turn: "asyncio.Future[None]") -> None:
+    def _leave(self, owner: Hashable, waiter: "asyncio.Future[None]") -> None:
         """Out of the queue; a turn that came in this very moment goes to the next."""
-        if turn.done() and not turn.cancelled():
+        if waiter.done() and not waiter.cancelled():
             self._pass_on()
             return
         queue = self._waiting.get(owner, deque())
-        if turn in queue:  # else it was passed over
-            queue.remove(turn)
+        if waiter in queue:  # else it was passed over
+            queue.remove(waiter)
             if not queue:
                 del self._waiting[owner]
 
@@ -78,12 +78,12 @@ class Turns:
         """The place to the first of the owner whose turn it is, who then is last."""
         while self._waiting:
             owner, queue = self._waiting.popitem(last=False)
-            turn = queue.popleft()
+            waiter = queue.popleft()
             if queue:
                 self._waiting[owner] = queue
             # One who gave up in this very moment has not left the queue yet.
-            if not turn.done():
-                turn.set_result(None)
+            if not waiter.done():
+                waiter.set_result(None)
                 return
         self._active -= 1
 
@@ -91,7 +91,7 @@ class Turns:
         """Seconds until a request that comes now would be served: what requests took lately, times those before it,
         over those served at once; 1 to 120."""
         least, most = _RETRY_AFTER_S
-        at_once = self._places or max(self._active, 1)
+        at_once = self._slots or max(self._active, 1)
         return min(max(math.ceil(self._usual_s * (self.waiting + 1) / at_once), least), most)
 
     def _refusal(self) -> ApiError:

@@ -14,7 +14,7 @@ import anyio
 import anyio.to_process
 
 from openai_frontend.errors import ApiError
-from openai_frontend.synthesis.fair_queue import Turns
+from openai_frontend.synthesis.fair_queue import FairQueue
 from openai_frontend.synthesis.language import detect_language
 from openai_frontend.synthesis.script import Script, write_script
 from openai_frontend.thread_pools import WorkerPool
@@ -56,13 +56,13 @@ class TextPreparation:
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
-        self._turns = Turns(_PROCESSES, 0)
+        self._fair_queue = FairQueue(_PROCESSES, 0)
 
     async def prepare(self, text: str, language: str, rules: Rules, owner: Hashable) -> Prepared:
         """The script of a text and its language. Raises ApiError 400 where there is nothing to speak."""
         if len(text) <= _SHORT_CHARS:
             return await self._pool.run(prepare, text, language, rules)
-        async with self._turns.take(owner):
+        async with self._fair_queue.take(owner):
             try:
                 return await anyio.to_process.run_sync(partial(prepare, text, language, rules), cancellable=True)
             except (anyio.BrokenWorkerProcess, OSError) as error:

@@ -22,7 +22,7 @@ from openai_frontend.observability.tracing import Trace, Tracer
 from openai_frontend.synthesis.admission import Admission
 from openai_frontend.synthesis.preparation import Rules, TextPreparation
 from openai_frontend.synthesis.script import Place
-from openai_frontend.synthesis.segments import FirstMessage, recite, segment_seed
+from openai_frontend.synthesis.segments import FirstMessage, play_script, segment_seed
 from openai_frontend.thread_pools import Pools
 from speech_client.triton import Message, Triton
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
@@ -90,7 +90,7 @@ class Body:
 
 
 class Synthesis:
-    """Turns requests into bodies. `started` keeps, for each model, what its last start event said of it."""
+    """FairQueue requests into bodies. `started` keeps, for each model, what its last start event said of it."""
 
     def __init__(
         self,
@@ -118,9 +118,9 @@ class Synthesis:
         self._texts = TextPreparation(pools.text)
         self.started = started
 
-    def obeys_instruct(self, model: str) -> bool:
+    def supports_instructions(self, model: str) -> bool:
         """Whether instructions have an effect on the model's checkpoint; unknown, so true, before its first request."""
-        return model not in self.started or self.started[model].obeys_instruct
+        return model not in self.started or self.started[model].supports_instructions
 
     async def open(
         self,
@@ -205,11 +205,11 @@ class Synthesis:
             begin_s = time.monotonic()
             async with AsyncExitStack() as held:
                 with trace.part("queue"):
-                    await held.enter_async_context(self._admission.turns.take(owner))
+                    await held.enter_async_context(self._admission.fair_queue.take(owner))
                 self._metrics.queue_wait.labels(model, "frontend").observe(time.monotonic() - begin_s)
                 with trace.part("load"):
                     await held.enter_async_context(self._lifecycle.lease(model))
-                recited = recite(script, speak, self._ahead, self._max_lead_s, retries=request.seed is None)
+                recited = play_script(script, speak, self._ahead, self._max_lead_s, retries=request.seed is None)
                 messages = await held.enter_async_context(aclosing(recited))
                 async for message in messages:
                     yield message
@@ -240,8 +240,8 @@ class Synthesis:
         begin_s = time.monotonic()
         gone = False
         while True:
-            incarnation = self._lifecycle.incarnation(model)
-            messages = self._in_time(model, request, incarnation)
+            generation = self._lifecycle.generation(model)
+            messages = self._in_time(model, request, generation)
             try:
                 return await anext(messages), messages
             except SpeechError as error:
@@ -249,14 +249,14 @@ class Synthesis:
                 if error.code in _GONE and not gone:
                     gone = True
                     logger.warning("%s, asking again", error.message)
-                    self._lifecycle.mistrust(model, incarnation, dead=_has_died(error))
+                    self._lifecycle.mark_unavailable(model, generation, dead=_has_died(error))
                     await self._lifecycle.ensure_ready(model)
                 elif error.code is ErrorCode.QUEUE_FULL and may_wait and waited_s < (self._timeout_s or float("inf")):
                     await asyncio.sleep(_QUEUE_POLL_S)
                 else:
                     raise
 
-    async def _in_time(self, model: str, request: SpeechRequest, incarnation: int) -> AsyncGenerator[Message, None]:
+    async def _in_time(self, model: str, request: SpeechRequest, generation: int) -> AsyncGenerator[Message, None]:
         """Audio and end as Triton sends them, each message within the time-out. Raises ApiError 504, and SpeechError
         within seconds where the model's process dies."""
         process = ""
@@ -264,7 +264,7 @@ class Synthesis:
             while True:
                 try:
                     async with asyncio.timeout(self._timeout_s or None):
-                        message = await self._next(model, messages, incarnation, process)
+                        message = await self._next(model, messages, generation, process)
                 except TimeoutError:
                     raise timed_out(self._timeout_s) from None
                 if message is None:
@@ -276,18 +276,18 @@ class Synthesis:
                     yield message
 
     async def _next(
-        self, model: str, messages: AsyncGenerator[Message, None], incarnation: int, process: str
+        self, model: str, messages: AsyncGenerator[Message, None], generation: int, process: str
     ) -> Message | None:
         """The next message, None after the last one. Streams of a process that dies end in nothing, not even in an
         error, so while no message comes, the process is asked for."""
         coming = asyncio.create_task(_read(messages))
         try:
             while not (await asyncio.wait((coming,), timeout=_SILENCE_S))[0]:
-                await self._lifecycle.check_alive(model, incarnation, process)
+                await self._lifecycle.check_alive(model, generation, process)
             return coming.result()
         except SpeechError as error:
             if _has_died(error):
-                self._lifecycle.mistrust(model, incarnation, dead=True)
+                self._lifecycle.mark_unavailable(model, generation, dead=True)
             raise
         finally:
             if not coming.done():

@@ -35,7 +35,7 @@ class FirstMessage(Message):
     place: Place = field(kw_only=True)
 
 
-async def recite(
+async def play_script(
     script: Script, speak: Speak, ahead: Callable[[], int], max_lead_s: float, *, retries: bool = False
 ) -> AsyncGenerator[Message, None]:
     """The audio of a script in its order, then one end event with the figures of all its segments.

@@ -107,7 +107,7 @@ class Library:
             raise voice_not_found(voice_id)
         return voice
 
-    def check_room(self, name: str, owner: str | None = None, size_bytes: int = 0) -> None:
+    def check_capacity(self, name: str, owner: str | None = None, size_bytes: int = 0) -> None:
         """Raise ApiError 400 where `owner` can't add a voice of this name and size."""
         self._check_name(name, owner)
         self._check_bounds(len(self._voices.entries()), "voices", size_bytes)
@@ -137,7 +137,7 @@ class Library:
         if reference.text is not None:
             files[_TRANSCRIPT] = reference.text.encode()
         size_bytes = sum(map(len, files.values()))
-        room = partial(self.check_room, name, origin.owner, size_bytes)
+        room = partial(self.check_capacity, name, origin.owner, size_bytes)
         room()
         added = self._voices.add(voice.id, voice.to_metadata(), files, room)
         logger.info("kept the voice %s (%s, %d bytes)", added.id, added.type, size_bytes)

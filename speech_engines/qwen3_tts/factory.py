@@ -11,13 +11,13 @@ from speech_engines.qwen3_tts.checkpoint.checkpoint import Checkpoint, open_chec
 from speech_engines.qwen3_tts.checkpoint.rules import RequestRules
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_engines.qwen3_tts.runner.placement import Placement
-from speech_engines.temporary_thread import in_passing_thread
+from speech_engines.temporary_thread import run_in_temporary_thread
 from speech_engines.watchdog import Watchdog
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import ModelSpec, not_installed
 
 if TYPE_CHECKING:
-    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+    from speech_engines.qwen3_tts.runner.model_runner import TorchModelRunner
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) 
         if config.engine == "reference":
             from speech_engines.qwen3_tts import reference
 
-            return in_passing_thread(lambda: reference.create_engine(spec, environment))
+            return run_in_temporary_thread(lambda: reference.create_engine(spec, environment))
         checkpoint = open_checkpoint(spec, environment)
-        return in_passing_thread(lambda: _create_batching(spec, checkpoint, config))
+        return run_in_temporary_thread(lambda: _create_batching(spec, checkpoint, config))
     except ModuleNotFoundError as error:
         # `make serve` brings the embedded voice only.
         logger.warning("%s can't be imported", error.name)
@@ -44,11 +44,11 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
     import torch
 
     from speech_engines.qwen3_tts.batching.engine import BatchEngine
-    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+    from speech_engines.qwen3_tts.runner.model_runner import TorchModelRunner
 
     placement = Placement.of(config)
     try:
-        device = TorchDevice(spec, checkpoint, placement, config)
+        device = TorchModelRunner(spec, checkpoint, placement, config)
     except (torch.OutOfMemoryError, DeviceMemoryError):
         message = f"{checkpoint.name} does not fit into the free memory of {placement.device}. {_LESS}"
         raise SpeechError(ErrorCode.OUT_OF_MEMORY, message) from None
@@ -61,7 +61,7 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
         raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, message) from None
     logger.info(
         "%s: %s with %s on %s, %d rows, %d positions",
-        spec.name, checkpoint.name, config, placement, device.slots, device.places,
+        spec.name, checkpoint.name, config, placement, device.slots, device.cache_positions,
     )  # fmt: skip
     capabilities = capabilities_of(spec, checkpoint, placement, config, device)
     watchdog = Watchdog(config.step_timeout)
@@ -69,7 +69,7 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
 
 
 def capabilities_of(
-    spec: ModelSpec, checkpoint: Checkpoint, placement: Placement, config: EngineConfig, device: "TorchDevice"
+    spec: ModelSpec, checkpoint: Checkpoint, placement: Placement, config: EngineConfig, device: "TorchModelRunner"
 ) -> Capabilities:
     """Of the batching engine over `device`."""
     rules = RequestRules(spec, checkpoint)
@@ -81,6 +81,6 @@ def capabilities_of(
         languages=checkpoint.languages,
         speakers=rules.speakers,
         max_audio_seconds=config.max_audio_seconds,
-        obeys_instruct=rules.obeys_instruct,
+        supports_instructions=rules.supports_instructions,
         notes=(*placement.notes, *device.notes),
     )

@@ -53,7 +53,7 @@ class ReferenceSynthesizer:
             languages=checkpoint.languages,
             speakers=self._rules.speakers,
             max_audio_seconds=config.max_audio_seconds,
-            obeys_instruct=self._rules.obeys_instruct,
+            supports_instructions=self._rules.supports_instructions,
             notes=self.placement.notes,
         )
         self._warm_up()

@@ -8,13 +8,13 @@ from client.batch.casting import Casting
 from client.batch.dictionary import Dictionary
 from client.batch.document import Chapter, plain_blocks
 from client.batch.items import Item
-from client.batch.plan import Defaults, Manner, Utterance, plan
+from client.batch.plan import Defaults, SpeechDefaults, Utterance, plan
 from client.batch.progress import Pace
 
 
 def utterances(text: str, casting: Casting | None = None, title: str = "", voice: str | None = None) -> list[Utterance]:
     item = Item("x", plain_blocks(text), title, voice)
-    [work] = plan([item], Defaults(Manner(voice="narrator")), casting or Casting())
+    [work] = plan([item], Defaults(SpeechDefaults(voice="narrator")), casting or Casting())
     return list(work.utterances)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from speech_engines import delivery as module
-from speech_engines.delivery import Outbox
+from speech_engines.delivery import DeliveryThread
 from speech_protocol.errors import ErrorCode, SpeechError
 from tests.support.sinks import WAIT_S, CollectingSink
 
@@ -28,18 +28,18 @@ def test_everything_arrives_in_its_order_and_who_makes_more_than_is_taken_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CAPACITY", 3)
-    outbox, sink = Outbox("test", lambda: None), SlowSink()
-    delivered = outbox.wrap(sink)
+    delivery, sink = DeliveryThread("test", lambda: None), SlowSink()
+    delivered = delivery.wrap(sink)
     for number in range(8):
         delivered.audio(np.full(4, number, np.float32))
-    caught_up = threading.Thread(target=outbox.catch_up)
+    caught_up = threading.Thread(target=delivery.catch_up)
     caught_up.start()
     assert not sink.chunks
     sink.may_go.set()
     caught_up.join(WAIT_S)
     assert not caught_up.is_alive()
     assert [chunk[0] for chunk in sink.chunks] == list(range(8))
-    outbox.close()
+    delivery.close()
 
 
 def test_a_sink_that_fails_takes_nobody_elses_audio(caplog: pytest.LogCaptureFixture) -> None:
@@ -47,21 +47,21 @@ def test_a_sink_that_fails_takes_nobody_elses_audio(caplog: pytest.LogCaptureFix
         def audio(self, samples: np.ndarray) -> None:
             raise RuntimeError("gone")
 
-    outbox, good = Outbox("test", lambda: None), CollectingSink()
+    delivery, good = DeliveryThread("test", lambda: None), CollectingSink()
     with caplog.at_level(logging.CRITICAL):
-        outbox.wrap(Broken()).audio(np.zeros(4, np.float32))
-        outbox.wrap(good).error(SpeechError(ErrorCode.ENGINE_FAILURE, "over"))
-        outbox.close()
+        delivery.wrap(Broken()).audio(np.zeros(4, np.float32))
+        delivery.wrap(good).error(SpeechError(ErrorCode.ENGINE_FAILURE, "over"))
+        delivery.close()
     assert good.failed is not None
 
 
 def test_a_hang_up_is_heard_without_asking() -> None:
     heard = threading.Event()
-    outbox, sink = Outbox("test", heard.set), CollectingSink()
-    delivered = outbox.wrap(sink)
+    delivery, sink = DeliveryThread("test", heard.set), CollectingSink()
+    delivered = delivery.wrap(sink)
     delivered.watch()
     assert not delivered.is_cancelled()
     sink.cancel()
     assert heard.wait(WAIT_S)
     assert delivered.is_cancelled()
-    outbox.close()
+    delivery.close()

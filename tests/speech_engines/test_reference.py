@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from speech_engines.base import Engine, Samples
-from speech_engines.qwen3_tts.checkpoint.checkpoint import checkpoint as checkpoint_module
+from speech_engines.qwen3_tts.checkpoint import checkpoint as checkpoint_module
 from speech_engines.qwen3_tts.checkpoint.checkpoint import open_checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_engines.qwen3_tts.factory import create_engine

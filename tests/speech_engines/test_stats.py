@@ -20,7 +20,7 @@ def test_figures_are_handed_on_once_an_interval_and_whenever_work_runs_out() -> 
     reporter = Reporter(lambda: {"now": now_s[0]}, published.append, interval_s=1.0, clock=lambda: now_s[0])
     for now_s[0], is_idle in ((0.0, False), (0.4, False), (0.9, True), (1.0, False), (1.95, False)):
         reporter.report(is_idle=is_idle)
-    assert [figures["now"] for figures in published] == [0.0, 0.9, 1.95]
+    assert [stats["now"] for stats in published] == [0.0, 0.9, 1.95]
 
 
 def test_an_engine_without_listeners_reports_to_nobody() -> None:
@@ -31,9 +31,9 @@ def test_a_worker_counts_its_steps_and_frames_and_says_when_it_is_idle() -> None
     published: list[Mapping[str, float]] = []
     threads: set[str] = set()
 
-    def publish(figures: Mapping[str, float]) -> None:
+    def publish(stats: Mapping[str, float]) -> None:
         threads.add(threading.current_thread().name)
-        published.append(figures)
+        published.append(stats)
 
     engine = WorkerEngine(ScriptedSynthesizer({"three": speak(3, FRAME_SAMPLES)}), max_active=4)
     engine.report_to(publish)

@@ -95,7 +95,7 @@ def test_the_start_event_is_sent_before_the_engine_sees_the_request(triton_model
     start, other = events(sender)[0], events(serve(triton_model, behaviour))[0]
     assert isinstance(start, StartEvent)
     assert replace(start, process="") == StartEvent(
-        "scripted", "none", "cpu", 5, obeys_instruct=False, languages=("english",)
+        "scripted", "none", "cpu", 5, supports_instructions=False, languages=("english",)
     )
     assert start != other  # each load is another process
     assert seen[:1] == [SpeechRequest("Hello.", speaker="ryan", seed=4, x_vector_only=True, request_id="r1")]

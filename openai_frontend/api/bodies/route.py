@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from openai_frontend.api.bodies.json_body import missing_body, read_json
 from openai_frontend.api.bodies.media_types import FORMS, is_json, media_type
-from openai_frontend.api.responses import unless_gone
+from openai_frontend.api.responses import unless_disconnected
 
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 32
@@ -82,7 +82,7 @@ class BodyRoute(APIRoute):
                     await parsed.read_json()
             except ClientDisconnect:
                 return Response(status_code=499)  # nobody reads it
-            response = await unless_gone(parsed, answer(parsed))
+            response = await unless_disconnected(parsed, answer(parsed))
             return Response(status_code=499) if response is None else response
 
         return handle

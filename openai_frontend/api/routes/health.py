@@ -39,7 +39,7 @@ async def health(state: CurrentState) -> JSONResponse:
         return JSONResponse({"status": "unavailable", "message": message, "models": {}}, 503)
     models = {name: _model(state, name, status) for name, status in index.items() if _is_speech(state, name)}
     pending = state.admission.pending
-    waiting = state.admission.turns.waiting
+    waiting = state.admission.fair_queue.waiting
     counts = {"pending_requests": pending, "waiting_requests": waiting}
     fields = {"status": "ok", **await _hindrance(state, index)}
     return JSONResponse({**fields, **_single_file_fields(state, models), **counts, "models": models})

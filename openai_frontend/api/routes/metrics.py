@@ -18,6 +18,6 @@ async def metrics(state: CurrentState) -> Response:
         index = {}
     state.metrics.set_states({name: status.state for name, status in index.items()})
     state.metrics.pending.set(state.admission.pending)
-    state.metrics.active.set(state.admission.turns.active)
-    state.metrics.waiting.set(state.admission.turns.waiting)
+    state.metrics.active.set(state.admission.fair_queue.active)
+    state.metrics.waiting.set(state.admission.fair_queue.waiting)
     return Response(state.metrics.expose(), media_type=CONTENT_TYPE)

@@ -48,7 +48,7 @@ async def create_speech(
         state.outcomes,
         tells_segments=bool(body.timestamp_granularities),
     )
-    if wire.instruct and not state.synthesis.obeys_instruct(model):
+    if wire.instruct and not state.synthesis.supports_instructions(model):
         add_warning(response, _INSTRUCTIONS_IGNORED)
     return response
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from openai_frontend.api.auth import NamesOnly, Owner
 from openai_frontend.api.bodies.media_types import JSON_ONLY
 from openai_frontend.api.bodies.route import BodyRoute
-from openai_frontend.api.responses import unless_gone
+from openai_frontend.api.responses import unless_disconnected
 from openai_frontend.api.schemas import NewName
 from openai_frontend.api.state import CurrentState, RequestId, State
 from openai_frontend.api.voice_bodies import VOICE_BODY_DOCS, SampleVoice, read_voice
@@ -55,12 +55,12 @@ async def create_voice(
     body = await read_voice(request, state.pools.uploads)
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
-    await state.pools.reading.run(state.library.check_room, name, owner)
+    await state.pools.reading.run(state.library.check_capacity, name, owner)
     if isinstance(body, SampleVoice):
         reference, origin = await clone(body, state, owner)
     else:
         # A client that hangs up ends the synthesis.
-        designed = await unless_gone(request, design(body, state, request_id, owner))
+        designed = await unless_disconnected(request, design(body, state, request_id, owner))
         if designed is None:
             return Response(status_code=499)
         reference, origin = designed

@@ -2,7 +2,7 @@
 
 A turn reads newcomers' prompts, one after the other and no longer than a step takes, makes one frame for every speaking
 row, and decodes the chunks that are complete. Two more threads keep that one free: one computes new voices, one
-delivers (see `outbox`).
+delivers (see `delivery`).
 """
 
 import logging
@@ -16,9 +16,9 @@ from functools import partial
 from typing import Final
 
 from speech_engines.base import AudioSink, Capabilities
-from speech_engines.delivery import Outbox
+from speech_engines.delivery import DeliveryThread
 from speech_engines.faults import DeviceLostError, DeviceMemoryError, model_died, out_of_memory
-from speech_engines.qwen3_tts.batching.runner_protocol import Device
+from speech_engines.qwen3_tts.batching.runner_protocol import ModelRunner
 from speech_engines.qwen3_tts.batching.scheduler import Scheduler
 from speech_engines.qwen3_tts.batching.sequence import Sequence, Stage, limit_samples_of
 from speech_engines.stats import Publish, Reporter
@@ -35,12 +35,12 @@ _LAST_WORDS_S: Final = 5.0
 
 
 class BatchEngine:
-    """The Engine over a Device. `watchdog` sees to it that each turn ends; `end` ends the process when the device is
-    lost."""
+    """The Engine over a ModelRunner. `watchdog` sees to it that each turn ends; `end` ends the process when the device
+    is lost."""
 
     def __init__(
         self,
-        device: Device,
+        runner: ModelRunner,
         capabilities: Capabilities,
         max_queue: int,
         ramp: tuple[int, ...] = DEFAULT_RAMP,
@@ -50,8 +50,8 @@ class BatchEngine:
         guarded: bool = True,
     ) -> None:
         self.capabilities = capabilities
-        self._device = device
-        self._scheduler = Scheduler(device.slots, device.places, max_queue, ramp)
+        self._runner = runner
+        self._scheduler = Scheduler(runner.slots, runner.cache_positions, max_queue, ramp)
         self._watchdog = watchdog or nullcontext()
         self._changed = threading.Condition()
         self._end_process = end
@@ -59,20 +59,20 @@ class BatchEngine:
         self._closed = self._hung_up = self._lost = False
         self._steps, self._step_s, self._frames, self._guard_trips = 0, 0.0, 0, 0
         self._pauses = 0
-        self._reporter = Reporter(self._figures)
-        self._outbox = Outbox(f"outbox-{capabilities.engine}", self._wake)
+        self._reporter = Reporter(self._stats)
+        self._delivery = DeliveryThread(f"outbox-{capabilities.engine}", self._wake)
         self._voices = ThreadPoolExecutor(1, f"voices-{capabilities.engine}")
         self._thread = threading.Thread(target=self._run, name=f"engine-{capabilities.engine}", daemon=True)
         self._thread.start()
 
     def gpu_memory_bytes(self) -> int | None:
-        return self._device.gpu_memory_bytes()
+        return self._runner.gpu_memory_bytes()
 
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
-        plan = self._device.plan(request)
-        delivered = self._outbox.wrap(sink)
+        plan = self._runner.plan(request)
+        delivered = self._delivery.wrap(sink)
         sequence = Sequence(request, delivered, plan, self._limit_of(request), self._guarded_utterances)
-        sequence.stage = Stage.WAITING if self._device.is_prepared(request, plan) else Stage.PREPARING
+        sequence.stage = Stage.WAITING if self._runner.is_prepared(request, plan) else Stage.PREPARING
         with self._changed:
             if self._closed:
                 raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
@@ -98,7 +98,7 @@ class BatchEngine:
         try:
             self._scheduler.submit(sequence)
         except SpeechError:
-            # Those who hung up while they waited give their places to those who are still there.
+            # Those who hung up while they waited give their cache positions to those who are still there.
             for waiting in self._scheduler.waiting:
                 waiting.sink.ask()
             self._end_cancelled(self._scheduler.waiting)
@@ -108,32 +108,32 @@ class BatchEngine:
         try:
             while self._wait_for_work():
                 with self._watchdog:
-                    self._turn()
+                    self._iterate()
                 self._reporter.report(is_idle=not self._scheduler.has_work)
         finally:
             if isinstance(self._watchdog, Watchdog):
                 self._watchdog.close()
             self._voices.shutdown(cancel_futures=True)
             self._fail_all()
-            self._outbox.close()
+            self._delivery.close()
             if not self._lost:
-                self._device.close()
+                self._runner.close()
 
-    def _figures(self) -> dict[str, float]:
+    def _stats(self) -> dict[str, float]:
         return {
             "tts_engine_active_rows": len(self._scheduler.running),
-            "tts_engine_rows": self._device.slots,
+            "tts_engine_rows": self._runner.slots,
             "tts_engine_waiting_requests": len(self._scheduler.waiting),
             "tts_engine_steps_total": self._steps,
             "tts_engine_step_seconds_total": self._step_s,
             "tts_engine_frames_total": self._frames,
-            "tts_engine_cache_positions": self._device.places,
-            "tts_engine_cache_positions_used": sum(row.held_places for row in self._scheduler.running),
+            "tts_engine_cache_positions": self._runner.cache_positions,
+            "tts_engine_cache_positions_used": sum(row.held_cache_positions for row in self._scheduler.running),
             "tts_engine_paused_rows": len(self._scheduler.paused),
             "tts_engine_pauses_total": self._pauses,
             "tts_engine_guard_trips_total": self._guard_trips,
-            "tts_engine_gpu_memory_bytes": self._device.gpu_memory_bytes() or 0,
-            **self._device.figures(),
+            "tts_engine_gpu_memory_bytes": self._runner.gpu_memory_bytes() or 0,
+            **self._runner.stats(),
         }
 
     def _wait_for_work(self) -> bool:
@@ -147,27 +147,27 @@ class BatchEngine:
             self._hung_up = True
             self._changed.notify()
 
-    def _turn(self) -> None:
-        self._outbox.catch_up()
+    def _iterate(self) -> None:
+        self._delivery.catch_up()
         self._hung_up = False
         self._end_cancelled((*self._scheduler.running, *self._scheduler.waiting))
         self._resume()
-        self._read_prompts()
+        self._prefill_prompts()
         self._grow()
         if rows := self._scheduler.speaking:
             self._guarded(rows, self._step)
         for frames, due in self._scheduler.due():
             self._guarded(due, partial(self._decode, frames=frames))
 
-    def _read_prompts(self) -> None:
+    def _prefill_prompts(self) -> None:
         """Of those who came first. Where a prompt is cut does not depend on who else is there: it changes the last bits
         of what is computed."""
-        room = 1.0
+        budget = 1.0
         while (sequence := self._scheduler.prompting or self._admit()) is not None:
-            cost = self._device.prefill_cost(sequence.slot)
-            if cost > room:
+            cost = self._runner.prefill_cost(sequence.slot)
+            if cost > budget:
                 return
-            room -= cost
+            budget -= cost
             self._guarded((sequence,), self._prefill)
 
     def _admit(self) -> Sequence | None:
@@ -190,16 +190,16 @@ class BatchEngine:
 
     def _grow_one(self, rows: Codes[Sequence]) -> None:
         [row] = rows
-        while row.stretch is not None:
+        while row.cache_range is not None:
             with self._changed:
                 grown = self._scheduler.grow(row)
             if grown:
-                self._device.move(row.slot, row.stretch)
+                self._runner.move(row.slot, row.cache_range)
                 return
             self._pause(self._scheduler.youngest())
 
     def _pause(self, row: Sequence) -> None:
-        if self._guarded((row,), lambda rows: self._device.pause(row.slot)):
+        if self._guarded((row,), lambda rows: self._runner.pause(row.slot)):
             self._pauses += 1
             with self._changed:
                 self._scheduler.pause(row)
@@ -208,14 +208,14 @@ class BatchEngine:
         while True:
             with self._changed:
                 row = self._scheduler.resume()
-            if row is None or row.stretch is None:
+            if row is None or row.cache_range is None:
                 return
             self._guarded((row,), self._resume_one)
 
     def _resume_one(self, rows: Codes[Sequence]) -> None:
         [row] = rows
-        assert row.stretch is not None
-        self._device.resume(row.slot, row.stretch)
+        assert row.cache_range is not None
+        self._runner.resume(row.slot, row.cache_range)
 
     def _guarded(self, sequences: Codes[Sequence], work: Callable[[Codes[Sequence]], None]) -> bool:
         """Do `work`; a failure fails the sequences it was for, and no other. Where the device has no memory for all of
@@ -241,7 +241,7 @@ class BatchEngine:
             for sequence in failed:
                 self._fail(sequence, failure)
             if failure.code is ErrorCode.OUT_OF_MEMORY:  # the error holds no tensors any more
-                self._device.free_memory()
+                self._runner.free_memory()
         return False
 
     def _give_up(self, error: DeviceLostError) -> None:
@@ -255,31 +255,31 @@ class BatchEngine:
             self._changed.notify()
         for sequence in sequences:
             sequence.sink.error(model_died())
-        self._outbox.flush(_LAST_WORDS_S)
+        self._delivery.flush(_LAST_WORDS_S)
         self._end_process()
 
     def _prepare(self, sequence: Sequence) -> None:
         """On the voices' thread."""
         if sequence.stage is Stage.PREPARING:  # else it is cancelled
-            self._guarded((sequence,), lambda _: self._device.prepare(sequence.request, sequence.plan))
+            self._guarded((sequence,), lambda _: self._runner.prepare(sequence.request, sequence.plan))
         with self._changed:
             self._scheduler.prepared(sequence)
             self._changed.notify()
 
     def _begin(self, sequences: Codes[Sequence]) -> None:
         [sequence] = sequences
-        assert sequence.stretch is not None
+        assert sequence.cache_range is not None
         sequence.started_s = time.perf_counter()
-        self._device.begin(sequence.slot, sequence.stretch, sequence.request, sequence.plan)
+        self._runner.begin(sequence.slot, sequence.cache_range, sequence.request, sequence.plan)
 
     def _prefill(self, sequences: Codes[Sequence]) -> None:
         [sequence] = sequences
-        if self._device.prefill(sequence.slot):
+        if self._runner.prefill(sequence.slot):
             sequence.stage = Stage.SPEAKING
 
     def _step(self, rows: Codes[Sequence]) -> None:
         begin_s = time.perf_counter()
-        codes, ended = self._device.step([row.slot for row in rows])
+        codes, ended = self._runner.step([row.slot for row in rows])
         self._steps += 1
         self._step_s += time.perf_counter() - begin_s
         self._frames += len(rows)
@@ -302,7 +302,7 @@ class BatchEngine:
             self._end(row, reason)
 
     def _decode(self, rows: Codes[Sequence], frames: int) -> None:
-        for row, samples in zip(rows, self._device.decode([row.slot for row in rows], frames), strict=True):
+        for row, samples in zip(rows, self._runner.decode([row.slot for row in rows], frames), strict=True):
             row.undecoded_frames = 0
             row.chunks += 1
             row.first_chunk_s = row.first_chunk_s or time.perf_counter() - row.started_s
@@ -328,7 +328,7 @@ class BatchEngine:
             if not self._scheduler.remove(sequence):
                 return False
         if slot >= 0:
-            self._device.release(slot)
+            self._runner.release(slot)
         return True
 
     def _fail_all(self) -> None:

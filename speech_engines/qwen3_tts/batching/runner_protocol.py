@@ -5,19 +5,19 @@ from typing import Protocol
 
 from speech_engines.base import Samples
 from speech_engines.qwen3_tts.batching.sequence import Plan
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_protocol.request import SpeechRequest
 
 
-class Device(Protocol):
-    """Called from the engine's thread but where it says otherwise. Slots are 0 to `slots` - 1; `places` is the length
-    of the caches.
+class ModelRunner(Protocol):
+    """Called from the engine's thread but where it says otherwise. Slots are 0 to `slots` - 1; `cache_positions` is the
+    length of the caches.
 
     Each call may raise DeviceMemoryError, and has then changed nothing, or DeviceLostError.
     """
 
     slots: int
-    places: int
+    cache_positions: int
 
     def plan(self, request: SpeechRequest) -> Plan:
         """Raise SpeechError where `request` can't be served; else what it needs. Computes nothing. Any thread."""
@@ -30,8 +30,8 @@ class Device(Protocol):
     def prepare(self, request: SpeechRequest, plan: Plan) -> None:
         """Make it so. On a thread of its own, beside all else."""
 
-    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
-        """A new utterance in `slot`, with these places of the caches."""
+    def begin(self, slot: int, cache_range: CacheRange, request: SpeechRequest, plan: Plan) -> None:
+        """A new utterance in `slot`, with these cache positions of the caches."""
 
     def prefill_cost(self, slot: int) -> float:
         """How long the next piece of its prompt takes, as a part of a step: at most 1."""
@@ -49,14 +49,14 @@ class Device(Protocol):
         """The samples of the last `frames` frames of each slot, which were not decoded yet."""
         ...
 
-    def move(self, slot: int, stretch: Stretch) -> None:
-        """The slot's utterance goes on in these places, which may overlap those it has."""
+    def move(self, slot: int, cache_range: CacheRange) -> None:
+        """The slot's utterance goes on in these cache positions, which may overlap those it has."""
 
     def pause(self, slot: int) -> None:
-        """Keep what the slot's utterance has in the caches elsewhere: its places go to others."""
+        """Keep what the slot's utterance has in the caches elsewhere: its cache positions go to others."""
 
-    def resume(self, slot: int, stretch: Stretch) -> None:
-        """Bring it back into these places, exactly."""
+    def resume(self, slot: int, cache_range: CacheRange) -> None:
+        """Bring it back into these cache positions, exactly."""
 
     def release(self, slot: int) -> None: ...
 
@@ -67,8 +67,8 @@ class Device(Protocol):
         """Any thread."""
         ...
 
-    def figures(self) -> dict[str, float]:
-        """By family of `figures`."""
+    def stats(self) -> dict[str, float]:
+        """By family of `stats`."""
         ...
 
     def close(self) -> None: ...

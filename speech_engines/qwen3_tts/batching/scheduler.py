@@ -1,33 +1,34 @@
-"""Who runs next. No tensors, no threads: a queue with a bound, slots, places, and whose next chunk is complete."""
+"""Who runs next. No tensors, no threads: a queue with a bound, slots, cache positions, and whose next chunk is
+complete."""
 
 import heapq
 from collections import deque
 from typing import Final
 
 from speech_engines.qwen3_tts.batching.sequence import Sequence, Stage
-from speech_engines.qwen3_tts.model.cache_ranges import Stretches
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRanges
 from speech_protocol.errors import ErrorCode, SpeechError
 
-# Places that a stretch grows by: 20 s.
+# Places that a cache range grows by: 20 s.
 GROWTH: Final = 256
 
 
 class Scheduler:
-    """First come, first served into `slots` slots and `places` places of the caches; `max_queue` bounds those who wait,
-    for their voice or for a slot.
+    """First come, first served into `slots` slots and `cache_positions` cache positions of the caches; `max_queue`
+    bounds those who wait, for their voice or for a slot.
 
-    A request begins with the places that texts of its length usually need, a fifth of what it may come to, and grows.
-    Where there is no place to grow into, the youngest is paused: it keeps its slot, leaves the caches, and goes on
-    before anybody else is admitted. The oldest is never paused, and all places are enough for it, so each in turn comes
-    to its end.
+    A request begins with the cache positions that texts of its length usually need, a fifth of what it may come to, and
+    grows. Where there is no place to grow into, the youngest is paused: it keeps its slot, leaves the caches, and goes
+    on before anybody else is admitted. The oldest is never paused, and all cache positions are enough for it, so each
+    in turn comes to its end.
 
     `ramp` is how many frames are decoded and sent together: its first value for a stream's first chunk, and so on, the
     last one for all that follow. Short first chunks are heard soon, long later ones cost less each.
     """
 
-    def __init__(self, slots: int, places: int, max_queue: int, ramp: tuple[int, ...]) -> None:
+    def __init__(self, slots: int, cache_positions: int, max_queue: int, ramp: tuple[int, ...]) -> None:
         self._free = list(range(slots))  # a heap: low slots first, as a GPU computes all slots below the highest
-        self._stretches = Stretches(places)
+        self._cache_ranges = CacheRanges(cache_positions)
         self._max_queue = max_queue
         self._ramp = ramp
         self._preparing: list[Sequence] = []
@@ -64,10 +65,10 @@ class Scheduler:
 
     def submit(self, sequence: Sequence) -> None:
         """Let it wait, for its voice if its stage says so. Raises SpeechError if it never fits or the queue is full."""
-        if sequence.most_places > self._stretches.places:
+        if sequence.max_cache_positions > self._cache_ranges.cache_positions:
             message = (
-                f"The text, its reference and {sequence.most_frames} frames of audio take {sequence.most_places} "
-                f"positions, and this model has {self._stretches.places}. "
+                f"The text, its reference and {sequence.most_frames} frames of audio take "
+                f"{sequence.max_cache_positions} positions, and this model has {self._cache_ranges.cache_positions}. "
                 "Send a shorter text or a smaller max_audio_seconds."
             )
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "text")
@@ -84,47 +85,49 @@ class Scheduler:
             self._waiting.append(sequence)
 
     def admit(self) -> Sequence | None:
-        """Give the first who waits a slot and a stretch, if there are; nobody overtakes it. Not while another prompt is
-        being read."""
+        """Give the first who waits a slot and a cache range, if there are; nobody overtakes it. Not while another
+        prompt is being read."""
         if not self._waiting or not self._free or self.prompting or self.paused:
             return None
-        stretch = self._stretches.take(self._waiting[0].expected_places)
-        if stretch is None:
+        cache_range = self._cache_ranges.take(self._waiting[0].expected_cache_positions)
+        if cache_range is None:
             return None
         newcomer = self._waiting.popleft()
-        newcomer.slot, newcomer.stretch = heapq.heappop(self._free), stretch
+        newcomer.slot, newcomer.cache_range = heapq.heappop(self._free), cache_range
         newcomer.stage = Stage.PROMPTING
         self._running.append(newcomer)
         return newcomer
 
     def grow(self, sequence: Sequence) -> bool:
-        """More places for it, if there are; they may lie elsewhere."""
-        assert sequence.stretch is not None
-        count = min(sequence.held_places + GROWTH, sequence.most_places)
-        grown = self._stretches.grow(sequence.stretch, count)
+        """More cache positions for it, if there are; they may lie elsewhere."""
+        assert sequence.cache_range is not None
+        count = min(sequence.held_cache_positions + GROWTH, sequence.max_cache_positions)
+        grown = self._cache_ranges.grow(sequence.cache_range, count)
         if grown is None:
             return False
-        sequence.stretch = grown
+        sequence.cache_range = grown
         return True
 
     def youngest(self) -> Sequence:
-        """Who is paused next, of all that hold places."""
-        return next(sequence for sequence in reversed(self._running) if sequence.stretch is not None)
+        """Who is paused next, of all that hold cache positions."""
+        return next(sequence for sequence in reversed(self._running) if sequence.cache_range is not None)
 
     def pause(self, sequence: Sequence) -> None:
-        """Take its places, but not its slot."""
-        assert sequence.stretch is not None
-        self._stretches.give(sequence.stretch)
-        sequence.stretch, sequence.resumes_as, sequence.stage = None, sequence.stage, Stage.PAUSED
+        """Take its cache positions, but not its slot."""
+        assert sequence.cache_range is not None
+        self._cache_ranges.give(sequence.cache_range)
+        sequence.cache_range, sequence.resumes_as, sequence.stage = None, sequence.stage, Stage.PAUSED
 
     def resume(self) -> Sequence | None:
-        """Give the oldest of those that are paused places again, and some to grow into, if there are."""
+        """Give the oldest of those that are paused cache positions again, and some to grow into, if there are."""
         sequence = next(iter(self.paused), None)
         if sequence is None:
             return None
         count = sequence.plan.prompt_positions + sequence.frames + GROWTH
-        sequence.stretch = self._stretches.take(min(max(count, sequence.expected_places), sequence.most_places))
-        if sequence.stretch is None:
+        sequence.cache_range = self._cache_ranges.take(
+            min(max(count, sequence.expected_cache_positions), sequence.max_cache_positions)
+        )
+        if sequence.cache_range is None:
             return None
         sequence.stage = sequence.resumes_as
         return sequence
@@ -138,7 +141,8 @@ class Scheduler:
         return sorted(groups.items(), key=lambda group: min(sequence.due_s for sequence in group[1]))
 
     def remove(self, sequence: Sequence) -> bool:
-        """Take a sequence out, wherever it is; its slot and its places are free at once. False if it was not here."""
+        """Take a sequence out, wherever it is; its slot and its cache positions are free at once. False if it was not
+        here."""
         for queue in (self._running, self._waiting, self._preparing):
             if sequence in queue:
                 queue.remove(sequence)
@@ -147,7 +151,7 @@ class Scheduler:
             return False
         if sequence.slot >= 0:
             heapq.heappush(self._free, sequence.slot)
-        if sequence.stretch is not None:
-            self._stretches.give(sequence.stretch)
-        sequence.slot, sequence.stretch, sequence.stage = -1, None, Stage.ENDED
+        if sequence.cache_range is not None:
+            self._cache_ranges.give(sequence.cache_range)
+        sequence.slot, sequence.cache_range, sequence.stage = -1, None, Stage.ENDED
         return True

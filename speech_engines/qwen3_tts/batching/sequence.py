@@ -4,10 +4,10 @@ import time
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from speech_engines.delivery import OutboxSink
+from speech_engines.delivery import DeliverySink
 from speech_engines.qwen3_tts.batching.guard import RunawayGuard, asks_for_a_pause, budget_frames, expected_frames
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
-from speech_engines.qwen3_tts.prompt.tokens import Script
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
+from speech_engines.qwen3_tts.prompt.tokens import PromptTokens
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.events import EndEvent, FinishReason
 from speech_protocol.request import SpeechRequest
@@ -17,22 +17,22 @@ from speech_protocol.request import SpeechRequest
 class Plan:
     """What is found out about a request when it comes, before anything is computed."""
 
-    script: Script
+    prompt_tokens: PromptTokens
     voice_keys: tuple[bytes, ...] = ()  # of the recordings to clone
     warnings: tuple[str, ...] = ()
 
     @property
     def text_tokens(self) -> int:
-        return self.script.text_tokens
+        return self.prompt_tokens.text_tokens
 
     @property
     def prompt_positions(self) -> int:
-        return len(self.script.text)
+        return len(self.prompt_tokens.text)
 
 
 class Stage(Enum):
     """How far a request is: its voice is being computed, it waits for a slot, its prompt is read, it speaks, or it is
-    paused until the caches have places for it again."""
+    paused until the caches have cache positions for it again."""
 
     PREPARING = auto()
     WAITING = auto()
@@ -44,18 +44,18 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request from the queue to its last sample. `slot` is its row of the batch, -1 while it has none; `stretch` is
-    its part of the caches, which grows as it speaks and which a paused one lacks."""
+    """A request from the queue to its last sample. `slot` is its row of the batch, -1 while it has none; `cache_range`
+    is its part of the caches, which grows as it speaks and which a paused one lacks."""
 
     request: SpeechRequest
-    sink: OutboxSink
+    sink: DeliverySink
     plan: Plan
     limit_samples: int
     guarded: bool = True
     arrived_s: float = field(default_factory=time.perf_counter)
     stage: Stage = Stage.WAITING
     slot: int = -1
-    stretch: Stretch | None = None
+    cache_range: CacheRange | None = None
     resumes_as: Stage = Stage.SPEAKING
     started_s: float = 0.0
     first_chunk_s: float = 0.0
@@ -80,25 +80,25 @@ class Sequence:
         return min(self.limit_frames, budget_frames(self.plan.text_tokens) + 1)
 
     @property
-    def most_places(self) -> int:
+    def max_cache_positions(self) -> int:
         """Places of the caches that it needs at most."""
         return self.plan.prompt_positions + self.most_frames
 
     @property
-    def expected_places(self) -> int:
+    def expected_cache_positions(self) -> int:
         """Places that it begins with: what texts of its length usually need, and all of its prompt's."""
-        trailing = self.plan.prompt_positions + len(self.plan.script.trailing)
+        trailing = self.plan.prompt_positions + len(self.plan.prompt_tokens.trailing)
         expected = self.plan.prompt_positions + expected_frames(self.plan.text_tokens)
-        return min(max(expected, trailing + 1), self.most_places)
+        return min(max(expected, trailing + 1), self.max_cache_positions)
 
     @property
-    def held_places(self) -> int:
-        return 0 if self.stretch is None else self.stretch.count
+    def held_cache_positions(self) -> int:
+        return 0 if self.cache_range is None else self.cache_range.count
 
     @property
     def wants_to_grow(self) -> bool:
         """Whether its next frame has no place."""
-        return self.held_places <= self.plan.prompt_positions + self.frames
+        return self.held_cache_positions <= self.plan.prompt_positions + self.frames
 
     @property
     def due_s(self) -> float:

@@ -78,7 +78,7 @@ def _run(
     from speech_engines.qwen3_tts.checkpoint.checkpoint import open_checkpoint
     from speech_engines.qwen3_tts.config import EngineConfig
     from speech_engines.qwen3_tts.factory import capabilities_of
-    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+    from speech_engines.qwen3_tts.runner.model_runner import TorchModelRunner
     from speech_engines.qwen3_tts.runner.placement import Placement
 
     load_s = {"imports": round(time.perf_counter() - begin_s, 3)}
@@ -87,9 +87,9 @@ def _run(
     placement = Placement.of(config)
     report["device"] = _device(torch, placement)
     checkpoint = open_checkpoint(spec, environment)
-    device = TorchDevice(spec, checkpoint, placement, config, recorder)
+    device = TorchModelRunner(spec, checkpoint, placement, config, recorder)
     load_s |= device.load_s
-    report["rows"], report["positions"] = device.slots, device.places
+    report["rows"], report["positions"] = device.slots, device.cache_positions
     checks = [
         agreement.check_graphs(device),
         agreement.check_batch(device, spec.task, options.frames),

@@ -12,8 +12,8 @@ from speech_engines.base import Samples
 from speech_engines.qwen3_tts.batching.engine import DEFAULT_RAMP
 from speech_engines.qwen3_tts.checkpoint.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.config import EngineConfig
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
-from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
+from speech_engines.qwen3_tts.runner.model_runner import TorchModelRunner
 from speech_engines.qwen3_tts.runner.placement import Placement
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.models import ModelSpec, Task
@@ -46,13 +46,15 @@ def request_of(task: Task, **fields: object) -> SpeechRequest:
     return SpeechRequest(**{"text": TEXT, "seed": 1, **variant, **fields})  # type: ignore[arg-type]
 
 
-def run(device: TorchDevice, requests: Mapping[int, SpeechRequest], frames: int) -> dict[int, tuple[Codes, Samples]]:
+def run(
+    device: TorchModelRunner, requests: Mapping[int, SpeechRequest], frames: int
+) -> dict[int, tuple[Codes, Samples]]:
     """The utterances in these slots, all at once: at most so many frames of each, decoded chunk by chunk."""
     start, running = 0, list(requests)
     for slot, request in requests.items():
         plan = device.plan(request)
-        count = plan.prompt_positions + len(plan.script.trailing) + frames + 2
-        device.begin(slot, Stretch(start, count), request, plan)
+        count = plan.prompt_positions + len(plan.prompt_tokens.trailing) + frames + 2
+        device.begin(slot, CacheRange(start, count), request, plan)
         start += count
         while not device.prefill(slot):
             pass
@@ -82,7 +84,7 @@ def run(device: TorchDevice, requests: Mapping[int, SpeechRequest], frames: int)
     return {slot: (codes[slot], np.concatenate([*samples[slot], np.zeros(0, np.float32)])) for slot in requests}
 
 
-def check_graphs(device: TorchDevice) -> Check:
+def check_graphs(device: TorchModelRunner) -> Check:
     """Each recorded shape was compared at the load."""
     name = "recorded = kernel by kernel"
     if not device.graph_count:
@@ -91,7 +93,7 @@ def check_graphs(device: TorchDevice) -> Check:
     return Check(name, not device.notes, detail)
 
 
-def check_batch(device: TorchDevice, task: Task, frames: int) -> Check:
+def check_batch(device: TorchModelRunner, task: Task, frames: int) -> Check:
     """In the same shape, a row's codes do not depend on the other rows."""
     rows = min(_ROWS, device.slots)
     requests = {slot: request_of(task, seed=slot + 1, text=TEXT[: 30 + 15 * slot]) for slot in range(rows)}
@@ -101,7 +103,7 @@ def check_batch(device: TorchDevice, task: Task, frames: int) -> Check:
     return Check("batch = single", same, f"{len(alone[0])} frames of row {rows} of {rows}{_difference(same)}")
 
 
-def check_stream(device: TorchDevice, task: Task, frames: int) -> Check:
+def check_stream(device: TorchModelRunner, task: Task, frames: int) -> Check:
     codes, streamed = run(device, {0: request_of(task)}, frames)[0]
     whole = device.decode_whole(codes)
     furthest = float(np.abs(streamed - whole).max()) if len(whole) == len(streamed) and len(whole) else float("inf")
@@ -115,7 +117,7 @@ def check_upstream(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig
         return Check(name, None, "qwen-tts is not installed")
     exact = replace(config, dtype="float32", max_batch=1)
     request = request_of(spec.task, temperature=0.0, x_vector_only=True)
-    device = TorchDevice(spec, checkpoint, Placement.of(exact), exact)
+    device = TorchModelRunner(spec, checkpoint, Placement.of(exact), exact)
     codes, samples = run(device, {0: request}, frames)[0]
     device.close()
     del device

@@ -37,7 +37,7 @@ class Checkpoint:
         return tuple(self.config["talker_config"]["spk_id"])
 
     @property
-    def obeys_instruct(self) -> bool:
+    def supports_instructions(self) -> bool:
         """The 0.6B checkpoints with built-in speakers were not trained on instructions."""
         return bool(self.config["tts_model_size"] != "0b6")
 

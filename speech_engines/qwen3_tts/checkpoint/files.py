@@ -45,8 +45,8 @@ def tensor_files(folder: Path, prefix: str = "") -> list[Path]:
     index = folder / INDEX
     if (folder / WEIGHTS).is_file() or not index.is_file():
         return [folder / WEIGHTS]
-    places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    names = sorted({file for name, file in places.items() if name.startswith(prefix)})
+    cache_positions: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    names = sorted({file for name, file in cache_positions.items() if name.startswith(prefix)})
     if any(Path(name).name != name for name in names):
         raise ValueError(f"{INDEX} names a file outside its folder")
     return [folder / name for name in names]

@@ -30,8 +30,8 @@ class RequestRules:
         return self.checkpoint.speakers if self.spec.task is Task.CUSTOM_VOICE else ()
 
     @property
-    def obeys_instruct(self) -> bool:
-        by_size = self.spec.task is Task.CUSTOM_VOICE and self.checkpoint.obeys_instruct
+    def supports_instructions(self) -> bool:
+        by_size = self.spec.task is Task.CUSTOM_VOICE and self.checkpoint.supports_instructions
         return by_size or self.spec.task is Task.VOICE_DESIGN
 
     def check(self, request: SpeechRequest) -> None:
@@ -64,7 +64,7 @@ class RequestRules:
         warnings = []
         if request.instruct and self.spec.task is Task.CLONE:
             warnings.append("instruct is ignored: a cloned voice takes no instructions")
-        if request.instruct and self.spec.task is Task.CUSTOM_VOICE and not self.obeys_instruct:
+        if request.instruct and self.spec.task is Task.CUSTOM_VOICE and not self.supports_instructions:
             warnings.append("instruct is ignored: the 0.6B checkpoint takes no instructions, the 1.7B one does")
         if request.speaker and self.spec.task is not Task.CUSTOM_VOICE:
             warnings.append(f"speaker is ignored: {self.spec.name} has no built-in speakers")

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from speech_engines.qwen3_tts.codec.layers import (
+    BlockedLinear,
     CausalConv,
     DepthwiseConv,
     ExitConv,
     FastConv,
-    Product,
     ResidualUnit,
     Snake,
     SnakeConv,
@@ -30,7 +30,7 @@ from speech_engines.qwen3_tts.codec.layers import (
     inverse_beta,
     rms_norm,
 )
-from speech_engines.qwen3_tts.codec.state import Convolution, Rows, State, StreamState, Turn, Window
+from speech_engines.qwen3_tts.codec.state import CodecCall, Convolution, Rows, State, StreamState, Window
 from speech_engines.qwen3_tts.model.weights import read_tensors, side_by_side
 from speech_protocol.audio import FRAME_SAMPLES
 
@@ -139,20 +139,20 @@ class Codec:
         return torch.cat([self._call(state, rows, chunk) for chunk in codes.split(frames, 1)], 1)
 
     def _call(self, state: State, rows: Rows, codes: Tensor) -> Tensor:
-        turn = Turn(state, rows, codes.shape[1], self._window)
+        call = CodecCall(state, rows, codes.shape[1], self._window)
         entries = (codes + self._offsets).flatten(0, 1)  # [B * T, 16]
         x = F.embedding_bag(entries, self._codebooks, mode="sum").unflatten(0, codes.shape[:2])  # [B, T, C]
-        x = turn.convolve(self._entrance, x)
+        x = call.convolve(self._entrance, x)
         for attention in self._transformer:
-            x = attention(x, turn, self._window)
+            x = attention(x, call, self._window)
         x = rms_norm(x, self._epsilon)
         for stage in self._upsampling:
-            x = stage(x, turn)
-        x = turn.convolve(self._decoder_entrance, x)
+            x = stage(x, call)
+        x = call.convolve(self._decoder_entrance, x)
         for layer in self._decoder:
-            x = layer(x, turn)
-        x = self._exit(x, turn)  # [B, T * 1920, 1]
-        turn.end()
+            x = layer(x, call)
+        x = self._exit(x, call)  # [B, T * 1920, 1]
+        call.end()
         return x.squeeze(-1).clamp_(-1, 1).float()
 
 
@@ -212,10 +212,10 @@ class _Weights:
         return TransformerLayer(
             index=index,
             epsilon=self.config["rms_norm_eps"],
-            qkv=Product(torch.cat((queries, keys, weight["v_proj"])) * before),
-            output=Product(weight["o_proj"] * attention[:, None]),
-            gate_up=Product(torch.cat((weight["gate_proj"], weight["up_proj"])) * between),
-            down=Product(weight["down_proj"] * mlp[:, None]),
+            qkv=BlockedLinear(torch.cat((queries, keys, weight["v_proj"])) * before),
+            output=BlockedLinear(weight["o_proj"] * attention[:, None]),
+            gate_up=BlockedLinear(torch.cat((weight["gate_proj"], weight["up_proj"])) * between),
+            down=BlockedLinear(weight["down_proj"] * mlp[:, None]),
         )
 
     def upsampling_stage(self, index: int, ratio: int) -> UpsamplingStage:
@@ -229,19 +229,19 @@ class _Weights:
         scale = self._tensors[f"{block}.gamma"]
         shrink, constant = self._pair(f"{block}.pwconv2")
         return UpsamplingStage(
-            expand=Product(expand, offset),
+            expand=BlockedLinear(expand, offset),
             depthwise=self._keep(DepthwiseConv(*self._pair(f"{block}.dwconv.conv"))),
             norm=self._pair(f"{block}.norm"),
-            grow=Product(*self._pair(f"{block}.pwconv1")),
-            shrink=Product(shrink * scale[:, None], constant * scale),
+            grow=BlockedLinear(*self._pair(f"{block}.pwconv1")),
+            shrink=BlockedLinear(shrink * scale[:, None], constant * scale),
         )
 
     def block(self, index: int, rate: int) -> list[SnakeConv | ResidualUnit]:
         name = f"decoder.{index}.block"
         snake, (weight, bias) = self._snake(f"{name}.0"), self._pair(f"{name}.1.conv")
         weight = by_stride(weight, rate)
-        bias = bias.repeat(rate) + _constant(weight, snake.lack)
-        upsampling = self._keep(Upsampling(weight, bias, rate, -snake.lack))
+        bias = bias.repeat(rate) + _constant(weight, snake.pending_offset)
+        upsampling = self._keep(Upsampling(weight, bias, rate, -snake.pending_offset))
         self._lack = 0.0
         return [SnakeConv(snake, upsampling)] + [
             self._unit(f"{name}.{place}", dilation) for place, dilation in enumerate(_DILATIONS, 2)
@@ -251,8 +251,8 @@ class _Weights:
         snake = self._snake(f"{name}.act1")
         factor = 2 * self._tensors[f"{name}.act2.alpha"].exp()
         weight, bias = self._pair(f"{name}.conv1.conv")
-        bias = (bias + _constant(weight, snake.lack)) * factor
-        conv = self._keep(FastConv(weight * factor[:, None, None], bias, dilation, -snake.lack))
+        bias = (bias + _constant(weight, snake.pending_offset)) * factor
+        conv = self._keep(FastConv(weight * factor[:, None, None], bias, dilation, -snake.pending_offset))
         pointwise, offset = self._pair(f"{name}.conv2.conv")
         half = inverse_beta(self._tensors[f"{name}.act2.beta"]) / 2
         self._lack = offset + _constant(pointwise, half) + self._lack
@@ -260,8 +260,8 @@ class _Weights:
 
     def exit(self, index: int) -> SnakeConv:
         snake, (weight, bias) = self._snake(f"decoder.{index}"), self._pair(f"decoder.{index + 1}.conv")
-        bias = bias + _constant(weight, snake.lack)
-        return SnakeConv(snake, self._keep(ExitConv(weight, bias, -snake.lack)))
+        bias = bias + _constant(weight, snake.pending_offset)
+        return SnakeConv(snake, self._keep(ExitConv(weight, bias, -snake.pending_offset)))
 
     def conv(self, name: str) -> CausalConv:
         return self._keep(CausalConv(*self._pair(name)))

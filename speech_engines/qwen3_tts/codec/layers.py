@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from speech_engines.qwen3_tts.codec.state import Convolution, Turn, Window
+from speech_engines.qwen3_tts.codec.state import CodecCall, Convolution, Window
 
 _TILE: Final = 4
 _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
@@ -22,7 +22,7 @@ _LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
 _CACHED: Final = 2**19  # numbers in inputs that stay in the caches from one operation to the next
 
 
-class Product:
+class BlockedLinear:
     """x @ weight.t() + bias, in the form that suits the number of rows."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:  # [out, in], [out]
@@ -60,7 +60,7 @@ class CausalConv:
     """A convolution as one matrix product over copies of its windows: for few steps, or few taps."""
 
     def __init__(self, weight: Tensor, bias: Tensor, dilation: int = 1, start: Tensor | float = 0.0) -> None:
-        self._product = Product(weight.transpose(1, 2).flatten(1), bias)  # of [out, in, taps]
+        self._product = BlockedLinear(weight.transpose(1, 2).flatten(1), bias)  # of [out, in, taps]
         self.channels, self._taps = weight.shape[1:]
         self._dilation, self.start = dilation, start
         self.past = (self._taps - 1) * dilation
@@ -68,16 +68,16 @@ class CausalConv:
     def slack(self, steps: int) -> int:
         return 0
 
-    def __call__(self, room: Tensor, steps: int) -> Tensor:
-        streams, length, channels = room.shape
+    def __call__(self, padded: Tensor, steps: int) -> Tensor:
+        streams, length, channels = padded.shape
         if self._product.takes_columns(streams * steps):
-            columns = room.permute(2, 0, 1).contiguous()  # a column's windows overlap, so this is fewer than they are
+            columns = padded.permute(2, 0, 1).contiguous()  # a column's windows overlap, so this is fewer than they are
             windows = columns.as_strided(
                 (self._taps, channels, streams, steps), (self._dilation, streams * length, length, 1)
             )
             return self._product.of_columns(windows.reshape(-1, streams * steps)).view(streams, steps, -1)
         sizes = (streams, steps, self._taps, channels)
-        windows = room.as_strided(sizes, (room.stride(0), channels, self._dilation * channels, 1))
+        windows = padded.as_strided(sizes, (padded.stride(0), channels, self._dilation * channels, 1))
         return self._product(windows.flatten(2))
 
 
@@ -89,8 +89,8 @@ class Upsampling(CausalConv):
         super().__init__(weight, bias, start=start)  # of [stride * out, in, taps]
         self._outputs = len(bias) // stride
 
-    def __call__(self, room: Tensor, steps: int) -> Tensor:
-        return super().__call__(room, steps).view(len(room), -1, self._outputs)  # [B, T * stride, out]
+    def __call__(self, padded: Tensor, steps: int) -> Tensor:
+        return super().__call__(padded, steps).view(len(padded), -1, self._outputs)  # [B, T * stride, out]
 
 
 def by_stride(weight: Tensor, stride: int) -> Tensor:
@@ -125,25 +125,25 @@ class FastConv:
     def slack(self, steps: int) -> int:
         return -steps % (_TILE * self._dilation)
 
-    def __call__(self, room: Tensor, steps: int) -> Tensor:
-        if self._few_steps is not None and len(room) * steps <= _SOME_ROWS:
-            return self._few_steps(room, steps)
-        unit, length = _TILE * self._dilation, room.shape[1] - self.past
-        result = room.new_empty(len(room), length, len(self._bias))
-        streams, piece = len(room), length
-        if room.is_cpu:  # some streams after the other, or a part of one
-            streams = max(1, _CACHED // room[0].numel())
+    def __call__(self, padded: Tensor, steps: int) -> Tensor:
+        if self._few_steps is not None and len(padded) * steps <= _SOME_ROWS:
+            return self._few_steps(padded, steps)
+        unit, length = _TILE * self._dilation, padded.shape[1] - self.past
+        result = padded.new_empty(len(padded), length, len(self._bias))
+        streams, piece = len(padded), length
+        if padded.is_cpu:  # some streams after the other, or a part of one
+            streams = max(1, _CACHED // padded[0].numel())
             piece = max(1, _CACHED // (unit * self.channels)) * unit
-        for rows, out in zip(room.split(streams), result.split(streams), strict=True):
+        for rows, out in zip(padded.split(streams), result.split(streams), strict=True):
             for first in range(0, length, piece):
                 self._convolve(rows[:, first : first + piece + self.past], out[:, first : first + piece])
         return result[:, :steps]
 
-    def _convolve(self, room: Tensor, out: Tensor) -> None:
-        batch, points, row = len(room), len(self._gather), self._dilation * self.channels
+    def _convolve(self, padded: Tensor, out: Tensor) -> None:
+        batch, points, row = len(padded), len(self._gather), self._dilation * self.channels
         tiles = out.shape[1] // (_TILE * self._dilation)
         # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.
-        windows = room.as_strided((points, batch, tiles, row), (row, room.stride(0), _TILE * row, 1))
+        windows = padded.as_strided((points, batch, tiles, row), (row, padded.stride(0), _TILE * row, 1))
         inputs = (self._gather @ windows.reshape(points, -1)).view(points, -1, self.channels)
         products = torch.bmm(inputs, self._weight)  # [points, B * tiles * dilation, out]
         outputs = (self._spread @ products.view(points, -1)).view(_TILE, batch, tiles, self._dilation, -1)
@@ -176,10 +176,10 @@ class ExitConv:
     def slack(self, steps: int) -> int:
         return 0
 
-    def __call__(self, room: Tensor, steps: int) -> Tensor:
-        products = self._taps @ room.flatten(0, 1).t()  # [taps, B * (past + T)]
+    def __call__(self, padded: Tensor, steps: int) -> Tensor:
+        products = self._taps @ padded.flatten(0, 1).t()  # [taps, B * (past + T)]
         length = products.shape[1]
-        diagonals = products.as_strided((len(self._taps), len(room), steps), (length + 1, room.shape[1], 1))
+        diagonals = products.as_strided((len(self._taps), len(padded), steps), (length + 1, padded.shape[1], 1))
         return diagonals.sum(0)[..., None] + self._bias  # [B, T, 1]
 
 
@@ -197,10 +197,10 @@ class DepthwiseConv:
     def slack(self, steps: int) -> int:
         return 0
 
-    def __call__(self, room: Tensor, steps: int) -> Tensor:
-        result = torch.addcmul(self._bias, room[:, :steps], self._taps[0])
+    def __call__(self, padded: Tensor, steps: int) -> Tensor:
+        result = torch.addcmul(self._bias, padded[:, :steps], self._taps[0])
         for index in range(1, len(self._taps)):
-            result.addcmul_(room[:, index : index + steps], self._taps[index])
+            result.addcmul_(padded[:, index : index + steps], self._taps[index])
         return result
 
 
@@ -212,10 +212,10 @@ class Snake:
     what it takes for the zeros before an utterance.
     """
 
-    def __init__(self, alpha: Tensor, inverse_beta: Tensor, lack: Tensor | float) -> None:  # [C]
+    def __init__(self, alpha: Tensor, inverse_beta: Tensor, pending_offset: Tensor | float) -> None:  # [C]
         self._frequency, self._depth = 2 * alpha, inverse_beta / -2
-        self._phase = self._frequency * lack
-        self.lack: Tensor = inverse_beta / 2 + lack
+        self._phase = self._frequency * pending_offset
+        self.pending_offset: Tensor = inverse_beta / 2 + pending_offset
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         wave = torch.addcmul(self._phase, x, self._frequency, out=out).cos_()
@@ -236,8 +236,8 @@ class ResidualUnit:
         self._first, self._conv, self._depth = first, conv, depth  # [C]
         self._weight = weight  # [C, C] of inputs by outputs
 
-    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
-        hidden = turn.convolve(self._conv, x, self._first)
+    def __call__(self, x: Tensor, call: CodecCall) -> Tensor:
+        hidden = call.convolve(self._conv, x, self._first)
         hidden.addcmul_(hidden.cos(), self._depth)
         return x.baddbmm_(hidden, self._weight.expand(len(x), -1, -1))
 
@@ -249,8 +249,8 @@ class SnakeConv:
     snake: Snake
     convolution: Convolution
 
-    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
-        return turn.convolve(self.convolution, x, self.snake)
+    def __call__(self, x: Tensor, call: CodecCall) -> Tensor:
+        return call.convolve(self.convolution, x, self.snake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,15 +258,15 @@ class UpsamplingStage:
     """A product that makes some steps of each, then a ConvNeXt block: a depthwise convolution and two products around a
     GELU, beside a residual. `shrink` holds the block's layer scale."""
 
-    expand: Product
+    expand: BlockedLinear
     depthwise: DepthwiseConv
     norm: tuple[Tensor, Tensor]
-    grow: Product
-    shrink: Product
+    grow: BlockedLinear
+    shrink: BlockedLinear
 
-    def __call__(self, x: Tensor, turn: Turn) -> Tensor:
+    def __call__(self, x: Tensor, call: CodecCall) -> Tensor:
         x = self.expand(x).view(len(x), -1, self.depthwise.channels)
-        hidden = F.layer_norm(turn.convolve(self.depthwise, x), x.shape[-1:], *self.norm, eps=1e-6)
+        hidden = F.layer_norm(call.convolve(self.depthwise, x), x.shape[-1:], *self.norm, eps=1e-6)
         return x.add_(self.shrink(F.gelu(self.grow(hidden))))
 
 
@@ -277,21 +277,21 @@ class TransformerLayer:
 
     index: int
     epsilon: float
-    qkv: Product
-    output: Product
-    gate_up: Product
-    down: Product
+    qkv: BlockedLinear
+    output: BlockedLinear
+    gate_up: BlockedLinear
+    down: BlockedLinear
 
-    def __call__(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
-        x = x + self.output(self._attend(rms_norm(x, self.epsilon), turn, window))
+    def __call__(self, x: Tensor, call: CodecCall, window: Window) -> Tensor:
+        x = x + self.output(self._attend(rms_norm(x, self.epsilon), call, window))
         gate, up = self.gate_up(rms_norm(x, self.epsilon)).chunk(2, -1)
         return x + self.down(F.silu(gate) * up)
 
-    def _attend(self, x: Tensor, turn: Turn, window: Window) -> Tensor:
+    def _attend(self, x: Tensor, call: CodecCall, window: Window) -> Tensor:
         qkv = self.qkv(x).unflatten(-1, (3, window.heads, window.head_dim))  # [B, T, 3, heads, head_dim]
-        torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2))).mul_(turn.rotation)
-        keys, values = turn.extend(self.index, qkv[:, :, 1:]).unbind(1)  # [B, heads, capacity, head_dim]
-        seen = F.scaled_dot_product_attention(qkv[:, :, 0].transpose(1, 2), keys, values, turn.mask)
+        torch.view_as_complex(qkv[:, :, :2].unflatten(-1, (-1, 2))).mul_(call.rotation)
+        keys, values = call.extend(self.index, qkv[:, :, 1:]).unbind(1)  # [B, heads, capacity, head_dim]
+        seen = F.scaled_dot_product_attention(qkv[:, :, 0].transpose(1, 2), keys, values, call.mask)
         return seen.transpose(1, 2).flatten(2)
 
 

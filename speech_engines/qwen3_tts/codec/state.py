@@ -22,7 +22,7 @@ class Convolution(Protocol):
     def slack(self, steps: int) -> int:
         """How many steps of zeros it wants behind its input."""
 
-    def __call__(self, room: Tensor, steps: int) -> Tensor:
+    def __call__(self, padded: Tensor, steps: int) -> Tensor:
         """[B, past + steps + slack, channels] -> [B, T, out]."""
 
 
@@ -99,7 +99,7 @@ class Window:
     frequencies: Tensor  # [head_dim / 2] radians a frame
 
 
-class Turn:
+class CodecCall:
     """One call: which rows of the state its batch goes on from, and what its layers share."""
 
     def __init__(self, state: State, rows: Rows, frames: int, window: Window) -> None:
@@ -120,16 +120,16 @@ class Turn:
         """`x`, [B, T, C], through the snake if there is one, then through the convolution, behind its history."""
         steps, past = x.shape[1], convolution.past
         history = self._state.histories[convolution]
-        room = x.new_empty(len(x), past + steps + convolution.slack(steps), convolution.channels)
-        room[:, :past] = history[self._rows]
-        fresh = room[:, past : past + steps]
+        padded = x.new_empty(len(x), past + steps + convolution.slack(steps), convolution.channels)
+        padded[:, :past] = history[self._rows]
+        fresh = padded[:, past : past + steps]
         if snake:
             snake(x, out=fresh)
         else:
             fresh.copy_(x)
-        room[:, past + steps :] = 0
-        history[self._rows] = room[:, steps : steps + past]
-        return convolution(room, steps)
+        padded[:, past + steps :] = 0
+        history[self._rows] = padded[:, steps : steps + past]
+        return convolution(padded, steps)
 
     def extend(self, layer: int, fresh: Tensor) -> Tensor:
         """`fresh`, [B, T, 2, heads, head_dim], into the ring -> what is in it, [B, 2, heads, capacity, head_dim]."""

@@ -1,12 +1,12 @@
-"""Who has which places of the caches. No tensors."""
+"""Who has which cache positions of the caches. No tensors."""
 
 from bisect import insort
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Stretch:
-    """A range of places that belongs to one utterance: its prompt first, then a place for each frame."""
+class CacheRange:
+    """A range of cache positions that belongs to one utterance: its prompt first, then a place for each frame."""
 
     start: int
     count: int
@@ -16,43 +16,44 @@ class Stretch:
         return self.start + self.count
 
 
-class Stretches:
-    """Hands out stretches of `places` places. What is given back joins its neighbours, so nothing crumbles for good."""
+class CacheRanges:
+    """Hands out cache ranges of `cache_positions` cache positions. What is given back joins its neighbours, so nothing
+    crumbles for good."""
 
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self._free = [Stretch(0, places)]  # in order, no two of them side by side
+    def __init__(self, cache_positions: int) -> None:
+        self.cache_positions = cache_positions
+        self._free = [CacheRange(0, cache_positions)]  # in order, no two of them side by side
 
-    def take(self, count: int) -> Stretch | None:
-        """The first free stretch of that length; None where there is none now."""
+    def take(self, count: int) -> CacheRange | None:
+        """The first free cache range of that length; None where there is none now."""
         for index, free in enumerate(self._free):
             if free.count >= count:
-                rest = Stretch(free.start + count, free.count - count)
+                rest = CacheRange(free.start + count, free.count - count)
                 self._free[index : index + 1] = [rest] if rest.count else []
-                return Stretch(free.start, count)
+                return CacheRange(free.start, count)
         return None
 
-    def grow(self, stretch: Stretch, count: int) -> Stretch | None:
-        """A stretch of `count` places in place of this one: longer where it lies, if what follows is free, else the
-        first that is free once this one is given back, which may overlap it. None, and nothing changed, where there is
-        none."""
+    def grow(self, cache_range: CacheRange, count: int) -> CacheRange | None:
+        """A cache range of `count` cache positions in place of this one: longer where it lies, if what follows is free,
+        else the first that is free once this one is given back, which may overlap it. None, and nothing changed, where
+        there is none."""
         for index, free in enumerate(self._free):
-            if free.start == stretch.stop and stretch.count + free.count >= count:
-                rest = Stretch(stretch.start + count, stretch.count + free.count - count)
+            if free.start == cache_range.stop and cache_range.count + free.count >= count:
+                rest = CacheRange(cache_range.start + count, cache_range.count + free.count - count)
                 self._free[index : index + 1] = [rest] if rest.count else []
-                return Stretch(stretch.start, count)
+                return CacheRange(cache_range.start, count)
         before = list(self._free)
-        self.give(stretch)
+        self.give(cache_range)
         grown = self.take(count)
         if grown is None:
             self._free = before
         return grown
 
-    def give(self, stretch: Stretch) -> None:
-        """Take a stretch back."""
-        insort(self._free, stretch)
-        joined: list[Stretch] = []
+    def give(self, cache_range: CacheRange) -> None:
+        """Take a cache range back."""
+        insort(self._free, cache_range)
+        joined: list[CacheRange] = []
         for free in self._free:
-            before = joined.pop() if joined and joined[-1].stop == free.start else Stretch(free.start, 0)
-            joined.append(Stretch(before.start, before.count + free.count))
+            before = joined.pop() if joined and joined[-1].stop == free.start else CacheRange(free.start, 0)
+            joined.append(CacheRange(before.start, before.count + free.count))
         self._free = joined

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_engines.qwen3_tts.model.code_predictor import CodePredictor
 from speech_engines.qwen3_tts.model.config import ModelConfig
 from speech_engines.qwen3_tts.model.kv_cache import Attend, untouched
@@ -43,7 +43,7 @@ class FrameModel:
     """
 
     slots: int
-    places: int
+    cache_positions: int
 
     def __init__(self, config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
         self.config = config
@@ -57,32 +57,32 @@ class FrameModel:
         self._is_suppressed[config.codec_eos_id] = False
 
     @torch.inference_mode()
-    def allocate(self, slots: int, places: int) -> None:
-        """The buffers, for so many slots, and `places` positions of all utterances together."""
-        self.slots, self.places = slots, places
-        self.talker.allocate(places)
+    def allocate(self, slots: int, cache_positions: int) -> None:
+        """The buffers, for so many slots, and `cache_positions` positions of all utterances together."""
+        self.slots, self.cache_positions = slots, cache_positions
+        self.talker.allocate(cache_positions)
         self.predictor.allocate(slots)
         self.sampling = SamplingTable(slots, self.device)
         hidden, vocab, dtype = self.config.talker.hidden_size, self.config.talker.vocab_size, self.dtype
         self._logits = torch.zeros(slots, vocab, device=self.device)  # of the next codebook 0
         self._hidden = torch.zeros(slots, hidden, device=self.device, dtype=dtype)  # that they came from
         self._is_said = torch.zeros(slots, vocab, dtype=torch.bool, device=self.device)
-        self._trailing = untouched((places, hidden), self.device, dtype)
+        self._trailing = untouched((cache_positions, hidden), self.device, dtype)
         self._codes = self._counters(KEPT_FRAMES, self.config.codebooks)
         self.start, self.position = self._counters(), self._counters()
         self._frame, self._trailing_frames = self._counters(), self._counters()
-        self._stretches = [Stretch(0, 0)] * slots
+        self._cache_ranges = [CacheRange(0, 0)] * slots
         self.lengths = [0] * slots  # `position` as the host knows it
         self._trailing_counts = [0] * slots
         self._paused: dict[int, _Paused] = {}
 
     @classmethod
     def load(
-        cls, folder: Path, device: torch.device | str, dtype: torch.dtype, slots: int, places: int
+        cls, folder: Path, device: torch.device | str, dtype: torch.dtype, slots: int, cache_positions: int
     ) -> "FrameModel":
         """From a checkpoint folder, see `read` and `allocate`."""
         model = cls.read(folder, device, dtype)
-        model.allocate(slots, places)
+        model.allocate(slots, cache_positions)
         return model
 
     @classmethod
@@ -95,14 +95,14 @@ class FrameModel:
             return cls(config, weights, torch.float32 if device.type == "cpu" else dtype)
 
     @torch.inference_mode()
-    def begin(self, slot: int, stretch: Stretch, trailing: Tensor, sampling: Sampling) -> None:
-        """A new utterance in the slot, whatever it held before. The stretch has room for the prompt and a place for
+    def begin(self, slot: int, cache_range: CacheRange, trailing: Tensor, sampling: Sampling) -> None:
+        """A new utterance in the slot, whatever it held before. The cache range has room for the prompt and a place for
         each frame; trailing [N, H] is added to the inputs that frames 0 to N - 1 become; after that it is the embedding
         of `tts_pad`."""
-        self._stretches[slot], self.lengths[slot] = stretch, 0
-        self.start[slot] = stretch.start
-        trailing = torch.cat((trailing.to(self.dtype), self._tts_pad[None]))[: stretch.count]
-        self._trailing[stretch.start : stretch.start + len(trailing)] = trailing
+        self._cache_ranges[slot], self.lengths[slot] = cache_range, 0
+        self.start[slot] = cache_range.start
+        trailing = torch.cat((trailing.to(self.dtype), self._tts_pad[None]))[: cache_range.count]
+        self._trailing[cache_range.start : cache_range.start + len(trailing)] = trailing
         self._trailing_frames[slot] = len(trailing) - 1
         self._trailing_counts[slot] = len(trailing)
         self._is_said[slot] = False
@@ -113,49 +113,49 @@ class FrameModel:
     def extend(self, slot: int, embeds: Tensor) -> None:
         """The next part of the prompt, [T, H]; behind its last one, `step` may follow."""
         self.check_room(slot, len(embeds))
-        stretch, done = self._stretches[slot], self.lengths[slot]
-        hidden = self.talker.prefill(stretch.start, done, embeds)
-        self.heard(slot, hidden, self.talker.logits(hidden), done + len(embeds))
+        cache_range, done = self._cache_ranges[slot], self.lengths[slot]
+        hidden = self.talker.prefill(cache_range.start, done, embeds)
+        self.finish_prefill(slot, hidden, self.talker.logits(hidden), done + len(embeds))
 
     def check_room(self, slot: int, positions: int) -> None:
-        """Raise ValueError where so many more, and a frame, do not fit into the slot's stretch."""
+        """Raise ValueError where so many more, and a frame, do not fit into the slot's cache range."""
         count = self.lengths[slot] + positions
-        if count >= self._stretches[slot].count:
-            raise ValueError(f"{count} positions and a frame do not fit into {self._stretches[slot].count}")
+        if count >= self._cache_ranges[slot].count:
+            raise ValueError(f"{count} positions and a frame do not fit into {self._cache_ranges[slot].count}")
 
-    def heard(self, slot: int, hidden: Tensor, logits: Tensor, positions: int) -> None:
+    def finish_prefill(self, slot: int, hidden: Tensor, logits: Tensor, positions: int) -> None:
         """So many positions of the slot's prompt are in the cache, the last of which gave hidden [1, H] and logits
         [1, vocab]."""
         self._hidden[slot], self._logits[slot] = hidden[0], logits[0]
         self.position[slot] = self.lengths[slot] = positions
 
     @torch.inference_mode()
-    def move(self, slot: int, stretch: Stretch) -> None:
-        """The slot's utterance goes on in that stretch, which may overlap its own."""
-        old = self._stretches[slot]
-        if stretch.start != old.start:
+    def move(self, slot: int, cache_range: CacheRange) -> None:
+        """The slot's utterance goes on in that cache range, which may overlap its own."""
+        old = self._cache_ranges[slot]
+        if cache_range.start != old.start:
             count = self._trailing_counts[slot]
-            self.talker.cache.move(old.start, stretch.start, self.lengths[slot])
+            self.talker.cache.move(old.start, cache_range.start, self.lengths[slot])
             kept = self._trailing[old.start : old.start + count].clone()
-            self._trailing[stretch.start : stretch.start + count] = kept
-            self.start[slot] = stretch.start
-        self._stretches[slot] = stretch
+            self._trailing[cache_range.start : cache_range.start + count] = kept
+            self.start[slot] = cache_range.start
+        self._cache_ranges[slot] = cache_range
 
     @torch.inference_mode()
     def pause(self, slot: int) -> None:
-        """Keep what the slot's utterance has in the caches in the host's memory; the stretch is free then."""
-        start, count = self._stretches[slot].start, self._trailing_counts[slot]
+        """Keep what the slot's utterance has in the caches in the host's memory; the cache range is free then."""
+        start, count = self._cache_ranges[slot].start, self._trailing_counts[slot]
         kv = self.talker.cache.save(start, self.lengths[slot])
         self._paused[slot] = _Paused(kv, self._trailing[start : start + count].to("cpu", copy=True))
 
     @torch.inference_mode()
-    def resume(self, slot: int, stretch: Stretch) -> None:
-        """Bring it back, into that stretch."""
+    def resume(self, slot: int, cache_range: CacheRange) -> None:
+        """Bring it back, into that cache range."""
         paused = self._paused[slot]
-        self.talker.cache.restore(stretch.start, paused.kv)
-        self._trailing[stretch.start : stretch.start + len(paused.trailing)] = paused.trailing.to(self.device)
-        self.start[slot] = stretch.start
-        self._stretches[slot] = stretch
+        self.talker.cache.restore(cache_range.start, paused.kv)
+        self._trailing[cache_range.start : cache_range.start + len(paused.trailing)] = paused.trailing.to(self.device)
+        self.start[slot] = cache_range.start
+        self._cache_ranges[slot] = cache_range
         del self._paused[slot]
 
     def step(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -163,9 +163,9 @@ class FrameModel:
         EOS: that row's codes are void. Never waits for the device."""
         positions = self.advance(slots)
         try:
-            attend = self.talker.cache.rows([self._stretches[slot].start for slot in slots], positions)
+            attend = self.talker.cache.rows([self._cache_ranges[slot].start for slot in slots], positions)
             rows = torch.tensor(slots, device=self.device)
-            return self.frame(rows, None, attend, self.sampling.is_few(slots))
+            return self.frame(rows, None, attend, self.sampling.is_top_k_only(slots))
         except RuntimeError:
             self.rewind(slots)
             raise
@@ -174,7 +174,7 @@ class FrameModel:
         """The positions that a step of these slots takes, which it then has taken. Raises ValueError."""
         positions = [self.lengths[slot] for slot in slots]
         for slot, position in zip(slots, positions, strict=True):
-            if position >= self._stretches[slot].count:
+            if position >= self._cache_ranges[slot].count:
                 raise ValueError(f"slot {slot} has used up its {position} positions")
             self.lengths[slot] = position + 1
         return positions
@@ -190,9 +190,9 @@ class FrameModel:
         return self._hidden, self._logits
 
     @torch.inference_mode()
-    def pretend(self, position: int, sampling: Sampling) -> None:
+    def fill_for_warm_up(self, position: int, sampling: Sampling) -> None:
         """Bring each slot in the middle of an utterance of its own, the same each time: no request is there yet. Slot n
-        is at `position` + n of a stretch that begins at 0."""
+        is at `position` + n of a cache range that begins at 0."""
         self.sampling.put_all(sampling)
         for tensor in self.pending:
             tensor.copy_(pattern(tensor))
@@ -200,13 +200,13 @@ class FrameModel:
             counter.zero_()
         self._frame.fill_(sampling.min_frames)
         self.position.copy_(torch.arange(self.slots, device=self.device) + position)
-        self.talker.cache.pretend(position)
+        self.talker.cache.fill_for_warm_up(position)
 
-    def said(self, slots: Sequence[int], first: Sequence[int], frames: int) -> Tensor:
+    def recent_codes(self, slots: Sequence[int], first: Sequence[int], frames: int) -> Tensor:
         """The codes [B, frames, 16] of each slot from frame `first` on, which must be among its latest."""
         rows = torch.tensor([slots, first], device=self.device)
-        places = (rows[1, :, None] + torch.arange(frames, device=self.device)) % KEPT_FRAMES
-        return self._codes[rows[0, :, None], places]
+        cache_positions = (rows[1, :, None] + torch.arange(frames, device=self.device)) % KEPT_FRAMES
+        return self._codes[rows[0, :, None], cache_positions]
 
     def release(self, slot: int) -> None:
         """Forget the slot's request. Its buffers are overwritten by the next one."""
@@ -214,19 +214,20 @@ class FrameModel:
         self._paused.pop(slot, None)
 
     @torch.inference_mode()
-    def frame(self, rows: Rows, active: Tensor | None, attend: Attend, few: bool) -> tuple[Tensor, Tensor]:
-        """See `step`. Rows that are not `active` [B] keep their state, and what they say is void. `few`: see Warp."""
+    def frame(self, rows: Rows, active: Tensor | None, attend: Attend, top_k_only: bool) -> tuple[Tensor, Tensor]:
+        """See `step`. Rows that are not `active` [B] keep their state, and what they say is void. `top_k_only`: see
+        LogitsWarper."""
         frame, table, vocab = self._frame[rows], self.sampling, self.config.talker.vocab_size
         noise = FrameNoise(table.seed[rows], frame, self.config.codebooks, vocab, at_once=frame.is_cuda)
-        first = table.talker.at(rows).choose(self._talker_logits(rows, frame), noise.of(0), few)  # [B]
-        warp = table.predictor.at(rows)
+        first = table.talker.at(rows).choose(self._talker_logits(rows, frame), noise.of(0), top_k_only)  # [B]
+        warper = table.predictor.at(rows)
 
         def choose(codebook: int, logits: Tensor) -> Tensor:
-            return warp.choose(logits, noise.of(codebook), few)
+            return warper.choose(logits, noise.of(codebook), top_k_only)
 
         others = self.predictor(self._hidden[rows], self.talker.embed(first), choose)
         codes = torch.cat((first[:, None], others), 1)
-        self._say(rows, active, codes, attend)
+        self._record(rows, active, codes, attend)
         return codes, first == self.config.codec_eos_id
 
     def _talker_logits(self, rows: Rows, frame: Tensor) -> Tensor:
@@ -237,7 +238,7 @@ class FrameModel:
         eos.masked_fill_(frame[:, None] < self.sampling.min_frames[rows], _MINUS_INFINITY)
         return logits
 
-    def _say(self, rows: Rows, active: Tensor | None, codes: Tensor, attend: Attend) -> None:
+    def _record(self, rows: Rows, active: Tensor | None, codes: Tensor, attend: Attend) -> None:
         """Say this frame, codes [B, 16], and leave the logits of the next."""
         frame, position = self._frame[rows], self.position[rows]
         embeds = torch.cat((self.talker.embed(codes[:, 0])[:, None], self.predictor.embed(codes[:, 1:])), 1)

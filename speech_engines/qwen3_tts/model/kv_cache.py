@@ -20,26 +20,26 @@ GATHERED_BYTES: Final = 128 * 2**20
 
 
 class UtteranceCache:
-    """By place: an utterance has a stretch of places, in which its positions lie in order."""
+    """By place: an utterance has a cache range of cache positions, in which its positions lie in order."""
 
-    def __init__(self, config: StackConfig, places: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, config: StackConfig, cache_positions: int, device: torch.device, dtype: torch.dtype) -> None:
         # One more than utterances have: what rows write that stand still goes there. Keys and values lie side by side,
         # so that one operation writes or gathers both.
-        self._kv = untouched((config.layers, places + 1, 2 * config.kv_heads, config.head_dim), device, dtype)
-        self.nowhere = places
+        self._kv = untouched((config.layers, cache_positions + 1, 2 * config.kv_heads, config.head_dim), device, dtype)
+        self.scratch_position = cache_positions
 
-    def pretend(self, count: int) -> None:
+    def fill_for_warm_up(self, count: int) -> None:
         """Fill the first positions with numbers that are the same each time."""
         for layer in self._kv:
             layer[:count] = pattern(layer[:count])
 
     def move(self, old: int, new: int, count: int) -> None:
-        """`count` positions of the stretch from `old` on to that from `new` on, which may overlap it."""
+        """`count` positions of the cache range from `old` on to that from `new` on, which may overlap it."""
         for layer in self._kv:
             layer[new : new + count] = layer[old : old + count].clone()
 
     def save(self, start: int, count: int) -> Tensor:
-        """A copy in the host's memory of a stretch's first positions, [layers, count, 2 * kv_heads, head_dim]."""
+        """A copy in the host's memory of a cache range's first positions, [layers, count, 2 * kv_heads, head_dim]."""
         saved = torch.empty((len(self._kv), count, *self._kv.shape[2:]), dtype=self._kv.dtype)
         for layer, copy in zip(self._kv, saved, strict=True):
             copy.copy_(layer[start : start + count])
@@ -50,19 +50,19 @@ class UtteranceCache:
             layer[start : start + saved.shape[1]].copy_(copy)
 
     def padded_prompt(self, start: Tensor, count: Tensor, length: int) -> Attend:
-        """The first `count` of `length` positions of the stretch that begins at `start`, both [1]; the others are
+        """The first `count` of `length` positions of the cache range that begins at `start`, both [1]; the others are
         padding. Fixed shapes, as of `batch`: the last of the prompt's positions sees no padding, which comes later."""
         offsets = torch.arange(length, device=start.device)
-        places = torch.where(offsets < count, start + offsets, self.nowhere)
+        cache_positions = torch.where(offsets < count, start + offsets, self.scratch_position)
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-            self._kv[layer].index_copy_(0, places, kv)
+            self._kv[layer].index_copy_(0, cache_positions, kv)
             return _attend_all(q[None], kv[None])
 
         return attend
 
     def prompt(self, start: int, done: int, count: int) -> Attend:
-        """`count` new positions behind the first `done` of the stretch that begins at `start`."""
+        """`count` new positions behind the first `done` of the cache range that begins at `start`."""
         new, seen = slice(start + done, start + done + count), slice(start, start + done + count)
         mask = None
         if done:  # each new position sees those before it and itself
@@ -70,17 +70,18 @@ class UtteranceCache:
             mask = ones.tril(done)
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-            cached = self._kv[layer]  # [places, 2 * kv_heads, head_dim]
+            cached = self._kv[layer]  # [cache positions, 2 * kv_heads, head_dim]
             cached[new] = kv
             return _attend_all(q[None], cached[None, seen], mask)
 
         return attend
 
-    def batch(self, starts: Tensor, positions: Tensor, places: Tensor, span: int) -> Attend:
-        """One new position a row, whose key goes to `places`; all positions are below `span`. All are [B]. Fixed shapes
-        and no look at a tensor's values, so a CUDA graph can hold it; what lies beyond a row's position is masked."""
+    def batch(self, starts: Tensor, positions: Tensor, cache_positions: Tensor, span: int) -> Attend:
+        """One new position a row, whose key goes to `cache_positions`; all positions are below `span`. All are [B].
+        Fixed shapes and no look at a tensor's values, so a CUDA graph can hold it; what lies beyond a row's position is
+        masked."""
         offsets = torch.arange(span, device=starts.device)
-        seen = (starts[:, None] + offsets).clamp(max=self.nowhere)  # [B, span] places
+        seen = (starts[:, None] + offsets).clamp(max=self.scratch_position)  # [B, span] cache positions
         mask = torch.zeros(seen.shape, device=starts.device, dtype=self._kv.dtype)
         mask = mask.masked_fill(offsets > positions[:, None], _MINUS_INFINITY)[:, None, None]  # [B, 1, 1, span]
         rows = max(1, GATHERED_BYTES // (span * self._kv[0, 0].nbytes))
@@ -88,7 +89,7 @@ class UtteranceCache:
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
             cached = self._kv[layer]
-            cached.index_copy_(0, places, kv)
+            cached.index_copy_(0, cache_positions, kv)
             attended = [
                 _attend_one(part, cached[seen], mask) for part, (seen, mask) in zip(q.split(rows), groups, strict=True)
             ]
@@ -98,13 +99,13 @@ class UtteranceCache:
 
     def rows(self, starts: Sequence[int], positions: Sequence[int]) -> Attend:
         """The same for a CPU: a call costs little there, and copying each row's keys and values much."""
-        places = torch.tensor([start + position for start, position in zip(starts, positions, strict=True)])
-        stretches = [slice(start, start + position + 1) for start, position in zip(starts, positions, strict=True)]
+        cache_positions = torch.tensor([start + position for start, position in zip(starts, positions, strict=True)])
+        cache_ranges = [slice(start, start + position + 1) for start, position in zip(starts, positions, strict=True)]
 
         def attend(layer: int, q: Tensor, kv: Tensor) -> Tensor:
-            cached = self._kv[layer].index_copy_(0, places, kv)
-            rows = zip(q.split(1), stretches, strict=True)
-            return torch.cat([_attend_one(row, cached[None, stretch]) for row, stretch in rows])
+            cached = self._kv[layer].index_copy_(0, cache_positions, kv)
+            rows = zip(q.split(1), cache_ranges, strict=True)
+            return torch.cat([_attend_one(row, cached[None, cache_range]) for row, cache_range in rows])
 
         return attend
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 # With top_k up to here and no top_p, the best logits tell what to keep, and no sort of all of them is needed.
-FEW: Final = 64
-CANDIDATES: Final = 96  # more than FEW: codes that tie with the last one are kept, too
+TOP_K_ONLY_MAX: Final = 64
+CANDIDATES: Final = 96  # more than TOP_K_ONLY_MAX: codes that tie with the last one are kept, too
 _ALL: Final = 1 << 30  # a top_k beyond any vocabulary
 _MINUS_INFINITY: Final = float("-inf")
 
@@ -36,7 +36,7 @@ class Sampling:
     min_frames: int = 2  # EOS can't be said before
 
 
-class Warp:
+class LogitsWarper:
     """Temperature, top-k, top-p and greediness, [B, 1] each: a row for each slot or for each row of a batch."""
 
     def __init__(self, temperature: Tensor, top_k: Tensor, last: Tensor, tail: Tensor, greedy: Tensor) -> None:
@@ -46,19 +46,21 @@ class Warp:
         self.greedy = greedy
 
     @classmethod
-    def of_slots(cls, slots: int, device: torch.device) -> "Warp":
+    def of_slots(cls, slots: int, device: torch.device) -> "LogitsWarper":
         ones = torch.ones(slots, 1, device=device)
         return cls(ones.clone(), ones.long(), torch.zeros_like(ones).long(), -ones, ones.bool())
 
     def put(self, slot: int | slice, temperature: float, top_k: int, top_p: float, greedy: bool) -> None:
         self.temperature[slot] = 1.0 if greedy else temperature
         top_k = 1 if greedy else top_k or _ALL
-        self.top_k[slot], self.last[slot] = top_k, min(top_k, FEW) - 1
+        self.top_k[slot], self.last[slot] = top_k, min(top_k, TOP_K_ONLY_MAX) - 1
         self.tail[slot] = 1 - top_p if top_p < 1 and not greedy else -1.0
         self.greedy[slot] = greedy
 
-    def at(self, slots: Tensor | slice) -> "Warp":
-        return Warp(*(table[slots] for table in (self.temperature, self.top_k, self.last, self.tail, self.greedy)))
+    def at(self, slots: Tensor | slice) -> "LogitsWarper":
+        return LogitsWarper(
+            *(table[slots] for table in (self.temperature, self.top_k, self.last, self.tail, self.greedy))
+        )
 
     def __call__(self, logits: Tensor) -> Tensor:
         """[B, vocab] -> the same over temperature, and -inf where top-k or top-p leave a code out."""
@@ -72,14 +74,15 @@ class Warp:
         return scores.masked_fill((scores < floor) | is_tail, _MINUS_INFINITY)
 
     def best(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """What a call leaves, where no row has a top_k above FEW or a top_p: scores and codes [B, CANDIDATES]."""
+        """What a call leaves, where no row has a top_k above TOP_K_ONLY_MAX or a top_p: scores and codes [B,
+        CANDIDATES]."""
         scores, codes = (logits / self.temperature).topk(min(CANDIDATES, logits.shape[-1]))
         return scores.masked_fill_(scores < scores.gather(1, self.last), _MINUS_INFINITY), codes
 
-    def choose(self, logits: Tensor, noise: Noise, few: bool) -> Tensor:
+    def choose(self, logits: Tensor, noise: Noise, top_k_only: bool) -> Tensor:
         """logits [B, vocab] -> codes [B]: the code with the largest sum of score and Gumbel noise is a draw from the
-        softmax. `few`: `best` will do, which changes the cost and not the outcome."""
-        scores, codes = self.best(logits) if few else (self(logits), _all_codes(logits))
+        softmax. `top_k_only`: `best` will do, which changes the cost and not the outcome."""
+        scores, codes = self.best(logits) if top_k_only else (self(logits), _all_codes(logits))
         place = (scores + noise(codes)).argmax(-1, keepdim=True)
         drawn = codes.expand_as(scores).gather(1, place)
         return torch.where(self.greedy, logits.argmax(-1, keepdim=True), drawn)[:, 0]
@@ -89,7 +92,7 @@ class SamplingTable:
     """The settings of every slot, on the device, so that rows with different ones share a batch."""
 
     def __init__(self, slots: int, device: torch.device) -> None:
-        self.talker, self.predictor = Warp.of_slots(slots, device), Warp.of_slots(slots, device)
+        self.talker, self.predictor = LogitsWarper.of_slots(slots, device), LogitsWarper.of_slots(slots, device)
         self.penalty = torch.ones(slots, 1, device=device)
         self.seed = torch.zeros(slots, dtype=torch.int64, device=device)
         self.min_frames = torch.zeros(slots, 1, dtype=torch.int64, device=device)
@@ -99,8 +102,8 @@ class SamplingTable:
         """The settings of the slot's request."""
         self._put(slot, sampling)
         s = sampling
-        self._few[slot] = (s.greedy or _is_few(s.top_k, s.top_p)) and (
-            s.predictor_greedy or _is_few(s.predictor_top_k, s.predictor_top_p)
+        self._few[slot] = (s.greedy or _is_top_k_only(s.top_k, s.top_p)) and (
+            s.predictor_greedy or _is_top_k_only(s.predictor_top_k, s.predictor_top_p)
         )
 
     def put_all(self, sampling: Sampling) -> None:
@@ -118,7 +121,7 @@ class SamplingTable:
     def clear(self, slot: int) -> None:
         self._few[slot] = True
 
-    def is_few(self, slots: Sequence[int] | None = None) -> bool:
+    def is_top_k_only(self, slots: Sequence[int] | None = None) -> bool:
         """Whether all rows, or those of these slots, do without a sort. Known on the host, and without effect on what
         is chosen."""
         return all(self._few if slots is None else (self._few[slot] for slot in slots))
@@ -165,8 +168,8 @@ def _all_codes(logits: Tensor) -> Tensor:
     return torch.arange(logits.shape[-1], device=logits.device)
 
 
-def _is_few(top_k: int, top_p: float) -> bool:
-    return 0 < top_k <= FEW and top_p >= 1
+def _is_top_k_only(top_k: int, top_p: float) -> bool:
+    return 0 < top_k <= TOP_K_ONLY_MAX and top_p >= 1
 
 
 def _signed(value: int) -> int:

@@ -26,11 +26,11 @@ class Talker:
         self._stack = Stack(config, weights, "talker.model", dtype)
         self._head = make_linear(take(weights, "talker.codec_head.weight"))
 
-    def allocate(self, places: int) -> None:
-        """The cache, whose `places` bound all utterances together and each of them."""
+    def allocate(self, cache_positions: int) -> None:
+        """The cache, whose `cache_positions` bound all utterances together and each of them."""
         device = self.embedding.device
-        self._rope = Rope(self._config, places + 1, device)  # rows that stand still may be at their end
-        self.cache = UtteranceCache(self._config, places, device, self._dtype)
+        self._rope = Rope(self._config, cache_positions + 1, device)  # rows that stand still may be at their end
+        self.cache = UtteranceCache(self._config, cache_positions, device, self._dtype)
 
     def embed(self, codes: Tensor) -> Tensor:
         """codes [B] of codebook 0 -> [B, H]"""
@@ -41,13 +41,14 @@ class Talker:
         return self._head(hidden).float()
 
     def prefill(self, start: int, done: int, embeds: Tensor) -> Tensor:
-        """The next embeds [T, H] of the prompt in the stretch from `start` on -> their last hidden state [1, H]"""
+        """The next embeds [T, H] of the prompt in the cache range from `start` on -> their last hidden state [1, H]"""
         count = len(embeds)
         rope = self._rope.at(slice(done, done + count))
         return self._stack(embeds.to(self._dtype, copy=True)[None], rope, self.cache.prompt(start, done, count))[0, -1:]
 
     def prefill_padded(self, start: Tensor, count: Tensor, embeds: Tensor) -> Tensor:
-        """A whole prompt, the first `count` [1] of embeds [T, H], in the stretch from `start` [1] on -> as `prefill`"""
+        """A whole prompt, the first `count` [1] of embeds [T, H], in the cache range from `start` [1] on -> as
+        `prefill`"""
         rope = self._rope.at(slice(0, len(embeds)))
         attend = self.cache.padded_prompt(start, count, len(embeds))
         return self._stack(embeds.to(self._dtype, copy=True)[None], rope, attend)[0].index_select(0, count - 1)

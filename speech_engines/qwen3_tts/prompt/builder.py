@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from speech_engines.qwen3_tts.checkpoint.rules import DEFAULT_SPEAKER
 from speech_engines.qwen3_tts.prompt.tokenizer import TextTokenizer
-from speech_engines.qwen3_tts.prompt.tokens import Script
+from speech_engines.qwen3_tts.prompt.tokens import PromptTokens
 from speech_engines.qwen3_tts.prompt.voice_prompts import VoicePrompt, frames_of_reference, transcript_of
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO, LANGUAGES
@@ -65,14 +65,14 @@ class PromptBuilder:
             self.tts_pad = self._text([self._pad])[0]  # [H]
 
     @torch.no_grad()
-    def build(self, script: Script, voice: VoicePrompt | None = None) -> Prefill:
+    def build(self, prompt_tokens: PromptTokens, voice: VoicePrompt | None = None) -> Prefill:
         """The script's streams added, in the voice of its recording if it is to clone one. Raises SpeechError."""
-        embeds = self._text([*script.text, *script.trailing])  # [T + N, H]
-        length = len(script.text)
-        embeds[script.codec_at : length] += self._codec(script, voice)
+        embeds = self._text([*prompt_tokens.text, *prompt_tokens.trailing])  # [T + N, H]
+        length = len(prompt_tokens.text)
+        embeds[prompt_tokens.codec_at : length] += self._codec(prompt_tokens, voice)
         return Prefill(embeds[:length], embeds[length:])
 
-    def write(self, request: SpeechRequest, whole_text: bool | None = None) -> Script:
+    def write(self, request: SpeechRequest, whole_text: bool | None = None) -> PromptTokens:
         """The ids of both streams; computes nothing. `whole_text` None is upstream's choice: the whole text at once,
         but for clones one token a frame. Raises SpeechError."""
         whole = self._task is not Task.CLONE if whole_text is None else whole_text
@@ -85,7 +85,7 @@ class PromptBuilder:
         lying = [*spoken, *[self._pad] * frames] if whole else [*spoken, *[self._pad] * (frames - len(spoken))][:frames]
         codec, voice_at = self._codec_ids(request, pads=len(spoken) if whole else 0)
         beside = [self._pad] * (len(codec) + reference_frames - len(lying) - 1)
-        return Script(
+        return PromptTokens(
             text=(*head, *beside, self._bos, *lying),
             trailing=() if whole else tuple(spoken[frames:]),
             codec_at=len(head),
@@ -110,15 +110,15 @@ class PromptBuilder:
                 ids.append(talker["codec_pad_id"])  # the x-vector takes its place
         return ids + [talker["codec_pad_id"]] * (1 + pads) + [talker["codec_bos_id"]], voice_at
 
-    def _codec(self, script: Script, voice: VoicePrompt | None) -> Tensor:
+    def _codec(self, prompt_tokens: PromptTokens, voice: VoicePrompt | None) -> Tensor:
         """The codec stream, [P, H]."""
-        codec = functional.embedding(self._indices(script.codec), self._code_tables[0])
+        codec = functional.embedding(self._indices(prompt_tokens.codec), self._code_tables[0])
         if self._task is not Task.CLONE:
             return codec
         if voice is None:
             message = "This model has no voice of its own. Send ref_audio, the recording of a voice."
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "ref_audio")
-        codec[script.voice_at] = voice.x_vector
+        codec[prompt_tokens.voice_at] = voice.x_vector
         return codec if voice.ref_codes is None else torch.cat([codec, self._frames(voice.ref_codes)])
 
     def _speaker(self, request: SpeechRequest) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class PromptTokens:
     """The streams of a prompt (see `prompt`), before anything is computed."""
 
     text: tuple[int, ...]  # [T] the text stream

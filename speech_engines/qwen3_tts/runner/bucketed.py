@@ -1,5 +1,5 @@
-"""Prompts, frames and chunks for a GPU: in a few fixed shapes, with inputs in fixed places, so that graphs can hold
-them. A batch is all slots below a power of two; padding rows are computed with the others and keep their state."""
+"""Prompts, frames and chunks for a GPU: in a few fixed shapes, with inputs in fixed cache positions, so that graphs can
+hold them. A batch is all slots below a power of two; padding rows are computed with the others and keep their state."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _CHECKED: Final = Sampling(
 class FrameShape:
     rows: int
     span: int
-    few: bool  # see Warp
+    top_k_only: bool  # see LogitsWarper
 
     def __str__(self) -> str:
         return f"a frame of {self.rows} rows and {self.span} positions"
@@ -42,7 +42,7 @@ class BucketedFrames:
     def __init__(self, model: FrameModel, recorder: Recorder) -> None:
         self._model = model
         self._active = torch.zeros(model.slots, dtype=torch.bool, device=model.device)
-        spans = sorted({min(span, model.places) for span in SPANS}, reverse=True)
+        spans = sorted({min(span, model.cache_positions) for span in SPANS}, reverse=True)
         shapes = [FrameShape(rows, span, True) for span in spans for rows in reversed(row_counts(model.slots, span))]
         self.graphs = Graphs(recorder, self._work, self._prepare, lambda _: model.pending, shapes)
 
@@ -51,9 +51,9 @@ class BucketedFrames:
         model = self._model
         longest = max(model.advance(slots)) + 1
         try:
-            span = next((span for span in SPANS if longest <= span), bucket(longest, model.places))
+            span = next((span for span in SPANS if longest <= span), bucket(longest, model.cache_positions))
             rows = next(rows for rows in row_counts(model.slots, span) if rows > max(slots))
-            shape = FrameShape(rows, min(span, model.places), model.sampling.is_few())
+            shape = FrameShape(rows, min(span, model.cache_positions), model.sampling.is_top_k_only())
             self._active.copy_(torch.tensor([slot in slots for slot in range(model.slots)]))
             table = self.graphs.get(shape)()[list(slots)]  # [B, 17]
         except RuntimeError:
@@ -67,9 +67,9 @@ class BucketedFrames:
         @torch.inference_mode()
         def work() -> Tensor:
             active, starts, positions = self._active[rows], model.start[rows], model.position[rows]
-            places = torch.where(active, starts + positions, model.talker.cache.nowhere)
-            attend = model.talker.cache.batch(starts, positions, places, shape.span)
-            codes, ended = model.frame(rows, active, attend, shape.few)
+            cache_positions = torch.where(active, starts + positions, model.talker.cache.scratch_position)
+            attend = model.talker.cache.batch(starts, positions, cache_positions, shape.span)
+            codes, ended = model.frame(rows, active, attend, shape.top_k_only)
             return torch.cat((codes, ended[:, None]), 1)
 
         return work
@@ -78,7 +78,7 @@ class BucketedFrames:
         """Each row at its own of the last positions that the span holds, all behind the same ones."""
         model = self._model
         self._active.copy_(torch.arange(model.slots, device=model.device) < shape.rows)
-        model.pretend(max(0, shape.span - model.slots - 1), _CHECKED)
+        model.fill_for_warm_up(max(0, shape.span - model.slots - 1), _CHECKED)
 
 
 def row_counts(slots: int, span: int) -> list[int]:
@@ -101,7 +101,7 @@ class BucketedPrompts:
 
     def __init__(self, model: FrameModel, recorder: Recorder) -> None:
         self._model = model
-        lengths = [length for length in PROMPTS if length <= model.places]
+        lengths = [length for length in PROMPTS if length <= model.cache_positions]
         hidden = model.config.talker.hidden_size
         self._embeds = torch.zeros(max(lengths, default=0), hidden, device=model.device, dtype=model.dtype)
         self._start, self._count = (torch.zeros(1, dtype=torch.int64, device=model.device) for _ in range(2))
@@ -123,7 +123,7 @@ class BucketedPrompts:
         self._count.fill_(count)
         result = self.graphs.get(shape)()  # [1, H + vocab]
         hidden, logits = result.split((self._embeds.shape[1], result.shape[1] - self._embeds.shape[1]), 1)
-        model.heard(slot, hidden, logits, count)
+        model.finish_prefill(slot, hidden, logits, count)
 
     def _work(self, shape: PromptShape) -> Work:
         talker = self._model.talker

@@ -17,7 +17,7 @@ from speech_engines.qwen3_tts.checkpoint.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.checkpoint.rules import GREEDY_TEMPERATURE, RequestRules
 from speech_engines.qwen3_tts.codec.decoder import Codec
 from speech_engines.qwen3_tts.config import CPU_ROWS, EngineConfig
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_engines.qwen3_tts.model.frame_model import FrameModel
 from speech_engines.qwen3_tts.model.sampling import Sampling
 from speech_engines.qwen3_tts.prompt.builder import PromptBuilder
@@ -28,7 +28,7 @@ from speech_engines.qwen3_tts.runner.cuda_graph import CudaRecorder, Graphs, Rec
 from speech_engines.qwen3_tts.runner.gpu import device_errors
 from speech_engines.qwen3_tts.runner.memory import MIN_POSITIONS, Needs, Size, fit
 from speech_engines.qwen3_tts.runner.placement import Placement
-from speech_engines.temporary_thread import in_passing_thread
+from speech_engines.temporary_thread import run_in_temporary_thread
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import ModelSpec, Task
@@ -44,7 +44,7 @@ PIECE_OVERHEAD: Final = {"cpu": 70, "cuda": 400}
 STEP_POSITIONS: Final = {"cpu": 290, "cuda": 1024}
 
 
-class TorchDevice:
+class TorchModelRunner:
     """All buffers are allocated here, once: nothing grows with time or with the length of an utterance. With a
     `recorder`, of graphs on a GPU, work runs in the few shapes that it recorded at the load."""
 
@@ -74,7 +74,7 @@ class TorchDevice:
             self._voices.load()  # its weights, too, are there before the rest is shared out
         self._lap("tokenizer and voices")
         size = size_of(self._frames, self._codec, placement, config, clones=self._task is Task.CLONE)
-        self.slots, self.places = size.rows, size.positions
+        self.slots, self.cache_positions = size.rows, size.positions
         self._frames.allocate(size.rows, size.positions)
         self._codec.allocate(size.rows + 1)
         self._lap("caches")
@@ -112,28 +112,28 @@ class TorchDevice:
 
     def plan(self, request: SpeechRequest) -> Plan:
         self._rules.check(request)
-        script = self._prompts.write(request)
+        prompt_tokens = self._prompts.write(request)
         keys = voice_keys(request) if self._task is Task.CLONE else ()
-        return Plan(script, keys, self._rules.warnings(request))
+        return Plan(prompt_tokens, keys, self._rules.warnings(request))
 
     def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
         return self._voices.has(plan.voice_keys)
 
     def prepare(self, request: SpeechRequest, plan: Plan) -> None:
         with self._errors():
-            in_passing_thread(lambda: self._voices.get(request, plan.voice_keys))
+            run_in_temporary_thread(lambda: self._voices.get(request, plan.voice_keys))
 
     @torch.inference_mode()
-    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
+    def begin(self, slot: int, cache_range: CacheRange, request: SpeechRequest, plan: Plan) -> None:
         with self._errors():
-            self._begin(slot, stretch, request, plan)
+            self._begin(slot, cache_range, request, plan)
 
-    def _begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
+    def _begin(self, slot: int, cache_range: CacheRange, request: SpeechRequest, plan: Plan) -> None:
         voice = self._voices.get(request, plan.voice_keys) if plan.voice_keys else None
         if voice is not None:
             voice.hold_for_current_stream()
-        prompt = self._prompts.build(plan.script, voice)
-        self._frames.begin(slot, stretch, prompt.trailing, self._sampling(request))
+        prompt = self._prompts.build(plan.prompt_tokens, voice)
+        self._frames.begin(slot, cache_range, prompt.trailing, self._sampling(request))
         self._unread[slot] = prompt.embeds
         self._made[slot] = 0
         if voice is not None and voice.codec_state is not None:
@@ -166,7 +166,7 @@ class TorchDevice:
     @torch.inference_mode()
     def decode(self, slots: Codes[int], frames: int) -> list[Samples]:
         with self._errors():
-            codes = self._frames.said(slots, [self._made[slot] - frames for slot in slots], frames)
+            codes = self._frames.recent_codes(slots, [self._made[slot] - frames for slot in slots], frames)
             return list(self._decode_chunks(slots, codes).cpu().numpy())  # [B, frames * 1920]
 
     def decode_whole(self, codes: Codes[Codes[int]]) -> Samples:
@@ -175,17 +175,17 @@ class TorchDevice:
         samples: Samples = self._codec.decode_whole(table)[0].cpu().numpy()
         return samples
 
-    def move(self, slot: int, stretch: Stretch) -> None:
+    def move(self, slot: int, cache_range: CacheRange) -> None:
         with self._errors():
-            self._frames.move(slot, stretch)
+            self._frames.move(slot, cache_range)
 
     def pause(self, slot: int) -> None:
         with self._errors():
             self._frames.pause(slot)
 
-    def resume(self, slot: int, stretch: Stretch) -> None:
+    def resume(self, slot: int, cache_range: CacheRange) -> None:
         with self._errors():
-            self._frames.resume(slot, stretch)
+            self._frames.resume(slot, cache_range)
 
     def release(self, slot: int) -> None:
         self._frames.release(slot)
@@ -199,7 +199,7 @@ class TorchDevice:
         if self._placement.device != "cpu":
             torch.cuda.empty_cache()
 
-    def figures(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         return {
             "tts_engine_voice_prompts_found_total": self._voices.found,
             "tts_engine_voice_prompts_made_total": self._voices.made,
@@ -227,7 +227,7 @@ class TorchDevice:
         instruct = "A calm voice." if self._task is Task.VOICE_DESIGN else None
         request = SpeechRequest("Ready.", ref_audio=silence, instruct=instruct, seed=0)
         plan = self.plan(request)
-        self.begin(0, Stretch(0, plan.prompt_positions + 1), request, plan)
+        self.begin(0, CacheRange(0, plan.prompt_positions + 1), request, plan)
         while not self.prefill(0):
             pass
         self.step([0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openai_frontend.models.capacity import Room, usual_bytes
+from openai_frontend.models.capacity import ModelCapacity, usual_bytes
 from openai_frontend.models.lifecycle import Lifecycle
 from speech_client.triton import ModelState, ModelStatus, Triton
 from speech_protocol.errors import ErrorCode, SpeechError
@@ -76,7 +76,7 @@ async def use(lifecycle: Lifecycle, name: str) -> None:
 def test_for_one_model_too_many_the_one_not_used_for_longest_goes() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b", "c")
-        lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=2))
+        lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=2))
         for name in ("a", "b", "a", "c", "a"):
             await use(lifecycle, name)
         assert triton.calls == ["load a", "load b", "unload b", "load c"]
@@ -87,7 +87,7 @@ def test_for_one_model_too_many_the_one_not_used_for_longest_goes() -> None:
 def test_a_model_in_use_never_goes_and_who_finds_no_room_is_told_to_come_again() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b")
-        lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=1))
+        lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=1))
         async with lifecycle.lease("a"):
             with pytest.raises(SpeechError, match="'b' does not fit beside a") as raised:
                 await use(lifecycle, "b")
@@ -104,7 +104,7 @@ def test_a_model_that_is_waited_for_gets_its_turn_although_the_loaded_one_is_nev
 
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b")
-        lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=1), switch_timeout_s=1_000)
+        lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=1), switch_timeout_s=1_000)
         served: list[str] = []
         done = asyncio.Event()
 
@@ -134,9 +134,9 @@ def test_a_model_that_needs_the_room_of_two_busy_ones_gets_both() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("large", "b", "c")
         sizes = {"large": 2, "b": 1, "c": 1}
-        room = Room(memory_bytes=2, size_bytes=sizes.__getitem__)
+        capacity = ModelCapacity(memory_bytes=2, size_bytes=sizes.__getitem__)
         # Two hundred times as fast, so that a model has soon been loaded for long enough.
-        lifecycle = Lifecycle(triton, 0, lambda: 200 * time.monotonic(), room=room, switch_timeout_s=800)
+        lifecycle = Lifecycle(triton, 0, lambda: 200 * time.monotonic(), capacity=capacity, switch_timeout_s=800)
         done = asyncio.Event()
 
         async def loop(name: str) -> None:
@@ -159,7 +159,7 @@ def test_a_model_that_needs_the_room_of_two_busy_ones_gets_both() -> None:
 def test_a_model_whose_room_is_held_by_one_long_request_is_refused_in_time_and_others_go_on() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b")
-        lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=1), switch_timeout_s=100)
+        lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=1), switch_timeout_s=100)
         async with lifecycle.lease("a"):
             with pytest.raises(SpeechError, match="does not fit") as raised:
                 await use(lifecycle, "b")
@@ -173,7 +173,7 @@ def test_a_model_whose_room_is_held_by_one_long_request_is_refused_in_time_and_o
 def test_many_at_once_never_have_more_models_loaded_than_there_is_room_for() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b", "c", "d")
-        lifecycle = Lifecycle(triton, 0, Clock(), room=Room(max_models=2))
+        lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=2))
         results = await asyncio.gather(*(use(lifecycle, name) for name in "abcdabcd"), return_exceptions=True)
         assert {result.code for result in results if isinstance(result, SpeechError)} <= {ErrorCode.BUSY}
         assert triton.most == 2
@@ -184,7 +184,7 @@ def test_many_at_once_never_have_more_models_loaded_than_there_is_room_for() -> 
 def test_a_kept_model_is_loaded_at_the_start_and_goes_neither_for_idleness_nor_for_room() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b")
-        lifecycle = Lifecycle(triton, 0.01, Clock(), room=Room(max_models=1), keep=["a"])
+        lifecycle = Lifecycle(triton, 0.01, Clock(), capacity=ModelCapacity(max_models=1), keep=["a"])
         timer = asyncio.create_task(lifecycle.run_timer())
         while triton.states["a"] is not ModelState.READY:  # noqa: ASYNC110 - the loop's turns are all there is
             await asyncio.sleep(0)
@@ -199,11 +199,11 @@ def test_a_kept_model_is_loaded_at_the_start_and_goes_neither_for_idleness_nor_f
 
 def test_memory_is_what_models_take_and_one_alone_is_always_let_in() -> None:
     sizes = {"small": 5 * GIB, "large": 8 * GIB, "voice": 0}
-    room = Room(memory_bytes=10 * GIB, size_bytes=sizes.__getitem__)
-    assert room.fits("small", ["voice"])
-    assert not room.fits("large", ["small"])
-    assert room.fits("voice", ["large"])
-    assert Room(memory_bytes=GIB, size_bytes=sizes.__getitem__).fits("large", [])
+    capacity = ModelCapacity(memory_bytes=10 * GIB, size_bytes=sizes.__getitem__)
+    assert capacity.fits("small", ["voice"])
+    assert not capacity.fits("large", ["small"])
+    assert capacity.fits("voice", ["large"])
+    assert ModelCapacity(memory_bytes=GIB, size_bytes=sizes.__getitem__).fits("large", [])
 
 
 def test_a_model_that_is_in_use_is_not_unloaded_on_demand_and_an_unused_one_is() -> None:

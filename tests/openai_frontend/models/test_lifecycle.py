@@ -85,7 +85,7 @@ class Clock:
         return self.now_s
 
 
-async def turns(number: int = 1) -> None:
+async def fair_queue(number: int = 1) -> None:
     """Let every other task run."""
     for _ in range(number):
         await asyncio.sleep(0)
@@ -94,7 +94,7 @@ async def turns(number: int = 1) -> None:
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         while not condition():
-            await turns()
+            await fair_queue()
 
 
 async def timer_rounds(triton: ScriptedTriton, number: int = 3) -> None:
@@ -173,7 +173,7 @@ def test_a_request_during_an_unload_waits_for_its_end_and_then_loads() -> None:
         release = asyncio.Event()
         release.set()
         request = asyncio.create_task(hold(lifecycle, release))
-        await turns(50)
+        await fair_queue(50)
         assert triton.calls == []
         triton.may_unload.set()
         await request
@@ -311,7 +311,7 @@ def test_a_mistrusted_model_is_looked_up_again() -> None:
         triton.state = ModelState.UNLOADED  # Triton restarted
         await hold(lifecycle, release)
         assert triton.calls == ["load"]
-        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
+        lifecycle.mark_unavailable("voice", lifecycle.generation("voice"))
         await hold(lifecycle, release)
         assert triton.calls == ["load", "load"]
 
@@ -329,14 +329,14 @@ def test_a_triton_that_was_there_is_waited_for_and_then_nobody_waits_any_more() 
         triton.away = False
         await lifecycle.ensure_ready("voice")
         triton.away, triton.state = True, ModelState.UNLOADED
-        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
+        lifecycle.mark_unavailable("voice", lifecycle.generation("voice"))
         waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
         await timer_rounds(triton)
         triton.away = False
         await waiting
         assert triton.calls == ["load"]
         triton.away = True
-        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
+        lifecycle.mark_unavailable("voice", lifecycle.generation("voice"))
         waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
         await timer_rounds(triton)
         clock.now_s += 5
@@ -364,7 +364,7 @@ def test_a_triton_that_was_never_there_is_waited_for_where_it_comes_with_the_fir
         await waiting
         assert triton.calls == ["load"]
         triton.away = True
-        lifecycle.mistrust("voice", lifecycle.incarnation("voice"))
+        lifecycle.mark_unavailable("voice", lifecycle.generation("voice"))
         waiting = asyncio.create_task(lifecycle.ensure_ready("voice"))
         await timer_rounds(triton)
         clock.now_s += 100
@@ -379,7 +379,7 @@ def test_a_triton_that_dies_with_a_models_process_is_waited_for_and_the_model_lo
         triton = ScriptedTriton(ModelState.READY)
         lifecycle = Lifecycle(triton, 0, restart_timeout_s=TIMEOUT_S)
         await lifecycle.ensure_ready("voice")
-        lifecycle.mistrust("voice", lifecycle.incarnation("voice"), dead=True)
+        lifecycle.mark_unavailable("voice", lifecycle.generation("voice"), dead=True)
         dies_at = triton.unload
 
         async def die(model: str) -> None:
@@ -404,7 +404,7 @@ def test_a_model_whose_process_died_is_unloaded_before_it_is_loaded_again() -> N
         release = asyncio.Event()
         release.set()
         await hold(lifecycle, release)
-        lifecycle.mistrust("voice", lifecycle.incarnation("voice"), dead=True)  # the index still says READY
+        lifecycle.mark_unavailable("voice", lifecycle.generation("voice"), dead=True)  # the index still says READY
         await asyncio.gather(*(hold(lifecycle, release) for _ in range(3)))
         assert triton.calls == ["load", "unload", "load"]
         assert not triton.violations
@@ -417,7 +417,7 @@ def test_all_who_wait_for_a_model_share_one_question_whether_it_lives() -> None:
         triton = ScriptedTriton(ModelState.READY)
         lifecycle = Lifecycle(triton, 0)
         triton.may_answer.clear()
-        asked = lifecycle.incarnation("voice")
+        asked = lifecycle.generation("voice")
         who = [asyncio.create_task(lifecycle.check_alive("voice", asked, "first")) for _ in range(5)]
         await until(lambda: triton.questions)
         triton.process = None
@@ -436,13 +436,13 @@ def test_a_process_that_was_replaced_is_gone_though_its_successor_lives_and_is_n
         release = asyncio.Event()
         release.set()
         await hold(lifecycle, release)
-        earlier = lifecycle.incarnation("voice")
-        lifecycle.mistrust("voice", earlier, dead=True)
+        earlier = lifecycle.generation("voice")
+        lifecycle.mark_unavailable("voice", earlier, dead=True)
         await hold(lifecycle, release)
         with pytest.raises(SpeechError) as raised:
             await lifecycle.check_alive("voice", earlier, "first")
         assert raised.value.code is ErrorCode.MODEL_DIED
-        lifecycle.mistrust("voice", earlier, dead=True)
+        lifecycle.mark_unavailable("voice", earlier, dead=True)
         await hold(lifecycle, release)
         assert triton.calls == ["load", "unload", "load"]
 
@@ -454,14 +454,14 @@ def test_a_process_that_another_frontend_replaced_is_gone_and_the_model_is_asked
         triton = ScriptedTriton(ModelState.READY)
         lifecycle = Lifecycle(triton, 0)
         await lifecycle.ensure_ready("voice")
-        incarnation = lifecycle.incarnation("voice")
-        await lifecycle.check_alive("voice", incarnation, "first")
+        generation = lifecycle.generation("voice")
+        await lifecycle.check_alive("voice", generation, "first")
         triton.process = "second"
         with pytest.raises(ReplacedError):
-            await lifecycle.check_alive("voice", incarnation, "first")
+            await lifecycle.check_alive("voice", generation, "first")
         triton.process = ""  # it is too busy to say
-        await lifecycle.check_alive("voice", incarnation, "first")
-        lifecycle.mistrust("voice", incarnation)
+        await lifecycle.check_alive("voice", generation, "first")
+        lifecycle.mark_unavailable("voice", generation)
         await lifecycle.ensure_ready("voice")
         assert triton.calls == []
 

@@ -1,4 +1,4 @@
-"""Turns of requests for a bounded number of places, without a clock of their own."""
+"""FairQueue of requests for a bounded number of places, without a clock of their own."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openai_frontend.errors import ApiError
-from openai_frontend.synthesis.fair_queue import Turns
+from openai_frontend.synthesis.fair_queue import FairQueue
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -17,9 +17,9 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 class House:
     """Requests by name, `OWNER NUMBER`, and the order in which they got their turn; each holds its place until told."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, fair_queue: FairQueue) -> None:
         self.served: list[str] = []
-        self._turns = turns
+        self._fair_queue = fair_queue
         self._ends: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -38,14 +38,14 @@ class House:
         await asyncio.sleep(0)
 
     async def _request(self, name: str) -> None:
-        async with self._turns.take(name.split()[0]):
+        async with self._fair_queue.take(name.split()[0]):
             self.served.append(name)
             await self._ends[name].wait()
 
 
 def test_keys_take_turns_and_within_one_the_first_comes_first() -> None:
     async def scenario() -> None:
-        house = House(Turns(1, 0))
+        house = House(FairQueue(1, 0))
         await house.arrive("a 0", "a 1", "a 2", "b 0", "b 1", "c 0")
         for name in ("a 0", "a 1", "b 0", "c 0", "a 2", "b 1"):
             assert house.served[-1] == name
@@ -57,10 +57,10 @@ def test_keys_take_turns_and_within_one_the_first_comes_first() -> None:
 
 def test_no_more_than_the_places_are_served_at_once_and_all_are_served() -> None:
     async def scenario() -> None:
-        turns = Turns(3, 0)
-        house = House(turns)
+        fair_queue = FairQueue(3, 0)
+        house = House(fair_queue)
         await house.arrive(*(f"a {number}" for number in range(10)))
-        assert (len(house.served), turns.waiting) == (3, 7)
+        assert (len(house.served), fair_queue.waiting) == (3, 7)
         for number in range(10):
             await house.leave(f"a {number}")
         assert len(house.served) == 10
@@ -74,8 +74,8 @@ def test_no_more_than_the_places_are_served_at_once_and_all_are_served() -> None
 @pytest.mark.parametrize("first", ["end", "cancel"])
 def test_one_who_gives_up_in_the_moment_of_its_turn_is_passed_over_and_no_place_is_lost(first: str) -> None:
     async def scenario() -> None:
-        turns = Turns(1, 0)
-        house = House(turns)
+        fair_queue = FairQueue(1, 0)
+        house = House(fair_queue)
         await house.arrive("a 0", "b 0", "c 0")
         steps = [lambda: house.end("a 0"), house.tasks["b 0"].cancel]
         for step in steps if first == "end" else reversed(steps):
@@ -85,33 +85,33 @@ def test_one_who_gives_up_in_the_moment_of_its_turn_is_passed_over_and_no_place_
         await asyncio.sleep(0)
         assert house.served == ["a 0", "c 0"]
         await house.leave("c 0")
-        assert (turns.active, turns.waiting) == (0, 0)
+        assert (fair_queue.active, fair_queue.waiting) == (0, 0)
 
     run(scenario)
 
 
 def test_one_who_stops_waiting_leaves_no_gap() -> None:
     async def scenario() -> None:
-        turns = Turns(1, 0)
-        house = House(turns)
+        fair_queue = FairQueue(1, 0)
+        house = House(fair_queue)
         await house.arrive("a 0", "a 1", "a 2", "a 3")
         house.tasks["a 1"].cancel()
         await asyncio.wait([house.tasks["a 1"]])
-        assert turns.waiting == 2
+        assert fair_queue.waiting == 2
         await house.leave("a 0")
         assert house.served == ["a 0", "a 2"]
         await house.leave("a 2")
         await house.leave("a 3")
-        assert turns.waiting == 0
+        assert fair_queue.waiting == 0
 
     run(scenario)
 
 
 def test_a_turn_that_comes_in_the_moment_of_a_hang_up_goes_to_the_next() -> None:
     async def scenario() -> None:
-        turns = Turns(1, 0)
-        house = House(turns)
-        first = turns.take("a")
+        fair_queue = FairQueue(1, 0)
+        house = House(fair_queue)
+        first = fair_queue.take("a")
         await first.__aenter__()
         await house.arrive("a 1", "a 2")
         await first.__aexit__(None, None, None)  # passes the place on without giving way to its new holder
@@ -127,24 +127,24 @@ def test_a_turn_that_comes_in_the_moment_of_a_hang_up_goes_to_the_next() -> None
 def test_who_waits_too_long_is_told_when_to_come_again_by_how_long_requests_take() -> None:
     async def scenario() -> None:
         seconds = iter([0.0, 40.0, 40.0, 40.0])
-        turns = Turns(2, 0.01, lambda: next(seconds))
-        async with turns.take("a"):
+        fair_queue = FairQueue(2, 0.01, lambda: next(seconds))
+        async with fair_queue.take("a"):
             pass
-        async with turns.take("a"), turns.take("a"):
+        async with fair_queue.take("a"), fair_queue.take("a"):
             with pytest.raises(ApiError) as raised:
-                async with turns.take("b"):
+                async with fair_queue.take("b"):
                     pass
             seconds = iter([40.0, 40.0])
         assert (raised.value.status, raised.value.code) == (503, "queue_timeout")
         assert raised.value.headers["Retry-After"] == "20"  # a request takes 40 s, and one of two places is enough
-        assert turns.waiting == 0
+        assert fair_queue.waiting == 0
 
     run(scenario)
 
 
 def test_without_a_bound_nobody_waits() -> None:
     async def scenario() -> None:
-        house = House(Turns(0, 1))
+        house = House(FairQueue(0, 1))
         await house.arrive(*(f"a {number}" for number in range(50)))
         assert len(house.served) == 50
         for number in range(50):
@@ -156,14 +156,14 @@ def test_without_a_bound_nobody_waits() -> None:
 def test_the_seconds_to_retry_after_are_those_of_the_measured_rate() -> None:
     async def scenario() -> None:
         now_s = 0.0
-        turns = Turns(2, 0, lambda: now_s)
+        fair_queue = FairQueue(2, 0, lambda: now_s)
         for _ in range(3):
-            async with turns.take("a"):
+            async with fair_queue.take("a"):
                 now_s += 30.0
-        assert turns.retry_after_s() == 15
-        house = House(turns)
+        assert fair_queue.retry_after_s() == 15
+        house = House(fair_queue)
         await house.arrive("a 0", "a 1", "a 2", "b 0", "b 1")
-        assert (turns.active, turns.waiting, turns.retry_after_s()) == (2, 3, 60)
+        assert (fair_queue.active, fair_queue.waiting, fair_queue.retry_after_s()) == (2, 3, 60)
         for name in ("a 0", "a 1", "a 2", "b 0", "b 1"):
             await house.leave(name)
 

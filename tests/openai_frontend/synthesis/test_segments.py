@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import numpy as np
 import pytest
 
-from openai_frontend.synthesis.segments import recite
+from openai_frontend.synthesis.segments import play_script
 from speech_client.triton import Message
 from speech_protocol.events import AudioEvent, EndEvent, FinishReason
 
@@ -41,7 +41,7 @@ def heard(
 
     async def listen() -> EndEvent:
         last = None
-        async for message in recite(script, speak, lambda: 2, 0.1, retries=retries):
+        async for message in play_script(script, speak, lambda: 2, 0.1, retries=retries):
             last = message.event
             listened.set()
         assert isinstance(last, EndEvent)

@@ -81,7 +81,7 @@ def speak(engine: Engine, text: str = TEXT, **fields: object) -> Samples:
 def test_each_text_is_tokenized_once_and_a_recording_digested_once(
     batching_engine: EngineOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from speech_engines.qwen3_tts.prompt.builder import voice_prompts as voices
+    from speech_engines.qwen3_tts.prompt import voice_prompts as voices
     from speech_engines.qwen3_tts.prompt.tokenizer import TextTokenizer
 
     engine, pcm = batching_engine("base"), recording(140)

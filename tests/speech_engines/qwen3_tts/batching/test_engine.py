@@ -13,8 +13,8 @@ from speech_engines.base import Capabilities, Samples
 from speech_engines.faults import DeviceLostError, DeviceMemoryError
 from speech_engines.qwen3_tts.batching.engine import BatchEngine
 from speech_engines.qwen3_tts.batching.sequence import Plan
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
-from speech_engines.qwen3_tts.prompt.tokens import Script
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
+from speech_engines.qwen3_tts.prompt.tokens import PromptTokens
 from speech_engines.stats import FAMILIES
 from speech_engines.watchdog import Watchdog
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
@@ -30,16 +30,16 @@ RAMP = (1, 2, 4)
 TOKENS, PROMPT, PIECE = 50_000, 30, 10  # PROMPT: three pieces
 
 
-class FakeDevice:
+class FakeModelRunner:
     """Speaks `N` frames for a text `NAME N`; frame f of NAME holds the samples hash(NAME) + f. Records what it did.
 
     `hold` keeps every step until it is released; failures happen in the named call for the named request.
     """
 
     def __init__(
-        self, slots: int = 4, places: int = 1_000_000, unknown_voices: bool = False, tokens: int = TOKENS
+        self, slots: int = 4, cache_positions: int = 1_000_000, unknown_voices: bool = False, tokens: int = TOKENS
     ) -> None:
-        self.slots, self.places = slots, places
+        self.slots, self.cache_positions = slots, cache_positions
         self._tokens = tokens
         self.step_errors: list[Exception] = []
         # By call: there is no memory for more rows than these, once.
@@ -56,7 +56,7 @@ class FakeDevice:
         self.go.set()
         self.stepping = threading.Event()
         self.closed = False
-        self._stretches: dict[int, Stretch] = {}
+        self._cache_ranges: dict[int, CacheRange] = {}
         self._unread: dict[int, int] = {}
         self._names: dict[int, tuple[str, int]] = {}
         self._frames: dict[int, int] = {}
@@ -66,7 +66,7 @@ class FakeDevice:
         if request.text == "refused":
             raise SpeechError(ErrorCode.UNKNOWN_SPEAKER, "no")
         # So many tokens that no budget of frames ends an utterance here.
-        script = Script((0,) * PROMPT, (), 0, (), 0, self._tokens)
+        script = PromptTokens((0,) * PROMPT, (), 0, (), 0, self._tokens)
         return Plan(script, warnings=("a warning",) if request.instruct else ())
 
     def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
@@ -79,9 +79,9 @@ class FakeDevice:
             raise SpeechError(ErrorCode.INVALID_REFERENCE_AUDIO, "no voice", "ref_audio")
         self._prepared.add(request.text)
 
-    def begin(self, slot: int, stretch: Stretch, request: SpeechRequest, plan: Plan) -> None:
+    def begin(self, slot: int, cache_range: CacheRange, request: SpeechRequest, plan: Plan) -> None:
         assert slot not in self._names, "a slot was given away twice"
-        self._place(slot, stretch)
+        self._place(slot, cache_range)
         assert self.is_prepared(request, plan)
         name, frames = request.text.split()
         self._unread[slot] = PROMPT // PIECE
@@ -130,23 +130,23 @@ class FakeDevice:
 
     def release(self, slot: int) -> None:
         self._names.pop(slot, None)
-        self._stretches.pop(slot, None)
+        self._cache_ranges.pop(slot, None)
 
     def gpu_memory_bytes(self) -> int | None:
         return None
 
-    def move(self, slot: int, stretch: Stretch) -> None:
-        self._place(slot, stretch)
+    def move(self, slot: int, cache_range: CacheRange) -> None:
+        self._place(slot, cache_range)
 
     def pause(self, slot: int) -> None:
         self.calls.append(("pause", self._names[slot][0]))
         if self.hold_once_paused:
             self.go.clear()
-        del self._stretches[slot]
+        del self._cache_ranges[slot]
 
-    def resume(self, slot: int, stretch: Stretch) -> None:
+    def resume(self, slot: int, cache_range: CacheRange) -> None:
         self.calls.append(("resume", self._names[slot][0]))
-        self._place(slot, stretch)
+        self._place(slot, cache_range)
 
     def _check_memory(self, call: str, slots: Codes[int]) -> None:
         if len(slots) > self.no_memory.get(call, len(slots)):
@@ -156,17 +156,17 @@ class FakeDevice:
     def free_memory(self) -> None:
         self.calls.append(("free memory", None))
 
-    def figures(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         return {
             "tts_engine_voice_prompts_found_total": 3,
             "tts_engine_voice_prompts_made_total": 2,
             "tts_engine_unused_graphs": 0,
         }
 
-    def _place(self, slot: int, stretch: Stretch) -> None:
-        others = [other for number, other in self._stretches.items() if number != slot]
-        assert all(stretch.stop <= other.start or other.stop <= stretch.start for other in others)
-        self._stretches[slot] = stretch
+    def _place(self, slot: int, cache_range: CacheRange) -> None:
+        others = [other for number, other in self._cache_ranges.items() if number != slot]
+        assert all(cache_range.stop <= other.start or other.stop <= cache_range.start for other in others)
+        self._cache_ranges[slot] = cache_range
 
     def close(self) -> None:
         self.closed = True
@@ -181,7 +181,9 @@ def expected(name: str, frames: int) -> Samples:
 
 
 @contextmanager
-def engine(device: FakeDevice, max_queue: int = 16, end: Callable[[], None] = lambda: None) -> Iterator[BatchEngine]:
+def engine(
+    device: FakeModelRunner, max_queue: int = 16, end: Callable[[], None] = lambda: None
+) -> Iterator[BatchEngine]:
     running = BatchEngine(device, CAPABILITIES, max_queue, RAMP, end=end)
     try:
         yield running
@@ -198,7 +200,7 @@ def submit(running: BatchEngine, text: str, **fields: object) -> CollectingSink:
 
 
 def test_more_requests_than_slots_each_get_their_own_whole_utterance() -> None:
-    with engine(FakeDevice(slots=3)) as running:
+    with engine(FakeModelRunner(slots=3)) as running:
         lengths = {f"r{number}": 1 + number * 3 % 17 for number in range(12)}
         sinks = {name: submit(running, f"{name} {frames}") for name, frames in lengths.items()}
         for name, sink in sinks.items():
@@ -208,7 +210,7 @@ def test_more_requests_than_slots_each_get_their_own_whole_utterance() -> None:
 
 
 def test_chunks_follow_the_ramp_and_the_rest_comes_with_the_end() -> None:
-    device = FakeDevice()
+    device = FakeModelRunner()
     with engine(device) as running:
         sink = submit(running, "a 13")
         sink.result()
@@ -216,7 +218,7 @@ def test_chunks_follow_the_ramp_and_the_rest_comes_with_the_end() -> None:
 
 
 def test_a_late_one_joins_the_running_batch_and_costs_it_a_piece_of_a_prompt_a_frame() -> None:
-    device = FakeDevice()
+    device = FakeModelRunner()
     device.go.clear()
     with engine(device) as running:
         first = submit(running, "first 20")
@@ -232,7 +234,7 @@ def test_a_late_one_joins_the_running_batch_and_costs_it_a_piece_of_a_prompt_a_f
 
 
 def test_of_a_burst_as_many_prompts_are_read_before_each_frame_as_take_no_longer_than_a_step() -> None:
-    device = FakeDevice(slots=7)
+    device = FakeModelRunner(slots=7)
     device.piece_cost = 1 / 16  # a prompt is three pieces: a step takes as long as five prompts and a piece
     device.go.clear()
     with engine(device) as running:
@@ -248,7 +250,7 @@ def test_of_a_burst_as_many_prompts_are_read_before_each_frame_as_take_no_longer
 
 
 def test_a_request_that_hangs_up_is_out_of_the_batch_at_the_next_step_and_its_slot_is_used_again() -> None:
-    device = FakeDevice(slots=1)
+    device = FakeModelRunner(slots=1)
     with engine(device) as running:
         endless = submit(running, "endless 9999")
         assert device.stepping.wait(30)
@@ -264,7 +266,7 @@ def submit_and_wait(running: BatchEngine, text: str) -> Samples:
 
 
 def test_a_full_queue_refuses_and_those_who_hung_up_in_it_make_room() -> None:
-    device = FakeDevice(slots=1)
+    device = FakeModelRunner(slots=1)
     device.go.clear()
     with engine(device, max_queue=2) as running:
         submit(running, "running 3")
@@ -283,7 +285,7 @@ def test_a_full_queue_refuses_and_those_who_hung_up_in_it_make_room() -> None:
 
 
 def test_a_failing_prefill_fails_its_request_only() -> None:
-    device = FakeDevice()
+    device = FakeModelRunner()
     device.fail_prefill = "bad"
     with engine(device) as running:
         good, bad = submit(running, "good 9"), submit(running, "bad 9")
@@ -295,7 +297,7 @@ def test_a_failing_prefill_fails_its_request_only() -> None:
 
 
 def test_a_failing_step_fails_the_rows_in_it_and_the_engine_serves_on() -> None:
-    device = FakeDevice(slots=2)
+    device = FakeModelRunner(slots=2)
     device.go.clear()
     with engine(device) as running:
         rows = [submit(running, "a 50")]
@@ -313,7 +315,7 @@ def test_a_failing_step_fails_the_rows_in_it_and_the_engine_serves_on() -> None:
 
 
 def test_what_the_device_refuses_is_refused_at_once_and_what_it_warns_of_is_in_the_end_event() -> None:
-    with engine(FakeDevice()) as running:
+    with engine(FakeModelRunner()) as running:
         with pytest.raises(SpeechError) as error:
             submit(running, "refused")
         assert error.value.code is ErrorCode.UNKNOWN_SPEAKER
@@ -321,14 +323,14 @@ def test_what_the_device_refuses_is_refused_at_once_and_what_it_warns_of_is_in_t
 
 
 def test_the_length_cap_is_exact_to_the_sample() -> None:
-    with engine(FakeDevice()) as running:
+    with engine(FakeModelRunner()) as running:
         sink = submit(running, "a 50", max_audio_seconds=0.5)
         assert sink.result().finish_reason is FinishReason.LENGTH
         assert len(sink.samples) == SAMPLE_RATE_HZ // 2
 
 
 def test_a_request_that_can_never_fit_into_the_caches_is_refused() -> None:
-    with engine(FakeDevice(places=PROMPT + 6)) as running:
+    with engine(FakeModelRunner(cache_positions=PROMPT + 6)) as running:
         with pytest.raises(SpeechError) as error:
             submit(running, "a 50", max_audio_seconds=0.56)  # seven frames
         assert error.value.param == "text"
@@ -336,7 +338,7 @@ def test_a_request_that_can_never_fit_into_the_caches_is_refused() -> None:
 
 
 def test_one_voice_that_is_computed_holds_up_nobody_who_has_one_and_its_failure_fails_its_request_alone() -> None:
-    device = FakeDevice(unknown_voices=True)
+    device = FakeModelRunner(unknown_voices=True)
     device.fail_prepare = "bad"
     with engine(device) as running:
         bad, new, gone = (submit(running, f"{name} 4") for name in ("bad", "new", "gone"))
@@ -354,7 +356,7 @@ def test_one_voice_that_is_computed_holds_up_nobody_who_has_one_and_its_failure_
 
 
 def test_closing_fails_the_running_and_the_waiting() -> None:
-    device = FakeDevice(slots=1)
+    device = FakeModelRunner(slots=1)
     with engine(device) as running:
         sinks = [submit(running, f"r{number} 99999") for number in range(3)]
         assert device.stepping.wait(30)
@@ -368,7 +370,7 @@ def test_closing_fails_the_running_and_the_waiting() -> None:
 
 
 def test_a_repeating_utterance_ends_with_the_reason() -> None:
-    class Stuck(FakeDevice):
+    class Stuck(FakeModelRunner):
         def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
             codes, ended = super().step(slots)
             return [[1] * 16 for _ in codes], ended
@@ -380,7 +382,7 @@ def test_a_repeating_utterance_ends_with_the_reason() -> None:
 
 
 def test_a_step_that_never_returns_is_reported_to_the_watchdog() -> None:
-    device, barked = FakeDevice(), threading.Event()
+    device, barked = FakeModelRunner(), threading.Event()
     device.go.clear()
     running = BatchEngine(device, CAPABILITIES, 16, RAMP, Watchdog(0.05, barked.set))
     running.submit(SpeechRequest("held 3"), CollectingSink())
@@ -391,7 +393,7 @@ def test_a_step_that_never_returns_is_reported_to_the_watchdog() -> None:
 
 
 def test_many_short_steps_and_an_idle_engine_are_no_concern_of_the_watchdog() -> None:
-    device, barked = FakeDevice(), threading.Event()
+    device, barked = FakeModelRunner(), threading.Event()
     running = BatchEngine(device, CAPABILITIES, 16, RAMP, Watchdog(20, barked.set))
     sink = CollectingSink()
     running.submit(SpeechRequest("short 300"), sink)
@@ -402,7 +404,7 @@ def test_many_short_steps_and_an_idle_engine_are_no_concern_of_the_watchdog() ->
 
 def test_its_figures_say_what_the_batch_does() -> None:
     published: list[Mapping[str, float]] = []
-    with engine(FakeDevice(slots=3)) as running:
+    with engine(FakeModelRunner(slots=3)) as running:
         running.report_to(published.append)
         for sink in [submit(running, f"r{number} 5") for number in range(2)]:
             sink.result()
@@ -423,7 +425,7 @@ def test_its_figures_say_what_the_batch_does() -> None:
 
 def test_a_lost_device_ends_the_process_and_every_request_with_the_code_that_is_retried() -> None:
     ended = threading.Event()
-    device = FakeDevice(slots=2)
+    device = FakeModelRunner(slots=2)
     device.go.clear()
     with engine(device, end=ended.set) as running:
         sinks = [submit(running, f"r{number} 50") for number in range(3)]  # one waits
@@ -444,7 +446,7 @@ def test_a_lost_device_ends_the_process_and_every_request_with_the_code_that_is_
 
 def test_a_device_that_is_lost_while_a_voice_is_computed_ends_the_process() -> None:
     ended = threading.Event()
-    device = FakeDevice(unknown_voices=True)
+    device = FakeModelRunner(unknown_voices=True)
     device.prepare = Mock(side_effect=DeviceLostError("gone"))  # type: ignore[method-assign]
     with engine(device, end=ended.set) as running:
         failed = submit(running, "r 5").wait().failed
@@ -455,7 +457,7 @@ def test_a_device_that_is_lost_while_a_voice_is_computed_ends_the_process() -> N
 
 @pytest.mark.parametrize(("call", "rows"), [("step", 2), ("decode", 1)])
 def test_without_memory_the_youngest_fails_and_the_others_get_their_whole_audio(call: str, rows: int) -> None:
-    device = FakeDevice(slots=3)
+    device = FakeModelRunner(slots=3)
     device.piece_cost = 0.1
     device.go.clear()
     with engine(device) as running:
@@ -473,7 +475,7 @@ def test_without_memory_the_youngest_fails_and_the_others_get_their_whole_audio(
 
 
 def test_a_request_alone_without_memory_fails_and_the_next_is_served() -> None:
-    device = FakeDevice()
+    device = FakeModelRunner()
     device.no_memory["step"] = 0
     with engine(device) as running:
         failed = submit(running, "a 5").wait().failed
@@ -487,7 +489,7 @@ def test_a_request_alone_without_memory_fails_and_the_next_is_served() -> None:
 
 def test_where_places_run_out_the_youngest_pauses_and_everybody_gets_the_whole_audio() -> None:
     # Each is expected to take 65 positions and takes 630: the budget of 20 tokens.
-    device = FakeDevice(slots=4, places=900, tokens=20)
+    device = FakeModelRunner(slots=4, cache_positions=900, tokens=20)
     lengths = {f"r{number}": 590 - number for number in range(4)}
     with engine(device) as running:
         sinks = {name: submit(running, f"{name} {frames}") for name, frames in lengths.items()}
@@ -501,13 +503,13 @@ def test_where_places_run_out_the_youngest_pauses_and_everybody_gets_the_whole_a
 
 
 def test_a_paused_request_that_hangs_up_gives_its_slot_to_the_next() -> None:
-    device = FakeDevice(slots=2, places=700, tokens=20)
+    device = FakeModelRunner(slots=2, cache_positions=700, tokens=20)
     device.hold_once_paused = True
     with engine(device) as running:
         first, second = submit(running, "first 600"), submit(running, "second 600")
         eventually(lambda: ("pause", "second") in device.calls, "the younger one is paused")
         second.cancel()
-        eventually(lambda: len(running._outbox._watched) == 1, "it is heard that it hung up")
+        eventually(lambda: len(running._delivery._watched) == 1, "it is heard that it hung up")
         device.hold_once_paused = False
         device.go.set()
         third = submit(running, "third 3")

@@ -68,16 +68,16 @@ def test_errors_of_the_gpu_leave_each_call_of_the_device_by_their_meaning(
 
     from speech_engines.qwen3_tts.checkpoint.checkpoint import open_checkpoint
     from speech_engines.qwen3_tts.config import EngineConfig
-    from speech_engines.qwen3_tts.model.cache_ranges import Stretch
-    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+    from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
+    from speech_engines.qwen3_tts.runner.model_runner import TorchModelRunner
     from speech_engines.qwen3_tts.runner.placement import Placement
 
     spec, environment = spec_of("custom_voice"), {"MODEL_ID": str(tiny_checkpoint("custom_voice")), "DEVICE": "cpu"}
     config = replace(EngineConfig.from_environment(environment), max_batch=2)
-    device = TorchDevice(spec, open_checkpoint(spec, environment), Placement.of(config), config)
+    device = TorchModelRunner(spec, open_checkpoint(spec, environment), Placement.of(config), config)
     request = SpeechRequest("Hello.", seed=1)
     plan = device.plan(request)
-    device.begin(0, Stretch(0, 200), request, plan)
+    device.begin(0, CacheRange(0, 200), request, plan)
     part, work = CALLS[call]
     monkeypatch.setattr(device, "_placement", replace(device._placement, device="cuda"))
     for error, meaning in ((StickyError("gone"), DeviceLostError), (torch.OutOfMemoryError("full"), DeviceMemoryError)):

@@ -47,13 +47,13 @@ def shard(folder: Path, count: int) -> None:
 
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    places = {}
+    cache_positions = {}
     for number in range(count):
         name = f"model-{number + 1:05}-of-{count:05}.safetensors"
         part = dict(list(tensors.items())[number::count])
         save_file(part, folder / name)
-        places |= dict.fromkeys(part, name)
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))
+        cache_positions |= dict.fromkeys(part, name)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": cache_positions}))
 
 
 def clone(folder: Path) -> Samples:

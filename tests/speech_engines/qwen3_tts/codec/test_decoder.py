@@ -134,7 +134,7 @@ def test_convolutions_with_large_weights_give_the_same_samples(
     import torch
 
     from speech_engines.qwen3_tts.codec.decoder import Codec
-    from speech_engines.qwen3_tts.codec.decoder import layers as codec_layers
+    from speech_engines.qwen3_tts.codec import layers as codec_layers
 
     monkeypatch.setattr(codec_layers, "_LARGE", 0)
     codec = Codec.load(folder, torch.device("cpu"), max_streams=1)
@@ -145,7 +145,7 @@ def test_convolutions_with_large_weights_give_the_same_samples(
 def test_convolutions_that_take_some_streams_after_the_other_give_the_same_samples(
     codec: Any, codes: Any, expected: Any, monkeypatch: pytest.MonkeyPatch, cached: int
 ) -> None:
-    from speech_engines.qwen3_tts.codec.decoder import layers as codec_layers
+    from speech_engines.qwen3_tts.codec import layers as codec_layers
 
     monkeypatch.setattr(codec_layers, "_CACHED", cached)
     assert_same(codec.decode_whole(codes), expected)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_engines.qwen3_tts.model.frame_model import FrameModel, Sampling
 from tests.speech_engines.conftest import EngineOf
 from tests.support.types import CheckpointOf
@@ -115,7 +115,7 @@ def model(frame_model: Any) -> Iterator[FrameModel]:
 
 def prefill(model: FrameModel, slot: int, embeds: Tensor, trailing: Tensor, sampling: Sampling) -> None:
     """In pieces, into a stretch of the slot's own."""
-    model.begin(slot, Stretch(slot * POSITIONS, POSITIONS), trailing, sampling)
+    model.begin(slot, CacheRange(slot * POSITIONS, POSITIONS), trailing, sampling)
     for piece in embeds.split(PIECE):
         model.extend(slot, piece)
 
@@ -146,7 +146,7 @@ def test_with_the_same_codes_before_every_logit_is_qwen_tts(
             others = model.predictor(model._hidden[row], model.talker.embed(codes[:1]), forced)
             assert others.tolist() == [codes[1:].tolist()]
             position = len(trace.embeds) + frame
-            model._say(row, None, codes[None], model.talker.cache.rows([3 * POSITIONS], [position]))
+            model._record(row, None, codes[None], model.talker.cache.rows([3 * POSITIONS], [position]))
     assert worst < 1e-4
 
 

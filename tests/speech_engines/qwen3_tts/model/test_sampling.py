@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speech_engines.qwen3_tts.model.sampling import FEW, FrameNoise, Sampling, SamplingTable, penalize
+from speech_engines.qwen3_tts.model.sampling import TOP_K_ONLY_MAX, FrameNoise, Sampling, SamplingTable, penalize
 
 VOCAB = 3072
 EXTREMES = [
@@ -16,8 +16,8 @@ EXTREMES = [
     (0.9, 10 * VOCAB, 1.0),
     (0.9, VOCAB, 0.9),
     (1.0, 1, 1.0),
-    (0.9, FEW, 1.0),
-    (0.9, FEW + 1, 1.0),
+    (0.9, TOP_K_ONLY_MAX, 1.0),
+    (0.9, TOP_K_ONLY_MAX + 1, 1.0),
     (0.9, 50, 0.8),
     (0.9, 0, 0.95),
     (0.9, 0, 1e-9),
@@ -83,9 +83,9 @@ def test_temperature_top_k_and_top_p_leave_what_hugging_face_leaves_for_rows_tha
 
 @pytest.mark.parametrize("kind", ["random", "half precision", "partly suppressed"])
 def test_a_small_top_k_alone_needs_no_sort_and_gives_the_same(kind: str) -> None:
-    settings = [sampling(0.9, top_k) for top_k in (1, 2, 50, FEW)] + [sampling(greedy=True)]
+    settings = [sampling(0.9, top_k) for top_k in (1, 2, 50, TOP_K_ONLY_MAX)] + [sampling(greedy=True)]
     table, logits = table_of(*settings), random_logits(kind, len(settings))
-    assert table.is_few([0, 1, 2, 3])
+    assert table.is_top_k_only([0, 1, 2, 3])
     scores, codes = table.talker.best(logits)
     best = torch.full_like(logits, float("-inf")).scatter(1, codes, scores)
     assert torch.equal(best, table.talker(logits))
@@ -95,23 +95,23 @@ def test_a_small_top_k_alone_needs_no_sort_and_gives_the_same(kind: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("changed", "few"),
+    ("changed", "top_k_only"),
     [
         ({}, True),
         ({"top_k": 0}, False),
-        ({"top_k": FEW + 1}, False),
+        ({"top_k": TOP_K_ONLY_MAX + 1}, False),
         ({"top_p": 0.9}, False),
         ({"predictor_top_p": 0.9}, False),
         ({"top_p": 0.9, "greedy": True, "predictor_top_p": 0.9, "predictor_greedy": True}, True),
     ],
 )
 def test_one_row_that_needs_a_sort_gives_it_to_its_batch_and_leaves_with_its_release(
-    changed: dict[str, object], few: bool
+    changed: dict[str, object], top_k_only: bool
 ) -> None:
     table = table_of(sampling(), sampling(**changed))  # type: ignore[arg-type]
-    assert (table.is_few(), table.is_few([0]), table.is_few([1])) == (few, True, few)
+    assert (table.is_top_k_only(), table.is_top_k_only([0]), table.is_top_k_only([1])) == (top_k_only, True, top_k_only)
     table.clear(1)
-    assert table.is_few()
+    assert table.is_top_k_only()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs the extra 'qwen'")
@@ -129,10 +129,10 @@ def test_the_repetition_penalty_is_hugging_faces(penalty: float) -> None:
 def test_greedy_takes_the_first_of_the_best_whatever_the_noise() -> None:
     table = table_of(sampling(greedy=True, temperature=0.0, top_k=3, top_p=0.1))
     logits = random_logits("with ties", 1)
-    for few in (True, False):
+    for top_k_only in (True, False):
         for frame in range(20):
             noise = FrameNoise(torch.tensor([3]), torch.tensor([frame]), 1, VOCAB, at_once=False).of(0)
-            assert table.talker.choose(logits, noise, few).tolist() == [int(logits.argmax())]
+            assert table.talker.choose(logits, noise, top_k_only).tolist() == [int(logits.argmax())]
 
 
 def gumbel_noise(seed: Tensor, frame: Tensor, codebooks: int, vocab: int) -> Tensor:

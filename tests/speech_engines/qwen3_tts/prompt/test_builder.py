@@ -85,8 +85,8 @@ def assert_equals_upstream(
 ) -> Any:
     import torch
 
-    script = builder.write(request, whole_text)
-    prefill = builder.build(script, voice)
+    prompt_tokens = builder.write(request, whole_text)
+    prefill = builder.build(prompt_tokens, voice)
     expected = upstream_inputs(reference, request, whole_text)
     assert_close = partial(torch.testing.assert_close, rtol=0, atol=1e-6)
     assert_close(prefill.embeds, expected["inputs_embeds"][0])
@@ -94,7 +94,7 @@ def assert_equals_upstream(
     # Upstream's is padding where the whole text is in the prefill.
     trailing = prefill.trailing if len(prefill.trailing) else builder.tts_pad[None]
     assert_close(trailing, expected["trailing_text_hidden"][0])
-    assert script.text_tokens == len(reference._tokenizer(reference._plain(request.text))["input_ids"])
+    assert prompt_tokens.text_tokens == len(reference._tokenizer(reference._plain(request.text))["input_ids"])
     return prefill
 
 
@@ -208,11 +208,11 @@ def test_what_a_checkpoint_cannot_say_is_refused_with_the_field(
 
 
 def test_building_for_built_in_speakers_imports_none_of_upstreams_packages(tiny_checkpoint: CheckpointOf) -> None:
-    script = """
+    prompt_tokens = """
 import json, sys
 from pathlib import Path
 from safetensors.torch import load_file
-from speech_engines.qwen3_tts.prompt.builder import voice_prompts as voices
+from speech_engines.qwen3_tts.prompt import voice_prompts as voices
 from speech_engines.qwen3_tts.checkpoint.checkpoint import Checkpoint
 from speech_engines.qwen3_tts.prompt.builder import PromptBuilder
 from speech_engines.qwen3_tts.prompt.tokenizer import TextTokenizer
@@ -226,6 +226,6 @@ assert len(builder.build(builder.write(SpeechRequest("Hello.", speaker="ryan")))
 heavy = {"transformers", "qwen_tts", "librosa", "onnxruntime", "torchaudio"} & set(sys.modules)
 assert not heavy, heavy
 """
-    command = [sys.executable, "-c", script, str(tiny_checkpoint("custom_voice"))]
+    command = [sys.executable, "-c", prompt_tokens, str(tiny_checkpoint("custom_voice"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

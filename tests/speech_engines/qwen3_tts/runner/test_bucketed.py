@@ -89,7 +89,7 @@ def test_chunks_in_buckets_are_the_samples_of_decoding_each_stream(tiny_checkpoi
     for stream in range(4):
         codec.reset(stream)
     codes = torch.randint(0, 2048, (4, 60, 16), generator=torch.Generator().manual_seed(1))
-    places = [0] * 4
+    cache_positions = [0] * 4
     for streams, frames in [
         ([2], 1),
         ([0, 2], 2),
@@ -99,7 +99,9 @@ def test_chunks_in_buckets_are_the_samples_of_decoding_each_stream(tiny_checkpoi
         ([0, 1, 2, 3], 1),
         ([3], 7),
     ] * 2:
-        chunk = torch.stack([codes[stream, places[stream] : places[stream] + frames] for stream in streams])
+        chunk = torch.stack(
+            [codes[stream, cache_positions[stream] : cache_positions[stream] + frames] for stream in streams]
+        )
         for stream in streams:
-            places[stream] += frames
+            cache_positions[stream] += frames
         torch.testing.assert_close(bucketed.decode(streams, chunk), plain.decode(streams, chunk), rtol=0, atol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speech_engines.qwen3_tts.codec.decoder import Codec
-from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_engines.qwen3_tts.model.frame_model import FrameModel
 from speech_engines.qwen3_tts.runner.bucketed import (
     CALL_FRAMES,
@@ -48,7 +48,7 @@ def test_a_prompt_is_read_on_the_gpu(tiny_checkpoint: CheckpointOf) -> None:
     with fake_gpu():
         model = FrameModel.load(folder, GPU, torch.bfloat16, SLOTS, PLACES)
         hidden = model.config.talker.hidden_size
-        model.begin(3, Stretch(700, 100), torch.empty(5, hidden, device=GPU), DRAWN)
+        model.begin(3, CacheRange(700, 100), torch.empty(5, hidden, device=GPU), DRAWN)
         for positions in (20, 7):
             embeds = torch.empty(positions, hidden, device=GPU, dtype=torch.bfloat16)
             with Launches():

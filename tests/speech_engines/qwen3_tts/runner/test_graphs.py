@@ -32,13 +32,13 @@ def engine_with(recorder: TapeRecorder | None, folder: str, variant: str = "cust
     from speech_engines.qwen3_tts.batching.engine import BatchEngine
     from speech_engines.qwen3_tts.checkpoint.checkpoint import open_checkpoint
     from speech_engines.qwen3_tts.config import EngineConfig
-    from speech_engines.qwen3_tts.runner.model_runner import TorchDevice
+    from speech_engines.qwen3_tts.runner.model_runner import TorchModelRunner
     from speech_engines.qwen3_tts.runner.placement import Placement
 
     spec = spec_of(variant)
     environment = {spec.checkpoint_variable: folder, "DEVICE": "cpu", "DTYPE": "float32"}
     config = replace(EngineConfig.from_environment(environment), max_batch=3)
-    device = TorchDevice(spec, open_checkpoint(spec, environment), Placement.of(config), config, recorder)
+    device = TorchModelRunner(spec, open_checkpoint(spec, environment), Placement.of(config), config, recorder)
     what = Capabilities("qwen3-tts", "tiny", "cpu", Task.CUSTOM_VOICE, ("english",), notes=device.notes)
     engine = BatchEngine(device, what, max_queue=9)
     try:
@@ -104,7 +104,7 @@ def test_graphs_that_fail_or_differ_are_not_used_and_the_model_says_so(
         assert all(sentence in note for note in notes)
         assert "a frame of 3 rows and 512 positions" in notes[8]
         published: list[float] = []
-        engine.report_to(lambda figures: published.append(figures["tts_engine_unused_graphs"]))
+        engine.report_to(lambda stats: published.append(stats["tts_engine_unused_graphs"]))
         for samples, wanted in zip(speak_all(engine), expected, strict=True):
             np.testing.assert_allclose(samples, wanted, atol=1e-4)
         assert published[-1] == 16
@@ -114,7 +114,7 @@ def test_graphs_that_fail_or_differ_are_not_used_and_the_model_says_so(
 def test_a_paused_utterance_goes_on_exactly(tiny_checkpoint: CheckpointOf) -> None:
     import torch
 
-    from speech_engines.qwen3_tts.model.cache_ranges import Stretch
+    from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
     from speech_engines.qwen3_tts.model.frame_model import FrameModel
     from tests.speech_engines.qwen3_tts.model.test_frame_model import prefill, requests_like
 
@@ -122,16 +122,16 @@ def test_a_paused_utterance_goes_on_exactly(tiny_checkpoint: CheckpointOf) -> No
     request, other = requests_like(model)[:2]
 
     def say(moved: bool) -> torch.Tensor:
-        model.begin(0, Stretch(40, 100), request.trailing, request.sampling)
+        model.begin(0, CacheRange(40, 100), request.trailing, request.sampling)
         model.extend(0, request.embeds)
         frames = [model.step([0])[0].clone() for _ in range(4)]
         if moved:
-            model.move(0, Stretch(30, 120))  # over itself
+            model.move(0, CacheRange(30, 120))  # over itself
             frames += [model.step([0])[0].clone() for _ in range(4)]
             model.pause(0)
             prefill(model, 1, other.embeds, other.trailing, other.sampling)  # into the places that are free now
             model.step([1])
-            model.resume(0, Stretch(250, 120))
+            model.resume(0, CacheRange(250, 120))
         return torch.cat([*frames, *[model.step([0])[0].clone() for _ in range(16 - len(frames))]])
 
     assert torch.equal(say(False), say(True))
