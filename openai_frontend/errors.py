@@ -15,7 +15,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from openai_frontend.voices.names import OPENAI_VOICES
 from speech_protocol.errors import ErrorCode, SpeechError
 
 logger = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ def from_speech_error(error: SpeechError, retry_after_s: int | None = None) -> A
     param = _PARAMS.get(error.param or "", error.param)
     message = error.message
     if error.code is ErrorCode.UNKNOWN_SPEAKER:
-        message += f" OpenAI's names work too: {', '.join(OPENAI_VOICES)}. GET /v1/audio/voices lists all."
+        message += " OpenAI's voice names work too. GET /v1/audio/voices lists all."
     return ApiError(status, str(error.code), message, param=param, headers=headers)
 
 

@@ -4,17 +4,17 @@ The status line goes out with the first audio, never before it. A client that ha
 place.
 """
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from openai_frontend.api.bodies.disconnect import unless_disconnected
 from openai_frontend.api.outcomes import Outcome, Outcomes, summary
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.errors import sse_error
@@ -80,30 +80,6 @@ def add_warning(response: Response, warning: str) -> None:
     """Put a warning into the `x-speech-warning` header, behind those that are there."""
     before = response.headers.get("x-speech-warning")
     response.headers["x-speech-warning"] = f"{before}; {warning}" if before else warning
-
-
-async def unless_disconnected(request: Request, opening: Awaitable[T]) -> T | None:
-    """What is waited for, or None as soon as the client is gone; nothing is left running either way."""
-    work = asyncio.ensure_future(opening)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return work.result() if work.done() else None
-    finally:
-        for task in (gone, work):
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
-            elif not task.cancelled():
-                task.exception()  # seen: asyncio reports those that nobody has looked at
-
-
-async def _disconnected(request: Request) -> None:
-    # The request's body was read whole, so what comes next is the disconnect. A client that only closes its sending
-    # side has not disconnected: see http_protocol.
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _watched(body: Body, outcome: Outcome) -> AsyncGenerator[Encoded, None]:

@@ -17,10 +17,11 @@ from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.audio.pipeline import SpeechEncoder
 from openai_frontend.errors import from_speech_error, timed_out
 from openai_frontend.models.lifecycle import Lifecycle, ReplacedError
-from openai_frontend.observability.metrics import Metrics, RequestRecord
+from openai_frontend.observability.metrics import Metrics
 from openai_frontend.observability.tracing import Trace, Tracer
 from openai_frontend.synthesis.admission import Admission
 from openai_frontend.synthesis.preparation import Rules, TextPreparation
+from openai_frontend.synthesis.record import RequestRecord
 from openai_frontend.synthesis.script import Place
 from openai_frontend.synthesis.segments import FirstMessage, play_script, segment_seed
 from openai_frontend.thread_pools import Pools

@@ -12,7 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
 from openai_frontend.observability.logs import JsonFormatter, TextFormatter
-from openai_frontend.observability.metrics import Metrics, RequestRecord, voice_kind
+from openai_frontend.observability.metrics import Metrics
+from openai_frontend.synthesis.record import RequestRecord, voice_kind
 from openai_frontend.observability.tracing import NoTracer
 from speech_client.triton import Message, ModelState
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ

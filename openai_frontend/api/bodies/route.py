@@ -10,9 +10,9 @@ from fastapi.routing import APIRoute
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from openai_frontend.api.bodies.disconnect import unless_disconnected
 from openai_frontend.api.bodies.json_body import missing_body, read_json
 from openai_frontend.api.bodies.media_types import FORMS, is_json, media_type
-from openai_frontend.api.responses import unless_disconnected
 
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 32

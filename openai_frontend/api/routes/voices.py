@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from openai_frontend.api.auth import NamesOnly, Owner
+from openai_frontend.api.bodies.disconnect import unless_disconnected
 from openai_frontend.api.bodies.media_types import JSON_ONLY
 from openai_frontend.api.bodies.route import BodyRoute
-from openai_frontend.api.responses import unless_disconnected
 from openai_frontend.api.schemas import NewName
 from openai_frontend.api.state import CurrentState, RequestId, State
 from openai_frontend.api.voice_bodies import VOICE_BODY_DOCS, SampleVoice, read_voice

@@ -14,10 +14,10 @@ from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_engines.qwen3_tts.model.code_predictor import CodePredictor
 from speech_engines.qwen3_tts.model.config import ModelConfig
 from speech_engines.qwen3_tts.model.kv_cache import Attend, untouched
+from speech_engines.qwen3_tts.model.patterns import pattern
 from speech_engines.qwen3_tts.model.sampling import FrameNoise, Sampling, SamplingTable, penalize
 from speech_engines.qwen3_tts.model.talker import Talker
 from speech_engines.qwen3_tts.model.weights import load_weights
-from speech_engines.qwen3_tts.runner.cuda_graph import pattern
 
 __all__ = ["FrameModel", "Sampling"]
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from speech_engines.qwen3_tts.model.config import StackConfig
-from speech_engines.qwen3_tts.runner.cuda_graph import pattern
+from speech_engines.qwen3_tts.model.patterns import pattern
 
 # attend(layer, q [M, heads, head_dim], kv [M, 2 * kv_heads, head_dim], the keys first) -> [M, heads * head_dim]; stores
 # kv first

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from speech_engines.qwen3_tts.codec.decoder import Codec
 from speech_engines.qwen3_tts.model.frame_model import FrameModel
+from speech_engines.qwen3_tts.model.patterns import pattern
 from speech_engines.qwen3_tts.model.sampling import Sampling
-from speech_engines.qwen3_tts.runner.cuda_graph import Graphs, Recorder, Work, bucket, buckets, pattern
+from speech_engines.qwen3_tts.runner.cuda_graph import Graphs, Recorder, Work, bucket, buckets
 
 # The positions that attention reads, of the longest row. With more of them, 160 s, a step runs kernel by kernel.
 SPANS: Final = (512, 2048)

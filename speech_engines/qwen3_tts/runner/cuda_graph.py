@@ -136,9 +136,3 @@ def bucket(count: int, most: int) -> int:
 def buckets(most: int) -> list[int]:
     """All that `bucket` can give."""
     return sorted({bucket(count, most) for count in range(1, most + 1)})
-
-
-def pattern(tensor: Tensor) -> Tensor:
-    """Numbers between -1 and 1, the same for the same shape, no two neighbours alike."""
-    numbers = torch.arange(tensor.numel(), device=tensor.device, dtype=torch.float32)
-    return numbers.mul_(1.7).sin_().view(tensor.shape).to(tensor.dtype)

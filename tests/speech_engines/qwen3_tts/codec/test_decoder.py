@@ -133,8 +133,8 @@ def test_convolutions_with_large_weights_give_the_same_samples(
 ) -> None:
     import torch
 
-    from speech_engines.qwen3_tts.codec.decoder import Codec
     from speech_engines.qwen3_tts.codec import layers as codec_layers
+    from speech_engines.qwen3_tts.codec.decoder import Codec
 
     monkeypatch.setattr(codec_layers, "_LARGE", 0)
     codec = Codec.load(folder, torch.device("cpu"), max_streams=1)
