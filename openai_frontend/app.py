@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
@@ -25,7 +25,8 @@ from openai_frontend.api.refusals import ReplyMiddleware, Routes
 from openai_frontend.api.routes import admin, clone, consents, docs, health, models, page, resolve, speech, voices
 from openai_frontend.api.routes import metrics as metrics_route
 from openai_frontend.api.state import State
-from openai_frontend.models.capacity import ModelCapacity, usual_bytes
+from openai_frontend.api.uploads import UploadDecoder
+from openai_frontend.models.capacity import ModelCapacity
 from openai_frontend.models.facts import ModelFacts
 from openai_frontend.models.lifecycle import Lifecycle
 from openai_frontend.models.standby import WeightPinner
@@ -34,13 +35,13 @@ from openai_frontend.observability.tracing import make_tracer
 from openai_frontend.settings import Settings
 from openai_frontend.synthesis.admission import Admission
 from openai_frontend.synthesis.fair_queue import FairQueue
-from openai_frontend.synthesis.request import Synthesis
+from openai_frontend.synthesis.request import Synthesis, SynthesisOptions
 from openai_frontend.thread_pools import Pools
 from openai_frontend.transport.connections import Closed, Connections, Phase
 from openai_frontend.voices.catalog import Catalog
 from openai_frontend.voices.library import Library
+from speech_client.stream import Supervision
 from speech_client.triton import Triton
-from speech_protocol.events import StartEvent
 
 logger = logging.getLogger(__name__)
 
@@ -90,21 +91,17 @@ async def _running(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncG
             with suppress(asyncio.CancelledError):
                 await timer
             await state.lifecycle.aclose(unload=settings.unload_on_stop)
-            await state.admission.aclose()
+            await state.uploads.aclose()
             state.pools.close()
             await asyncio.to_thread(state.synthesis.tracer.close)
 
 
 def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
-    started: dict[str, StartEvent] = {}
+    facts = ModelFacts(settings.checkpoints(), settings.unavailable_models, lambda: triton.last_index)
     lifecycle = Lifecycle(
         triton,
         settings.idle_timeout,
-        capacity=ModelCapacity(
-            settings.max_loaded_models,
-            int(settings.gpu_memory_budget_gb * 2**30),
-            partial(_size_bytes, started, settings.checkpoints()),
-        ),
+        capacity=ModelCapacity(settings.max_loaded_models, int(settings.gpu_memory_budget_gb * 2**30), facts.gpu_bytes),
         keep=settings.kept(),
         restart_timeout_s=settings.restart_timeout,
         start_timeout_s=settings.start_timeout,
@@ -112,27 +109,26 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
         metrics=metrics,
     )
     fair_queue = FairQueue(settings.active_limit(), settings.queue_timeout)
-    shares_by_key = len(settings.keys()) > 1
-    admission = Admission(
-        settings.max_pending_requests, settings.max_upload_bytes, fair_queue, shares_by_key=shares_by_key
-    )
+    admission = Admission(settings.max_pending_requests, fair_queue, shares_by_key=len(settings.keys()) > 1)
     pools = Pools()
     synthesis = Synthesis(
-        triton,
-        lifecycle,
-        admission,
-        settings.request_timeout,
-        started,
-        metrics,
-        make_tracer(settings.otel_exporter_otlp_endpoint),
-        pools,
-        reads_markdown=settings.text_cleanup == "markdown",
-        max_lead_s=settings.max_leading_silence,
+        *(triton, lifecycle, admission, Supervision(lifecycle, settings.request_timeout, facts.record)),
+        *(metrics, make_tracer(settings.otel_exporter_otlp_endpoint), pools),
+        SynthesisOptions(settings.text_cleanup == "markdown", settings.max_leading_silence),
     )
-    library = Library.of(settings)
+    library = Library.from_settings(settings)
     return State(
-        *(settings, library, Catalog(settings, library), triton, lifecycle, admission, synthesis, metrics, pools),
-        facts=ModelFacts(settings.unavailable_models, started, lambda: triton.last_index),
+        settings=settings,
+        library=library,
+        catalog=Catalog(settings, library),
+        triton=triton,
+        lifecycle=lifecycle,
+        admission=admission,
+        uploads=UploadDecoder(admission, settings.max_upload_bytes),
+        synthesis=synthesis,
+        metrics=metrics,
+        pools=pools,
+        facts=facts,
         outcomes=Outcomes(),
         control_key=settings.control_key(),
         has_keys=bool(settings.keys()),
@@ -158,8 +154,8 @@ def _add_middleware(app: FastAPI, settings: Settings, memory: BodyMemory) -> Non
     """The innermost first: a request passes them from the last one to the first."""
     largest_bytes = min(settings.max_body_bytes, memory.largest_body_bytes)
     app.add_middleware(BodyLimitMiddleware, limit_bytes=largest_bytes, memory=memory)
-    ring = ApiKeys(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
-    app.add_middleware(KeyMiddleware, ring=ring, open_lists=settings.open_lists)
+    api_keys = ApiKeys(settings.keys(), settings.requests_per_minute, settings.characters_per_minute)
+    app.add_middleware(KeyMiddleware, api_keys=api_keys, open_lists=settings.open_lists)
     origins = settings.origins()
     app.add_middleware(OriginMiddleware, allowed=origins)
     app.add_middleware(HostMiddleware, allowed=settings.hosts(), loopback=is_loopback(settings.host))
@@ -184,10 +180,3 @@ def _measure(metrics: Metrics, memory: BodyMemory, connections: Connections | No
         for reason in Closed:
             metrics.closed_connections.labels(reason)  # counted from 0
         connections.report = lambda reason: metrics.closed_connections.labels(reason).inc()
-
-
-def _size_bytes(started: Mapping[str, StartEvent], checkpoints: Mapping[str, str], name: str) -> int:
-    """GPU memory of a model: what it said last, else what is usual."""
-    if event := started.get(name):
-        return event.gpu_memory_bytes or 0
-    return usual_bytes(checkpoints.get(name, ""))

@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
         uvicorn_logger = logging.getLogger("uvicorn.error")
         if not any(isinstance(filtering, SeldomWarnings) for filtering in uvicorn_logger.filters):
             uvicorn_logger.addFilter(SeldomWarnings())
-        self.connections = Connections(ConnectionLimits.of(settings))
+        self.connections = Connections(ConnectionLimits.from_settings(settings))
         super().__init__(
             uvicorn.Config(
                 create_app(settings, self.connections),

@@ -1,4 +1,4 @@
-"""The only file that speaks to Triton: model states, load and unload, statistics, and speech as a stream of events.
+"""HTTP client of tritonserver: index, load, unload, statistics, and speech as a stream of events.
 
 `tritonclient` has no call for `generate_stream`, so streams go through aiohttp, which its asyncio client is built on.
 """
@@ -7,8 +7,8 @@ import asyncio
 import binascii
 import io
 import json
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
@@ -95,14 +95,14 @@ class Triton:
 
     async def index(self) -> dict[str, ModelStatus]:
         """Every model in the repository and its state."""
-        with _translated():
+        with triton_errors():
             rows = await self._queries.get_model_repository_index(headers=self._control)
         self.last_index = {row["name"]: _status(row) for row in rows}
         return self.last_index
 
     async def load(self, model: str) -> None:
         """Load and wait until ready. Parallel loads of one model join; never call it while the model is UNLOADING."""
-        with _translated(model):
+        with triton_errors(model):
             try:
                 await self._loads.load_model(model, headers=self._control)
             except TimeoutError:
@@ -112,12 +112,12 @@ class Triton:
 
     async def unload(self, model: str) -> None:
         """Begin an unload; streams in flight finish, and the index says when it is over."""
-        with _translated(model):
+        with triton_errors(model):
             await self._queries.unload_model(model, headers=self._control)
 
     async def last_inference_ms(self, model: str) -> int:
         """When the last request of any client ended, in ms since the epoch; 0 for never."""
-        with _translated(model):
+        with triton_errors(model):
             statistics = await self._queries.get_inference_statistics(model)
         return max((int(row.get("last_inference", 0)) for row in statistics["model_stats"]), default=0)
 
@@ -153,46 +153,48 @@ class Triton:
                 raise
         return start
 
-    async def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
+    def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
         """The messages of one request, up to and including its end event. Closing the generator cancels the request."""
-        # Megabytes where the request holds recordings: then nobody else may wait for their encoding.
-        large = request.ref_audio is not None or request.ref_blend is not None
-        body = await asyncio.to_thread(_body, request) if large else _body(request)
-        url = f"{self._url}/v2/models/{model}/generate_stream"
-        headers = {"Content-Type": "application/json", **self._control}
-        with _translated(model):
-            # As a file, which is sent in pieces; bytes would go in one.
-            async with self._streams.post(url, data=io.BytesIO(body), headers=headers) as response:
-                if response.status != 200:
-                    raise error_from_triton(error_of_body(await response.text()), model)
-                lines = EventLines()
-                async for piece in response.content.iter_any():
-                    for data in lines.feed(piece):
-                        message = Message(*read_response(data, model))
-                        yield message
-                        if isinstance(message.event, EndEvent):
-                            return
-        raise SpeechError(
-            ErrorCode.MODEL_UNAVAILABLE,
-            f"The model '{model}' stopped in the middle of an utterance. Send the request again.",
-        )
+        return speak(self._streams, self._url, model, request, self._control)
 
 
-class _translated:  # noqa: N801 - reads as a statement at its uses
-    """Turns the failures of both HTTP clients into SpeechError."""
+@contextmanager
+def triton_errors(model: str = "") -> Iterator[None]:
+    """Raises the failures of both HTTP clients as SpeechError."""
+    try:
+        yield
+    except InferenceServerException as error:
+        raise error_from_triton(str(error.message()), model) from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        message = f"Triton does not answer ({type(error).__name__}). Try again in a moment."
+        raise UnreachableError(ErrorCode.MODEL_UNAVAILABLE, message) from error
 
-    def __init__(self, model: str = "") -> None:
-        self._model = model
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: object) -> None:
-        if isinstance(error, InferenceServerException):
-            raise error_from_triton(str(error.message()), self._model) from error
-        if isinstance(error, aiohttp.ClientError | TimeoutError):
-            message = f"Triton does not answer ({type(error).__name__}). Try again in a moment."
-            raise UnreachableError(ErrorCode.MODEL_UNAVAILABLE, message) from error
+async def speak(
+    session: aiohttp.ClientSession, url: str, model: str, request: SpeechRequest, headers: Mapping[str, str]
+) -> AsyncGenerator[Message, None]:
+    """The messages of one request to the Triton at `url`, up to and including its end event. The session must have no
+    total time-out: a generator may be advanced from several tasks, and the time-out would cancel the wrong one. Raises
+    SpeechError."""
+    # With recordings the body has megabytes: encoding it would block the event loop.
+    large = request.ref_audio is not None or request.ref_blend is not None
+    body = await asyncio.to_thread(_body, request) if large else _body(request)
+    address = f"{url}/v2/models/{model}/generate_stream"
+    headers = {"Content-Type": "application/json", **headers}
+    with triton_errors(model):
+        # As a file, which is sent in pieces; bytes would go in one.
+        async with session.post(address, data=io.BytesIO(body), headers=headers) as response:
+            if response.status != 200:
+                raise error_from_triton(error_of_body(await response.text()), model)
+            lines = EventLines()
+            async for piece in response.content.iter_any():
+                for data in lines.feed(piece):
+                    message = Message(*read_response(data, model))
+                    yield message
+                    if isinstance(message.event, EndEvent):
+                        return
+    message_text = f"The model '{model}' stopped in the middle of an utterance. Send the request again."
+    raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message_text)
 
 
 def _body(request: SpeechRequest) -> bytes:

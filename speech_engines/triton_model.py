@@ -179,7 +179,7 @@ class TritonSink:
         self._send(event, final=True)
 
     def error(self, error: SpeechError) -> None:
-        self._send(ErrorEvent.of(error), final=True)
+        self._send(ErrorEvent.from_error(error), final=True)
 
     def is_cancelled(self) -> bool:
         return self._gone or bool(self._sender.is_cancelled())

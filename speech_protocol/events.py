@@ -105,7 +105,7 @@ class ErrorEvent(_Event):
     param: str | None = None
 
     @classmethod
-    def of(cls, error: SpeechError) -> Self:
+    def from_error(cls, error: SpeechError) -> Self:
         return cls(str(error.code), error.message, error.param)
 
     def to_error(self) -> SpeechError:

@@ -39,7 +39,6 @@ class SpeechRequest:
     instruct: str | None = None
     ref_audio: bytes | None = None
     ref_text: str | None = None
-    ref_key: str | None = None
     x_vector_only: bool | None = None
     ref_blend: tuple[BlendPart, ...] | None = None
     seed: int | None = None

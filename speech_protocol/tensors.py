@@ -22,7 +22,6 @@ INPUTS: Final = (
     TensorSpec("INSTRUCT", "STRING", optional=True),
     TensorSpec("REF_AUDIO", "STRING", optional=True),  # base64 of PCM
     TensorSpec("REF_TEXT", "STRING", optional=True),
-    TensorSpec("REF_KEY", "STRING", optional=True),  # content hash of REF_AUDIO
     TensorSpec("X_VECTOR_ONLY", "BOOL", optional=True),
     TensorSpec("REF_BLEND", "STRING", optional=True),  # JSON: the recordings and weights of a blend
     TensorSpec("SEED", "INT64", optional=True),

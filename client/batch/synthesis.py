@@ -6,29 +6,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-import aiohttp
-from tritonclient.http.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
-
 from client.batch.failures import UnreachableError
 from client.batch.store import Store
 from client.batch.voices import Job
-from client.stream import Spoken, whole
-from speech_protocol.control import headers, read_key
+from client.stream import Speaker, Spoken
+from speech_client.repository import Repository
+from speech_client.triton import Triton
+from speech_protocol.control import read_key
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import GUARD_REASONS, FinishReason
 from speech_protocol.request import SpeechRequest
-from speech_protocol.stream import error_from_triton
 
 LOAD_TIMEOUT_S: Final = 900.0
 _POLL_S: Final = 0.5
 _MAX_PAUSE_S: Final = 8.0
-_UNLOAD_S: Final = 5.0
-_CONNECT_S: Final = 10.0
 _AWAY: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
 _BUSY: Final = {ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
-# What waiting does not mend.
-_FOR_GOOD: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT}
+# Errors that waiting does not resolve.
+_FINAL: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT}
 # An utterance that fails so often while others succeed is at fault itself.
 _MAX_FAILURES: Final = 5
 # Another seed for an utterance that ran away: so often.
@@ -52,7 +47,6 @@ class BatchSynthesizer:
 
     def __init__(self, url: str, concurrency: int, patience_s: float) -> None:
         self._url, self._concurrency, self._patience_s = f"http://{url}", concurrency, patience_s
-        self._host = url
         self._bringing_up = asyncio.Lock()
         self._up_s: dict[str, float] = {}
         self._success_s = 0.0
@@ -60,14 +54,14 @@ class BatchSynthesizer:
         self.failures: dict[str, str] = {}
 
     async def __aenter__(self) -> "BatchSynthesizer":
-        self._client = InferenceServerClient(self._host, conn_timeout=LOAD_TIMEOUT_S)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
+        self._triton = Triton(self._url, LOAD_TIMEOUT_S, read_key())
+        await self._triton.__aenter__()
+        self._repository, self._speaker = Repository(self._triton), Speaker(self._triton)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-        await self._client.close()
+        await self._speaker.aclose()
+        await self._triton.__aexit__()
 
     async def prepare(self, jobs: Iterable[Job], store: Store) -> None:
         """Make sure that what the store has is from the checkpoints that are served now, where more has to be made: one
@@ -145,12 +139,12 @@ class BatchSynthesizer:
         while True:
             asked_s = time.monotonic()
             try:
-                spoken = await whole(self._session, self._url, model, request, read_key())
+                spoken = await self._speaker.speak(model, request)
             except SpeechError as error:
                 failure = error
                 if error.code not in {*_AWAY, *_BUSY, ErrorCode.ENGINE_FAILURE}:
                     raise
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 text = f"the connection to '{model}' failed ({type(error).__name__})"
                 failure = SpeechError(ErrorCode.MODEL_UNAVAILABLE, text)
             else:
@@ -180,41 +174,14 @@ class BatchSynthesizer:
             begin_s = time.monotonic()
             while True:
                 try:
-                    await self._load(model, dead=dead)
+                    await self._repository.bring_up(model, dead=dead, limit_s=self._patience_s)
                     self._up_s[model] = time.monotonic()
                     return
-                except (InferenceServerException, aiohttp.ClientError, TimeoutError, OSError) as error:
-                    text = str(error.message()) if isinstance(error, InferenceServerException) else str(error)
-                    found = error_from_triton(text, model)
-                    if found.code in _FOR_GOOD or time.monotonic() - begin_s >= self._patience_s:
-                        raise UnreachableError(found.message) from None
+                except SpeechError as error:
+                    is_unknown = error.param == "model"
+                    if is_unknown or error.code in _FINAL or time.monotonic() - begin_s >= self._patience_s:
+                        raise UnreachableError(error.message) from None
                 await asyncio.sleep(_POLL_S)
-
-    async def _load(self, model: str, *, dead: bool) -> None:
-        """Through Triton's repository API; a `dead` model is unloaded first. Raises as Triton's client does."""
-        key = headers(read_key())
-        state = await self._state(model, key)
-        if dead and state == "READY":
-            await self._client.unload_model(model, headers=key)
-            await self._until_unloaded(model, key, _UNLOAD_S)  # one that died may stay UNLOADING for ever
-        elif state == "UNLOADING":
-            # A load now would run two copies at once.
-            await self._until_unloaded(model, key, self._patience_s)
-        if dead or state != "READY":
-            await self._client.load_model(model, headers=key)
-
-    async def _state(self, model: str, key: dict[str, str]) -> str:
-        index = await self._client.get_model_repository_index(headers=key)
-        states = [str(row.get("state", "")) for row in index if row["name"] == model]
-        if not states:
-            raise UnreachableError(f"There is no model '{model}'.")
-        return states[0]
-
-    async def _until_unloaded(self, model: str, key: dict[str, str], limit_s: float) -> None:
-        for _ in range(round(limit_s / _POLL_S)):
-            if await self._state(model, key) not in {"READY", "UNLOADING"}:
-                return
-            await asyncio.sleep(_POLL_S)
 
 
 def _by_model(jobs: Iterable[Job]) -> dict[str, list[Job]]:

@@ -34,7 +34,7 @@ class Voice:
     identity: str
 
     @classmethod
-    def of(cls, model: str, request: SpeechRequest) -> "Voice":
+    def from_request(cls, model: str, request: SpeechRequest) -> "Voice":
         tensors = {name: value for name, value in request.to_tensors().items() if name not in ("TEXT", "SEED")}
         digest = hashlib.sha256(json.dumps([model, tensors], sort_keys=True).encode())
         return cls(model, request, digest.hexdigest())
@@ -112,7 +112,7 @@ class Resolver:
         if self._server is None:
             language = manner.language or AUTO
             request = SpeechRequest("x", language=language, speaker=manner.voice, instruct=manner.instruct)
-            return Voice.of(manner.model or HIBARI.name, request)
+            return Voice.from_request(manner.model or HIBARI.name, request)
         fields = {
             "input": "x",
             "voice": manner.voice,
@@ -121,7 +121,7 @@ class Resolver:
             "instructions": manner.instruct,
         }
         reply = await self._ask({name: value for name, value in fields.items() if value is not None})
-        return Voice.of(str(reply["model"]), SpeechRequest.from_tensors(reply["inputs"]))
+        return Voice.from_request(str(reply["model"]), SpeechRequest.from_tensors(reply["inputs"]))
 
     async def _known_hint(self) -> str | None:
         if self._hint:

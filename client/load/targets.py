@@ -6,7 +6,8 @@ from typing import Protocol
 
 import aiohttp
 
-from client.stream import stream
+from speech_client.triton import speak
+from speech_protocol.control import headers
 from speech_protocol.errors import SpeechError
 from speech_protocol.request import SpeechRequest
 
@@ -68,8 +69,8 @@ class TritonTarget:
     async def speak(self, session: aiohttp.ClientSession, text: str) -> AsyncGenerator[bytes, None]:
         request = SpeechRequest(text, speaker=self.voice or None)
         try:
-            async for _, pcm in stream(session, self.url, self.model, request, self.control_key):
-                if pcm:
-                    yield pcm
+            async for message in speak(session, self.url, self.model, request, headers(self.control_key)):
+                if message.pcm:
+                    yield message.pcm
         except SpeechError as error:
             raise TargetError(str(error.code), error.message) from None

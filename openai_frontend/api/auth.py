@@ -64,9 +64,9 @@ class KeyMiddleware:
     that is open, asked for without a valid key.
     """
 
-    def __init__(self, app: ASGIApp, ring: ApiKeys, open_lists: bool) -> None:
+    def __init__(self, app: ASGIApp, api_keys: ApiKeys, open_lists: bool) -> None:
         self._app = app
-        self._ring = ring
+        self._api_keys = api_keys
         self._open_lists = open_lists
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +75,7 @@ class KeyMiddleware:
             return
         state = scope.setdefault("state", {})
         try:
-            caller = self._ring.caller(Headers(scope=scope).get("authorization", ""))
+            caller = self._api_keys.caller(Headers(scope=scope).get("authorization", ""))
         except ApiError as error:
             if self._is_open_list(scope):
                 state["caller"] = None

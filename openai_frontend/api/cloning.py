@@ -1,29 +1,27 @@
-"""A request and a recording: what both speech routes do with reference audio."""
+"""Reference audio of a request: what both speech routes do with a recording."""
 
 from collections.abc import Hashable
 
-from openai_frontend.api.schemas import SpeechForm
+from openai_frontend.api.schemas import check_transcript
 from openai_frontend.api.state import State
 from openai_frontend.errors import invalid
 from openai_frontend.voices.reference import Reference
-from openai_frontend.voices.speaking import with_reference
-from speech_protocol.request import SpeechRequest
+from openai_frontend.voices.speaking import VoiceFields, reference_fields
 
 
-async def with_recording(
+async def recording_fields(
     state: State,
-    request: SpeechRequest,
     recording: bytes,
     ref_text: str | None,
     owner: Hashable,
     x_vector_only: bool | None = None,
-) -> SpeechRequest:
-    """`request` in the voice of `recording`, a whole file. Without a transcript, or with `x_vector_only`, it is the
-    speaker embedding alone. Raises ApiError or SpeechError where the recording or the transcript can't be used."""
-    transcript = SpeechForm.check_text("ref_text", ref_text, state.settings) or None
+) -> VoiceFields:
+    """The voice of `recording`, a whole file. Without a transcript, or with `x_vector_only`, it is the speaker
+    embedding alone. Raises ApiError or SpeechError where the recording or the transcript can't be used."""
+    transcript = check_transcript(ref_text)
     if x_vector_only is False and transcript is None:
         message = "Without `x_vector_only_mode` the recording needs its transcript. Send it as `ref_text`."
         raise invalid("ref_text", message, "missing_required_parameter")
-    pcm = await state.admission.decode_upload(recording, owner=owner)
-    reference = await state.pools.uploads.run(Reference.of, pcm, None if x_vector_only else transcript)
-    return with_reference(request, reference)
+    pcm = await state.uploads.decode(recording, owner=owner)
+    reference = await state.pools.uploads.run(Reference.from_pcm, pcm, None if x_vector_only else transcript)
+    return reference_fields(reference)

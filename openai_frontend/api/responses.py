@@ -1,7 +1,7 @@
 """Replies that carry speech as it is made: plain bytes, or server-sent events.
 
-The status line goes out with the first audio, never before it. A client that hangs up, before or after, frees its
-place.
+The status line goes out with the first audio, never before it. A client that disconnects, before or after, cancels its
+request.
 """
 
 import base64
@@ -18,7 +18,7 @@ from openai_frontend.api.bodies.disconnect import unless_disconnected
 from openai_frontend.api.outcomes import Outcome, Outcomes, summary
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.errors import sse_error
-from openai_frontend.synthesis.request import Body, Encoded, SegmentStart
+from openai_frontend.synthesis.body import Body, SegmentStart
 
 StreamFormat = Literal["audio", "sse"]
 T = TypeVar("T")
@@ -64,11 +64,11 @@ async def respond(
     *,
     tells_segments: bool = False,
 ) -> Response:
-    """Wait for the body's first audio, unless the client hangs up first, and answer with it. What becomes of the reply
-    is kept for the request's key. `tells_segments`: an event stream says where segments begin."""
+    """Wait for the body's first audio, unless the client disconnects first, and answer with it. How the reply ends is
+    kept for the request's key. `tells_segments`: an event stream says where segments begin."""
     body = await unless_disconnected(request, opening)
     if body is None:
-        return Response(status_code=499)  # nobody reads it; the server's log shows why there was no audio
+        return Response(status_code=499)  # not read by any client; for the log
     outcome = outcomes.begin(request.state.caller.allowance, request.state.request_id)
     response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome, tells_segments=tells_segments)
     for warning in body.warnings:
@@ -82,11 +82,12 @@ def add_warning(response: Response, warning: str) -> None:
     response.headers["x-speech-warning"] = f"{before}; {warning}" if before else warning
 
 
-async def _watched(body: Body, outcome: Outcome) -> AsyncGenerator[Encoded, None]:
-    """The body's pieces; how it ends goes to `outcome`."""
+async def _pieces(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
+    """The bytes of an audio file; how the reply ends goes to `outcome`."""
     try:
         async for encoded in body:
-            yield encoded
+            if encoded.data:
+                yield encoded.data
             if encoded.end is not None:
                 outcome.completed(encoded.end, body.warnings)
     except Exception as error:
@@ -94,24 +95,20 @@ async def _watched(body: Body, outcome: Outcome) -> AsyncGenerator[Encoded, None
         raise
 
 
-async def _pieces(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
-    async for encoded in _watched(body, outcome):
-        if encoded.data:
-            yield encoded.data
-
-
 async def _events(body: Body, outcome: Outcome, tells_segments: bool) -> AsyncGenerator[bytes, None]:
     """OpenAI's events: the pieces, which concatenate to one valid file, then the usage. Ours, before a piece: the
     segments that begin in it."""
     try:
-        async for encoded in _watched(body, outcome):
+        async for encoded in body:
             if tells_segments and encoded.begun:
                 yield _event("speech.audio.timestamps", segments=[_segment(start) for start in encoded.begun])
             if encoded.data:
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
                 yield _event("speech.audio.done", **summary(encoded.end, body.warnings))
-    except Exception as error:  # noqa: BLE001 - logged where it is unforeseen
+                outcome.completed(encoded.end, body.warnings)
+    except Exception as error:  # noqa: BLE001 - logged where it is unexpected
+        outcome.failed(error)
         # The status is sent already: inside a stream of events, an error is one more event.
         yield sse_error(error)
 

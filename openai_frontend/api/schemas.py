@@ -1,7 +1,6 @@
-"""Bodies of the OpenAI API, and their translation into a request on the wire."""
+"""Request bodies of the OpenAI API, and the checks that several routes share."""
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
@@ -13,7 +12,6 @@ from openai_frontend.settings import Settings
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.languages import AUTO, LANGUAGES, parse_language
 from speech_protocol.models import Task
-from speech_protocol.request import SpeechRequest
 
 
 def _well_formed(text: str) -> str:
@@ -141,56 +139,47 @@ class SpeechBody(OptionalFields):
         return self.voice.id if isinstance(self.voice, VoiceId) else self.voice
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechForm:
-    """What the clone route's form and the speech route's JSON have in common, before it is checked."""
+def audio_format_of(name: str | None, settings: Settings, sample_rate_hz: int | None = None) -> AudioFormat:
+    """The format of a reply; no name means the server's default. Raises ApiError 400 for a format that does not exist,
+    or not at this rate."""
+    name = (name or settings.default_response_format).lower()
+    if name not in FORMATS:
+        raise invalid("response_format", f"'{name}' is not a format. Use one of: {', '.join(FORMATS)}.")
+    audio_format = whole(FORMATS[name], settings.whole_wav_seconds)
+    if sample_rate_hz is None:
+        return audio_format
+    try:
+        return at_rate(audio_format, sample_rate_hz)
+    except ValueError as error:
+        raise invalid("sample_rate", f"sample_rate: {error}. Leave it out for 24000.") from None
 
-    text: str
-    language: str | None
-    response_format: str | None
-    seed: int | None = None
-    sample_rate_hz: int | None = None
 
-    def audio_format(self, settings: Settings) -> AudioFormat:
-        """Raises ApiError 400 for a format that does not exist, or not at this rate."""
-        name = (self.response_format or settings.default_response_format).lower()
-        if name not in FORMATS:
-            raise invalid("response_format", f"'{name}' is not a format. Use one of: {', '.join(FORMATS)}.")
-        audio_format = whole(FORMATS[name], settings.whole_wav_seconds)
-        if self.sample_rate_hz is None:
-            return audio_format
-        try:
-            return at_rate(audio_format, self.sample_rate_hz)
-        except ValueError as error:
-            raise invalid("sample_rate", f"sample_rate: {error}. Leave it out for 24000.") from None
+def check_input(text: str, settings: Settings) -> str:
+    """A text to speak, without the space around it. Raises ApiError 400 where it is empty or too long."""
+    text = check_text("input", text, settings.max_input_chars, ", or several requests")
+    if not text:
+        raise invalid("input", "The input is empty. Send at least one word.", "empty_input")
+    return text
 
-    def to_request(self, settings: Settings, request_id: str) -> SpeechRequest:
-        """The part of the request that both routes share. Raises ApiError 400."""
-        text = self.check_text("input", self.text, settings)
-        if not text:
-            raise invalid("input", "The input is empty. Send at least one word.", "empty_input")
-        return SpeechRequest(
-            text=text,
-            language=self._language(),
-            seed=self.seed,
-            max_audio_seconds=settings.max_audio_seconds,
-            request_id=request_id,
-        )
 
-    @staticmethod
-    def check_text(field: str, text: str | None, settings: Settings) -> str:
-        """A text without the space around it. Raises ApiError 400 where it is too long."""
-        stripped = (text or "").strip()
-        limit = settings.max_input_chars if field == "input" else MAX_REF_TEXT_CHARS
-        if len(stripped) > limit:
-            what = "Send it in parts" if field == "input" else "Shorten it"
-            message = f"{field} has {len(stripped)} characters, the limit is {limit}. {what}."
-            raise invalid(field, message, "string_above_max_length")
-        return stripped
+def check_transcript(text: str | None) -> str | None:
+    """The transcript of a recording, without the space around it. Raises ApiError 400 where it is too long."""
+    return check_text("ref_text", text or "", MAX_REF_TEXT_CHARS) or None
 
-    def _language(self) -> str:
-        language = parse_language(self.language or AUTO)
-        if language is None:
-            known = ", ".join((AUTO, *LANGUAGES))
-            raise invalid("language", f"'{self.language}' is not a language of this server. Use one of: {known}.")
-        return language
+
+def check_text(field: str, text: str, limit: int, what_to_do: str = "") -> str:
+    """A text without the space around it. Raises ApiError 400 where it has more than `limit` characters."""
+    stripped = text.strip()
+    if len(stripped) > limit:
+        message = f"{field} has {len(stripped)} characters, the limit is {limit}. Send fewer{what_to_do}."
+        raise invalid(field, message, "string_above_max_length")
+    return stripped
+
+
+def check_language(name: str | None) -> str:
+    """A language's name on the wire; none means `auto`. Raises ApiError 400 for an unknown one."""
+    language = parse_language(name or AUTO)
+    if language is None:
+        known = ", ".join((AUTO, *LANGUAGES))
+        raise invalid("language", f"'{name}' is not a language of this server. Use one of: {known}.")
+    return language

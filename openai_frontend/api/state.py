@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from openai_frontend.api.outcomes import Outcomes
+from openai_frontend.api.uploads import UploadDecoder
 from openai_frontend.models.facts import ModelFacts
 from openai_frontend.models.lifecycle import Lifecycle
 from openai_frontend.observability.metrics import Metrics
@@ -28,6 +29,7 @@ class State:
     triton: Triton
     lifecycle: Lifecycle
     admission: Admission
+    uploads: UploadDecoder
     synthesis: Synthesis
     metrics: Metrics
     pools: Pools

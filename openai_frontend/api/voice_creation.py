@@ -3,7 +3,7 @@
 from contextlib import aclosing
 from typing import Final
 
-from openai_frontend.api.schemas import SpeechForm
+from openai_frontend.api.schemas import check_transcript
 from openai_frontend.api.state import State
 from openai_frontend.api.voice_bodies import PromptVoice, SampleVoice
 from openai_frontend.audio.formats import FORMATS
@@ -25,11 +25,11 @@ SAMPLE_LIMIT_S: Final = 60.0
 async def clone(body: SampleVoice, state: State, owner: str | None) -> tuple[Reference, Origin]:
     """A voice from a recording. Raises ApiError or SpeechError where it can't be used."""
     language = body.language_name()
-    transcript = SpeechForm.check_text("ref_text", body.ref_text, state.settings) or None
+    transcript = check_transcript(body.ref_text)
     await state.pools.reading.run(state.library.check_consent, body.consent, owner)
-    pcm = await state.admission.decode_upload(body.audio_sample.data, "audio_sample", owner)
+    pcm = await state.uploads.decode(body.audio_sample.data, "audio_sample", owner)
     origin = Origin(VoiceType.AUDIO_SAMPLE, owner, body.consent, language)
-    return await state.pools.uploads.run(Reference.of, pcm, transcript), origin
+    return await state.pools.uploads.run(Reference.from_pcm, pcm, transcript), origin
 
 
 async def design(body: PromptVoice, state: State, request_id: str, owner: str | None) -> tuple[Reference, Origin]:
@@ -67,5 +67,5 @@ async def _speak_sample(state: State, model: str, request: SpeechRequest, owner:
         # What it says is then not the text, and a clone would stumble over it. It is chance: another try may do.
         message = "The model did not come to an end with this voice. Send the request again, or describe it otherwise."
         raise ApiError(503, "voice_design_failed", message, param="prompt", headers={"Retry-After": "1"})
-    pcm = await state.admission.decode_upload(bytes(recording), "prompt", owner)
-    return await state.pools.uploads.run(Reference.of, pcm, request.text)
+    pcm = await state.uploads.decode(bytes(recording), "prompt", owner)
+    return await state.pools.uploads.run(Reference.from_pcm, pcm, request.text)

@@ -1,9 +1,9 @@
-"""What is known of Triton's models without asking it: their languages and speakers, and why one can't be loaded."""
+"""What is known of Triton's models without asking it: languages, speakers, memory, and why a load fails."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from openai_frontend.models.capacity import usual_bytes
 from speech_client.triton import ModelState, ModelStatus
 from speech_protocol.errors import SpeechError
 from speech_protocol.events import StartEvent
@@ -14,18 +14,43 @@ from speech_protocol.speakers import HIBARI_DEFAULT
 _QWEN: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 
-@dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """`unavailable`: the operator's word on models that can't be loaded. `started`: what each model's last start event
-    said. `statuses`: each model's state when Triton was last asked."""
+    """The last start event of each model, and what can be said before there is one.
 
-    unavailable: Mapping[str, str]
-    started: Mapping[str, StartEvent]
-    statuses: Callable[[], Mapping[str, ModelStatus]]
+    `checkpoints`: each model's checkpoint as configured. `unavailable`: models that the operator has ruled out, with
+    the reason. `statuses`: each model's state when Triton was last asked."""
+
+    def __init__(
+        self,
+        checkpoints: Mapping[str, str],
+        unavailable: Mapping[str, str],
+        statuses: Callable[[], Mapping[str, ModelStatus]],
+    ) -> None:
+        self._checkpoints, self.unavailable, self._statuses = checkpoints, unavailable, statuses
+        self._started: dict[str, StartEvent] = {}
+
+    def record(self, model: str, event: StartEvent) -> None:
+        """Take note of a start event."""
+        self._started[model] = event
+
+    def started(self, model: str) -> StartEvent | None:
+        """The model's last start event; None before its first request."""
+        return self._started.get(model)
+
+    def supports_instructions(self, model: str) -> bool:
+        """Whether instructions have an effect on the model's checkpoint; true before its first request."""
+        event = self._started.get(model)
+        return event is None or event.supports_instructions
+
+    def gpu_bytes(self, model: str) -> int:
+        """GPU memory of a model: as it last reported, else what is usual for its checkpoint; 0 for none."""
+        if event := self._started.get(model):
+            return event.gpu_memory_bytes or 0
+        return usual_bytes(self._checkpoints.get(model, ""))
 
     def languages(self, model: str) -> tuple[str, ...]:
-        """What the model speaks: what it said of itself, else what its kind speaks; empty where that is unknown."""
-        if (event := self.started.get(model)) and event.languages:
+        """The languages of the model: as it reported, else those of its kind; empty where unknown."""
+        if (event := self._started.get(model)) and event.languages:
             return event.languages
         if model == HIBARI.name:
             return ("english",)
@@ -33,15 +58,15 @@ class ModelFacts:
 
     def speakers(self, model: str) -> tuple[str, ...]:
         """The built-in speakers on the model's machine, as far as they are known before it is loaded."""
-        if (event := self.started.get(model)) and event.speakers:
+        if (event := self._started.get(model)) and event.speakers:
             return event.speakers
         return (HIBARI_DEFAULT,) if model == HIBARI.name else ()
 
     def why_unavailable(self, model: str) -> str | None:
-        """Why requests to the model fail: the operator's word, or how its last load ended; None where they may work."""
+        """Why requests to the model fail: the operator's reason, or its last load's error; None where they may work."""
         if reason := self.unavailable.get(model):
             return reason
-        status = self.statuses().get(model)
+        status = self._statuses().get(model)
         return failure_reason(status.reason) if status and status.state is ModelState.FAILED else None
 
     def public(self, model: str) -> dict[str, Any]:
@@ -52,6 +77,6 @@ class ModelFacts:
 
 
 def failure_reason(text: str) -> str:
-    """Why a load failed, without the paths and lines that Triton adds."""
+    """Why a load failed, without the paths and line numbers that Triton adds."""
     error = SpeechError.from_text(text)
     return error.message if error else text.strip().partition("\n")[0]

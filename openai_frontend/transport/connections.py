@@ -87,7 +87,7 @@ class ConnectionLimits:
     body_timeout_s: float
 
     @classmethod
-    def of(cls, settings: Settings) -> "ConnectionLimits":
+    def from_settings(cls, settings: Settings) -> "ConnectionLimits":
         """Those of the settings, within the process's limit on open files, which is raised where that is allowed."""
         most = connection_limit(settings.max_connections, settings.max_pending_requests)
         return cls(most, settings.header_timeout, settings.body_timeout)

@@ -59,7 +59,7 @@ class Library:
         self._index: tuple[Mapping[str, Voice], Mapping[str, list[Voice]]] = ({}, {})
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         bounds = settings.max_voices, settings.max_voices_bytes
         shared = settings.voices_shared or not settings.keys()
         return cls(Path(settings.voices_folder), *bounds, require_consent=settings.require_consent, shared=shared)
@@ -161,7 +161,7 @@ class Library:
     def reference(self, voice: Voice) -> Reference:
         """What `voice` is cloned from. Raises ApiError where it was removed just now, or its files are damaged."""
         try:
-            reference = Reference.of(
+            reference = Reference.from_pcm(
                 from_wav(self._voices.read(voice.id, _REFERENCE)),
                 self._voices.read(voice.id, _TRANSCRIPT).decode() if voice.has_transcript else None,
             )

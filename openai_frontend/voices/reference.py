@@ -16,7 +16,7 @@ class Reference:
     text: str | None = None
 
     @classmethod
-    def of(cls, pcm: bytes, text: str | None = None) -> Self:
+    def from_pcm(cls, pcm: bytes, text: str | None = None) -> Self:
         return cls(pcm, hashlib.sha256(pcm).hexdigest(), text)
 
 

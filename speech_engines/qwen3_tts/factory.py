@@ -46,7 +46,7 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
     from speech_engines.qwen3_tts.batching.engine import BatchEngine
     from speech_engines.qwen3_tts.runner.model_runner import TorchModelRunner
 
-    placement = Placement.of(config)
+    placement = Placement.from_config(config)
     try:
         device = TorchModelRunner(spec, checkpoint, placement, config)
     except (torch.OutOfMemoryError, DeviceMemoryError):

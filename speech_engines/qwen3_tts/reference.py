@@ -41,7 +41,7 @@ class ReferenceSynthesizer:
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self._spec = spec
         self._rules = RequestRules(spec, checkpoint)
-        self.placement = Placement.of(config)
+        self.placement = Placement.from_config(config)
         self._upstream = _load(checkpoint, self.placement)
         self._tokenizer = self._upstream.processor.tokenizer
         self._plain = PlainText(self._tokenizer.get_added_vocab())

@@ -81,7 +81,7 @@ class FakeTriton:
     async def _events(self, tensors: dict[str, Any]) -> AsyncIterator[tuple[str, bytes]]:
         outcome = self.behave(tensors)
         if isinstance(outcome, SpeechError):
-            yield ErrorEvent.of(outcome).to_json(), b""
+            yield ErrorEvent.from_error(outcome).to_json(), b""
             return
         yield StartEvent("fake", self.checkpoint, "cpu").to_json(), b""
         samples = max(2_400, round(len(tensors["TEXT"]) * self._seconds_per_character * SAMPLE_RATE_HZ))

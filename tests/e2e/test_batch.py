@@ -56,7 +56,6 @@ def test_every_input_of_the_contract_is_accepted(client: tritonclient.http.Infer
         speaker="heart",
         instruct="calmly",
         ref_text="x",
-        ref_key="x",
         x_vector_only=False,
         seed=7,
         temperature=0.9,

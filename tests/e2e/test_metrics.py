@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from openai_frontend.observability.logs import JsonFormatter, TextFormatter
 from openai_frontend.observability.metrics import Metrics
-from openai_frontend.synthesis.record import RequestRecord, voice_kind
 from openai_frontend.observability.tracing import NoTracer
+from openai_frontend.synthesis.record import RequestRecord, voice_kind
 from speech_client.triton import Message, ModelState
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError

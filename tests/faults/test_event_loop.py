@@ -58,7 +58,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of many voices, each a copy of the first."""
     folder = tmp_path_factory.mktemp("library")
     one = Library(folder, VOICES, 2**30)
-    first = one.add_voice("voice 0", Reference.of(to_pcm(tone(220, 1.0))), Origin(VoiceType.AUDIO_SAMPLE))
+    first = one.add_voice("voice 0", Reference.from_pcm(to_pcm(tone(220, 1.0))), Origin(VoiceType.AUDIO_SAMPLE))
     origin = folder / "voices" / first.id
     for number in range(1, VOICES):
         copy = origin.with_name(f"voice_{number:032x}")

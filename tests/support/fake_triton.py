@@ -123,7 +123,7 @@ class FakeTriton:
             script = {}
         yield _message(StartEvent("fake", "none", "cpu", process="only", other_requests=self.active))
         if not text:  # what the frontend asks a model's process with
-            yield _message(ErrorEvent.of(SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty.")))
+            yield _message(ErrorEvent.from_error(SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty.")))
             return
         if code := script.get("error"):
             yield _message(ErrorEvent(code, "scripted"))

@@ -6,14 +6,15 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 
 from openai_frontend.api.auth import CurrentCaller
 from openai_frontend.api.bodies.route import BodyRoute
-from openai_frontend.api.cloning import with_recording
+from openai_frontend.api.cloning import recording_fields
 from openai_frontend.api.openapi import AUDIO
 from openai_frontend.api.responses import respond
-from openai_frontend.api.schemas import Name, RefText, Seed, SpeechForm, Speed, Text
+from openai_frontend.api.schemas import Name, RefText, Seed, Speed, Text, audio_format_of, check_input, check_language
 from openai_frontend.api.state import CurrentState, RequestId
 from openai_frontend.errors import invalid
 from openai_frontend.thread_pools import read_upload
 from speech_protocol.models import Task
+from speech_protocol.request import SpeechRequest
 
 router = APIRouter(route_class=BodyRoute)
 
@@ -36,9 +37,8 @@ async def create_cloned_speech(
     consent: Annotated[Name | None, Form()] = None,
 ) -> Response:
     """Speak a text in the voice of `ref_audio`; with its transcript in `ref_text` the likeness is better."""
-    form = SpeechForm(text, language, response_format, seed)
-    audio_format = form.audio_format(state.settings)
-    wire = form.to_request(state.settings, request_id)
+    audio_format = audio_format_of(response_format, state.settings)
+    text, spoken = check_input(text, state.settings), check_language(language)
     target = await state.resolve(model, None, Task.CLONE)
     await state.pools.reading.run(state.library.check_consent, consent, caller.owner)
     upload = ref_audio or file
@@ -47,7 +47,14 @@ async def create_cloned_speech(
             "ref_audio", "Send a recording of the voice as the file `ref_audio`.", "missing_required_parameter"
         )
     recording = await read_upload(state.pools.uploads, upload)
-    wire = await with_recording(state, wire, recording, ref_text, caller.owner)
-    caller.allowance.spend_characters(len(wire.text))
+    wire = SpeechRequest(
+        text=text,
+        language=spoken,
+        seed=seed,
+        max_audio_seconds=state.settings.max_audio_seconds,
+        request_id=request_id,
+        **await recording_fields(state, recording, ref_text, caller.owner),
+    )
+    caller.allowance.spend_characters(len(text))
     opening = state.synthesis.open(target.model, wire, audio_format, speed, owner=caller.owner)
     return await respond(request, opening, audio_format, "audio", state.outcomes)

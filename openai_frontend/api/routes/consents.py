@@ -33,7 +33,7 @@ async def create_consent(
     if not _LANGUAGE_TAG.fullmatch(language):
         raise invalid("language", f"'{language}' is not a BCP 47 language tag. Send one like en-US.")
     data = await read_upload(state.pools.uploads, recording)
-    await state.admission.decode_upload(data, "recording", owner)
+    await state.uploads.decode(data, "recording", owner)
     content_type = (recording.content_type or "application/octet-stream")[:_MAX_TYPE_CHARS]
     added = await state.pools.storing.run(state.library.add_consent, name, language, data, content_type, owner)
     return _public(added)

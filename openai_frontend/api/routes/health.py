@@ -94,7 +94,7 @@ def _is_speech(state: State, name: str) -> bool:
 
 def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
     ready = status.state is ModelState.READY
-    started = state.synthesis.started.get(name) if ready else None
+    started = state.facts.started(name) if ready else None
     idle_s = state.lifecycle.idle_s(name) if ready else None
     unload_in_s = state.lifecycle.unload_in_s(name) if ready else None
     # Triton unloads a model when its last stream has ended, and calls it unloading from the start.

@@ -1,6 +1,5 @@
 """POST /v1/audio/speech."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -9,13 +8,13 @@ from openai_frontend.api.auth import Caller, CurrentCaller
 from openai_frontend.api.bodies.media_types import JSON_ONLY
 from openai_frontend.api.bodies.ref_audio import read_ref_audio
 from openai_frontend.api.bodies.route import BodyRoute
-from openai_frontend.api.cloning import with_recording
+from openai_frontend.api.cloning import recording_fields
 from openai_frontend.api.openapi import AUDIO
 from openai_frontend.api.responses import add_warning, respond
-from openai_frontend.api.schemas import SpeechBody, SpeechForm
+from openai_frontend.api.schemas import SpeechBody, audio_format_of, check_input, check_language
 from openai_frontend.api.state import CurrentState, RequestId, State
 from openai_frontend.errors import invalid
-from openai_frontend.voices.speaking import with_voice
+from openai_frontend.voices.speaking import VoiceFields, voice_fields
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
@@ -36,7 +35,7 @@ async def create_speech(
     if body.word_timestamps:
         message = "This server makes no word timestamps. Leave word_timestamps out."
         raise invalid("word_timestamps", message, "unsupported_parameter")
-    audio_format = _form(body).audio_format(state.settings)
+    audio_format = audio_format_of(body.response_format, state.settings, body.sample_rate)
     model, wire = await wire_request(body, state, request_id, caller)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
@@ -48,7 +47,7 @@ async def create_speech(
         state.outcomes,
         tells_segments=bool(body.timestamp_granularities),
     )
-    if wire.instruct and not state.synthesis.supports_instructions(model):
+    if wire.instruct and not state.facts.supports_instructions(model):
         add_warning(response, _INSTRUCTIONS_IGNORED)
     return response
 
@@ -61,26 +60,28 @@ async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCalle
 
 async def wire_request(body: SpeechBody, state: State, request_id: str, caller: Caller) -> tuple[str, SpeechRequest]:
     """The Triton model and the request that a body means. Raises ApiError or SpeechError."""
-    wire = replace(
-        _form(body).to_request(state.settings, request_id),
+    text = check_input(body.input, state.settings)
+    language = check_language(body.language)
+    model, voice = await _address(body, state, caller)
+    return model, SpeechRequest(
+        text=text,
+        language=language,
         instruct=body.instructions or None,
+        seed=body.seed,
         temperature=body.temperature,
         top_k=body.top_k,
         top_p=body.top_p,
         repetition_penalty=body.repetition_penalty,
         max_audio_seconds=body.max_audio_seconds(state.settings),
+        request_id=request_id,
+        **voice,
     )
-    return await _address(body, wire, state, caller)
 
 
-def _form(body: SpeechBody) -> SpeechForm:
-    return SpeechForm(body.input, body.language, body.response_format, body.seed, body.sample_rate)
-
-
-async def _address(body: SpeechBody, wire: SpeechRequest, state: State, caller: Caller) -> tuple[str, SpeechRequest]:
-    """The Triton model for a request, and the request with its voice. Raises ApiError or SpeechError."""
+async def _address(body: SpeechBody, state: State, caller: Caller) -> tuple[str, VoiceFields]:
+    """The Triton model for a request, and its voice. Raises ApiError or SpeechError."""
     if body.ref_audio:
-        return await _clone(body, body.ref_audio, wire, state, caller)
+        return await _clone(body, body.ref_audio, state, caller)
     target = await state.resolve(body.model, body.voice_name(), body.task, owner=caller.owner)
     if target.needs_instructions and not (body.instructions or "").strip():
         message = f"'{target.model}' makes the voice from a description. Send it as `instructions`."
@@ -88,12 +89,10 @@ async def _address(body: SpeechBody, wire: SpeechRequest, state: State, caller: 
     if body.task is Task.CLONE and not target.voices:
         message = "task_type 'Base' clones a voice. Send its recording as `ref_audio`, or name a stored voice."
         raise invalid("ref_audio", message, "missing_required_parameter")
-    return target.model, await with_voice(wire, target, state.library, state.pools.reading, body.x_vector_only_mode)
+    return target.model, await voice_fields(target, state.library, state.pools.reading, body.x_vector_only_mode)
 
 
-async def _clone(
-    body: SpeechBody, ref_audio: str, wire: SpeechRequest, state: State, caller: Caller
-) -> tuple[str, SpeechRequest]:
+async def _clone(body: SpeechBody, ref_audio: str, state: State, caller: Caller) -> tuple[str, VoiceFields]:
     """The same for a request that brings its recording."""
     if body.task is not Task.CLONE:
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or task_type out.")
@@ -101,4 +100,4 @@ async def _clone(
     await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
     with state.admission.admit(caller.owner):  # a fetch may take seconds, and holds the file
         recording = await read_ref_audio(ref_audio, state.settings, state.pools.uploads)
-    return model, await with_recording(state, wire, recording, body.ref_text, caller.owner, body.x_vector_only_mode)
+    return model, await recording_fields(state, recording, body.ref_text, caller.owner, body.x_vector_only_mode)

@@ -84,7 +84,7 @@ def _run(
     load_s = {"imports": round(time.perf_counter() - begin_s, 3)}
     report["load_s"] = load_s
     config = EngineConfig.from_environment(environment)
-    placement = Placement.of(config)
+    placement = Placement.from_config(config)
     report["device"] = _device(torch, placement)
     checkpoint = open_checkpoint(spec, environment)
     device = TorchModelRunner(spec, checkpoint, placement, config, recorder)

@@ -117,7 +117,7 @@ def check_upstream(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig
         return Check(name, None, "qwen-tts is not installed")
     exact = replace(config, dtype="float32", max_batch=1)
     request = request_of(spec.task, temperature=0.0, x_vector_only=True)
-    device = TorchModelRunner(spec, checkpoint, Placement.of(exact), exact)
+    device = TorchModelRunner(spec, checkpoint, Placement.from_config(exact), exact)
     codes, samples = run(device, {0: request}, frames)[0]
     device.close()
     del device

@@ -35,7 +35,7 @@ class BlockedLinear:
         if not self._is_blocked or not 1 < count <= self._most_rows:
             return F.linear(x, self._weight, self._bias)
         if self.takes_columns(count):
-            result = self.of_columns(x.reshape(count, -1).t().contiguous())
+            result = self.from_columns(x.reshape(count, -1).t().contiguous())
         else:
             blocks = self._weight.view(-1, _BLOCK, x.shape[-1])
             rows = x.contiguous().view(count, -1).expand(len(blocks), -1, -1)
@@ -46,7 +46,7 @@ class BlockedLinear:
         """Whether that many rows are multiplied as columns."""
         return self._is_blocked and _FEW_ROWS < count <= self._most_rows
 
-    def of_columns(self, columns: Tensor) -> Tensor:  # [in, rows] -> [rows, out]
+    def from_columns(self, columns: Tensor) -> Tensor:  # [in, rows] -> [rows, out]
         inputs, count = columns.shape
         blocks = self._weight.view(-1, _BLOCK, inputs)  # [blocks, _BLOCK, in]
         return self._finish(torch.bmm(blocks, columns.expand(len(blocks), -1, -1)).flatten(0, 1).t(), count)
@@ -75,7 +75,7 @@ class CausalConv:
             windows = columns.as_strided(
                 (self._taps, channels, streams, steps), (self._dilation, streams * length, length, 1)
             )
-            return self._product.of_columns(windows.reshape(-1, streams * steps)).view(streams, steps, -1)
+            return self._product.from_columns(windows.reshape(-1, streams * steps)).view(streams, steps, -1)
         sizes = (streams, steps, self._taps, channels)
         windows = padded.as_strided(sizes, (padded.stride(0), channels, self._dilation * channels, 1))
         return self._product(windows.flatten(2))

@@ -46,7 +46,7 @@ class LogitsWarper:
         self.greedy = greedy
 
     @classmethod
-    def of_slots(cls, slots: int, device: torch.device) -> "LogitsWarper":
+    def for_slots(cls, slots: int, device: torch.device) -> "LogitsWarper":
         ones = torch.ones(slots, 1, device=device)
         return cls(ones.clone(), ones.long(), torch.zeros_like(ones).long(), -ones, ones.bool())
 
@@ -92,7 +92,7 @@ class SamplingTable:
     """The settings of every slot, on the device, so that rows with different ones share a batch."""
 
     def __init__(self, slots: int, device: torch.device) -> None:
-        self.talker, self.predictor = LogitsWarper.of_slots(slots, device), LogitsWarper.of_slots(slots, device)
+        self.talker, self.predictor = LogitsWarper.for_slots(slots, device), LogitsWarper.for_slots(slots, device)
         self.penalty = torch.ones(slots, 1, device=device)
         self.seed = torch.zeros(slots, dtype=torch.int64, device=device)
         self.min_frames = torch.zeros(slots, 1, dtype=torch.int64, device=device)

@@ -267,7 +267,6 @@ def _reference(request: SpeechRequest) -> tuple[bytes, str | None]:
 
 
 def _key(pcm: bytes, ref_text: str | None) -> bytes:
-    """A digest of all that the prompt depends on. The request's own REF_KEY is not part of it: whoever sends another
-    voice's key, by mistake or not, would get that voice."""
+    """A digest of everything that the prompt depends on."""
     mode = b"x_vector:" if ref_text is None else b"in_context:%b:" % hashlib.sha256(ref_text.encode()).digest()
     return hashlib.sha256(mode + pcm).digest()

@@ -32,7 +32,7 @@ class Needs:
     headroom: int = HEADROOM_BYTES
 
     @classmethod
-    def of(cls, config: ModelConfig, itemsize: int, stream: int, *, clones: bool = False) -> "Needs":
+    def from_config(cls, config: ModelConfig, itemsize: int, stream: int, *, clones: bool = False) -> "Needs":
         """`itemsize` is that of activations and caches, `stream` what the codec keeps of a stream."""
         talker, predictor = config.talker, config.predictor
         frame_cache = predictor.layers * config.codebooks * 2 * predictor.kv_heads * predictor.head_dim * itemsize

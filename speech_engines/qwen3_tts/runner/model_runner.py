@@ -239,7 +239,7 @@ class TorchModelRunner:
 
 def size_of(frames: FrameModel, codec: Codec, placement: Placement, config: EngineConfig, *, clones: bool) -> Size:
     """Rows and positions beside these weights, which are on their device. Raises SpeechError where there is no room."""
-    needs = Needs.of(frames.config, frames.dtype.itemsize, codec.stream_bytes, clones=clones)
+    needs = Needs.from_config(frames.config, frames.dtype.itemsize, codec.stream_bytes, clones=clones)
     if placement.device == "cpu":
         rows = config.max_batch or CPU_ROWS
         wanted = max(rows * CPU_POSITIONS_PER_ROW, MIN_POSITIONS)

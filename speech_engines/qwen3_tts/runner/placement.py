@@ -30,7 +30,7 @@ class Placement:
         return f"{self.device} {torch.cuda.get_device_name(self.device)}"
 
     @classmethod
-    def of(cls, config: EngineConfig) -> "Placement":
+    def from_config(cls, config: EngineConfig) -> "Placement":
         """Raises SpeechError where a GPU is asked for and can't be used: it is never replaced by the CPU."""
         from speech_engines.qwen3_tts.model.weights import has_matrix_unit
 

@@ -6,7 +6,8 @@ from time import time
 
 import pytest
 
-from openai_frontend.models.lifecycle import Lifecycle, ReplacedError
+from openai_frontend.models.lifecycle import Lifecycle
+from speech_client.liveness import ReplacedError
 from speech_client.triton import ModelState, ModelStatus, Triton, UnreachableError
 from speech_protocol.errors import ErrorCode, SpeechError
 
@@ -85,7 +86,7 @@ class Clock:
         return self.now_s
 
 
-async def fair_queue(number: int = 1) -> None:
+async def let_others_run(number: int = 1) -> None:
     """Let every other task run."""
     for _ in range(number):
         await asyncio.sleep(0)
@@ -94,7 +95,7 @@ async def fair_queue(number: int = 1) -> None:
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         while not condition():
-            await fair_queue()
+            await let_others_run()
 
 
 async def timer_rounds(triton: ScriptedTriton, number: int = 3) -> None:
@@ -173,7 +174,7 @@ def test_a_request_during_an_unload_waits_for_its_end_and_then_loads() -> None:
         release = asyncio.Event()
         release.set()
         request = asyncio.create_task(hold(lifecycle, release))
-        await fair_queue(50)
+        await let_others_run(50)
         assert triton.calls == []
         triton.may_unload.set()
         await request

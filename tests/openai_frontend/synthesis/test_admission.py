@@ -26,12 +26,12 @@ def fill(admission: Admission, held: ExitStack, owner: str) -> int:
 
 def test_without_keys_every_place_can_be_taken() -> None:
     with ExitStack() as held:
-        assert fill(Admission(40, 1, FairQueue(0, 0)), held, "anybody") == 40
+        assert fill(Admission(40, FairQueue(0, 0)), held, "anybody") == 40
 
 
 @pytest.mark.parametrize("limit", [40, 256])
 def test_however_many_keys_flood_there_is_a_place_for_one_more(limit: int) -> None:
-    admission = Admission(limit, 1, FairQueue(0, 0), shares_by_key=True)
+    admission = Admission(limit, FairQueue(0, 0), shares_by_key=True)
     with ExitStack() as held:
         counts = [fill(admission, held, f"key {number}") for number in range(3)]
         assert counts[0] == pytest.approx(3 / 4 * limit, abs=1)
@@ -41,7 +41,7 @@ def test_however_many_keys_flood_there_is_a_place_for_one_more(limit: int) -> No
 
 
 def test_a_key_that_floods_is_refused_until_it_is_below_its_share_again() -> None:
-    admission = Admission(40, 1, FairQueue(0, 0), shares_by_key=True)
+    admission = Admission(40, FairQueue(0, 0), shares_by_key=True)
     with ExitStack() as first, ExitStack() as second:
         assert fill(admission, first, "a") == 30
         assert fill(admission, second, "b") >= 7
@@ -53,7 +53,7 @@ def test_a_key_that_floods_is_refused_until_it_is_below_its_share_again() -> Non
 
 
 def test_what_is_given_back_leaves_nothing_behind() -> None:
-    admission = Admission(40, 1, FairQueue(0, 0), shares_by_key=True)
+    admission = Admission(40, FairQueue(0, 0), shares_by_key=True)
     with ExitStack() as held:
         fill(admission, held, "a")
     assert (admission.pending, len(admission._held)) == (0, 0)

@@ -1,4 +1,4 @@
-"""FairQueue of requests for a bounded number of places, without a clock of their own."""
+"""Requests that wait for a bounded number of slots; the clock is the tests'."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -6,12 +6,16 @@ from collections.abc import AsyncGenerator
 import numpy as np
 import pytest
 
+from openai_frontend.models.lifecycle import Lifecycle
 from openai_frontend.synthesis.segments import play_script
-from speech_client.triton import Message
+from speech_client.stream import SpeechStream, Supervision
+from speech_client.triton import Message, Triton
 from speech_protocol.events import AudioEvent, EndEvent, FinishReason
+from speech_protocol.request import SpeechRequest
 
 SOUND = np.full(4_800, 5_000, "<i2").tobytes()
 SILENCE = bytes(9_600)
+TRITON = Triton("http://127.0.0.1:9", 1)
 Attempts = list[tuple[int, int]]
 
 
@@ -27,8 +31,17 @@ def heard(
     attempts: Attempts = []
     over, listened = asyncio.Event(), asyncio.Event()
 
-    async def speak(number: int, text: str, attempt: int) -> AsyncGenerator[Message, None]:
+    class Scripted:
+        """A Triton whose models say what the script says; the model's name is the segment's number and attempt."""
+
+        def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
+            return messages(*map(int, model.split()))
+
+    def speak(number: int, text: str, attempt: int) -> SpeechStream:
         attempts.append((number, attempt))
+        return SpeechStream(Scripted(), f"{number} {attempt}", SpeechRequest(text), Supervision(Lifecycle(TRITON, 0)))
+
+    async def messages(number: int, attempt: int) -> AsyncGenerator[Message, None]:
         pcm = runaways.get((number, attempt))
         yield Message(AudioEvent(4_800), SOUND if pcm is None else pcm)
         if number == 0 and len(script) > 1:

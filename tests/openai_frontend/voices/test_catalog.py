@@ -25,12 +25,12 @@ def library(tmp_path: Path) -> Library:
 
 @pytest.fixture
 def anna(library: Library) -> Voice:
-    return library.add_voice("Anna", Reference.of(b"\0\0"), Origin(VoiceType.AUDIO_SAMPLE))
+    return library.add_voice("Anna", Reference.from_pcm(b"\0\0"), Origin(VoiceType.AUDIO_SAMPLE))
 
 
 @pytest.fixture
 def grandpa(library: Library) -> Voice:
-    return library.add_voice("Grandpa", Reference.of(b"\1\0"), Origin(VoiceType.PROMPT, prompt="Old."))
+    return library.add_voice("Grandpa", Reference.from_pcm(b"\1\0"), Origin(VoiceType.PROMPT, prompt="Old."))
 
 
 def catalog_of(library: Library, **settings: Any) -> Catalog:

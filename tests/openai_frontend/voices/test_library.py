@@ -24,7 +24,7 @@ def open_library(folder: Path, max_voices: int = 1000, max_bytes: int = 2**30) -
 
 
 def add(library: Library, name: str = "Anna", pcm: bytes = PCM, text: str | None = None) -> Voice:
-    return library.add_voice(name, Reference.of(pcm, text), SAMPLE)
+    return library.add_voice(name, Reference.from_pcm(pcm, text), SAMPLE)
 
 
 def names(library: Library) -> set[str]:
@@ -33,11 +33,11 @@ def names(library: Library) -> set[str]:
 
 def test_a_voice_is_found_again_by_another_process_with_all_that_it_was_stored_with(tmp_path: Path) -> None:
     origin = Origin(VoiceType.PROMPT, owner="team-a", consent="cons_1", language="german", prompt="An old man.")
-    stored = open_library(tmp_path).add_voice("Großvater", Reference.of(PCM, "Es war einmal."), origin)
+    stored = open_library(tmp_path).add_voice("Großvater", Reference.from_pcm(PCM, "Es war einmal."), origin)
     again = open_library(tmp_path)
     assert again.voices("team-a") == [stored]
     assert again.find(stored.id, "team-a") == again.find(" GROSSVATER ", "team-a") == stored
-    assert again.reference(stored) == Reference.of(PCM, "Es war einmal.")
+    assert again.reference(stored) == Reference.from_pcm(PCM, "Es war einmal.")
     assert (stored.owner, stored.consent, stored.language, stored.prompt) == (
         "team-a",
         "cons_1",

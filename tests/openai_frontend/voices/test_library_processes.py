@@ -102,7 +102,7 @@ def test_a_process_killed_while_it_writes_leaves_a_readable_library_and_all_that
     tmp_path: Path,
 ) -> None:
     told: set[str] = set()
-    whole = Reference.of(PCM * 20, "A transcript.")
+    whole = Reference.from_pcm(PCM * 20, "A transcript.")
     for number in range(6):
         writer = start(_KILLED, str(tmp_path), str(number))
         with ended(writer):

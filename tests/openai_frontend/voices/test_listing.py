@@ -34,7 +34,10 @@ def facts(
     statuses: dict[str, ModelStatus] | None = None,
     unavailable: dict[str, str] | None = None,
 ) -> ModelFacts:
-    return ModelFacts(unavailable or {}, started or {}, lambda: statuses or {})
+    known = ModelFacts({}, unavailable or {}, lambda: statuses or {})
+    for model, event in (started or {}).items():
+        known.record(model, event)
+    return known
 
 
 def started(*speakers: str) -> dict[str, StartEvent]:
@@ -99,7 +102,7 @@ def test_what_cannot_be_loaded_says_why(library: Library) -> None:
 
 
 def test_a_name_that_the_operator_maps_is_the_voice_it_leads_to(library: Library) -> None:
-    library.add_voice("Anna", Reference.of(b"\0\0"), Origin(VoiceType.AUDIO_SAMPLE))
+    library.add_voice("Anna", Reference.from_pcm(b"\0\0"), Origin(VoiceType.AUDIO_SAMPLE))
     names = {"alloy": "Anna", "duet": "anna(3)+anna(1)", "gone": "nobody", "house": "sage"}
     listed = entries(library, facts(), voice_names=names)
     assert (listed["alloy"]["same_as"], listed["alloy"]["model"]) == ("Anna", QWEN3_TTS_BASE.name)

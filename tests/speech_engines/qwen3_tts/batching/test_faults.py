@@ -74,7 +74,7 @@ def test_errors_of_the_gpu_leave_each_call_of_the_device_by_their_meaning(
 
     spec, environment = spec_of("custom_voice"), {"MODEL_ID": str(tiny_checkpoint("custom_voice")), "DEVICE": "cpu"}
     config = replace(EngineConfig.from_environment(environment), max_batch=2)
-    device = TorchModelRunner(spec, open_checkpoint(spec, environment), Placement.of(config), config)
+    device = TorchModelRunner(spec, open_checkpoint(spec, environment), Placement.from_config(config), config)
     request = SpeechRequest("Hello.", seed=1)
     plan = device.plan(request)
     device.begin(0, CacheRange(0, 200), request, plan)

@@ -38,7 +38,7 @@ def engine_with(recorder: TapeRecorder | None, folder: str, variant: str = "cust
     spec = spec_of(variant)
     environment = {spec.checkpoint_variable: folder, "DEVICE": "cpu", "DTYPE": "float32"}
     config = replace(EngineConfig.from_environment(environment), max_batch=3)
-    device = TorchModelRunner(spec, open_checkpoint(spec, environment), Placement.of(config), config, recorder)
+    device = TorchModelRunner(spec, open_checkpoint(spec, environment), Placement.from_config(config), config, recorder)
     what = Capabilities("qwen3-tts", "tiny", "cpu", Task.CUSTOM_VOICE, ("english",), notes=device.notes)
     engine = BatchEngine(device, what, max_queue=9)
     try:

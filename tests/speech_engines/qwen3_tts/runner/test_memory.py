@@ -41,7 +41,7 @@ class Model:
         self.memory = memory
         self.frames, self.codec = FrameModel.read(folder, GPU, torch.bfloat16), Codec.read(folder, GPU)
         self.weights = memory.held
-        self.needs = Needs.of(self.frames.config, self.frames.dtype.itemsize, self.codec.stream_bytes)
+        self.needs = Needs.from_config(self.frames.config, self.frames.dtype.itemsize, self.codec.stream_bytes)
 
 
 @pytest.fixture(scope="module", params=SIZES)

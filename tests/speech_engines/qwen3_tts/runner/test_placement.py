@@ -48,7 +48,9 @@ def place(**settings: str):  # type: ignore[no-untyped-def]
     from speech_engines.qwen3_tts.config import EngineConfig
     from speech_engines.qwen3_tts.runner.placement import Placement
 
-    return Placement.of(EngineConfig.from_environment({name.upper(): value for name, value in settings.items()}))
+    return Placement.from_config(
+        EngineConfig.from_environment({name.upper(): value for name, value in settings.items()})
+    )
 
 
 @pytest.mark.parametrize(
