@@ -1,6 +1,6 @@
 """Turn a book or a dataset into audio: text, Markdown, JSONL, CSV or EPUB in, files or one book out.
 
-    python -m client.batch_synthesize book.epub -o out --book --voice alloy --captions srt
+    tts-batch book.epub -o out --book --voice alloy --captions srt
 
 Voices, models and languages are those of the API: the running server says what they are to Triton, and the audio comes
 straight from there. Stopped at any time, and by anything, it goes on where it was when it is started again with the
@@ -22,18 +22,18 @@ from typing import Final
 
 from rich.console import Console
 
-from client.batch.casting import Casting
-from client.batch.dictionary import Dictionary
-from client.batch.document import Skipped
-from client.batch.encoding import CHAPTERED, FORMATS, RATES
-from client.batch.failures import InputError, UnreachableError
-from client.batch.items import Source, read_source
-from client.batch.plan import Defaults, SpeechDefaults, Work, plan
-from client.batch.progress import clock
-from client.batch.report import FILE, all_skipped, counted, write_skipped
-from client.batch.rows import Problem
-from client.batch.run import Options, Result, run
-from client.batch.store import Store
+from .batch.casting import Casting
+from .batch.dictionary import Dictionary
+from .batch.document import Skipped
+from .batch.encoding import CHAPTERED, FORMATS, RATES
+from .batch.failures import InputError, UnreachableError
+from .batch.items import Source, read_source
+from .batch.plan import Defaults, SpeechDefaults, Work, plan
+from .batch.progress import clock
+from .batch.report import FILE, all_skipped, counted, write_skipped
+from .batch.rows import Problem
+from .batch.run import Options, Result, run
+from .batch.store import Store
 
 DONE, INCOMPLETE, NOTHING, INTERRUPTED = 0, 1, 2, 130
 _SAID: Final = 20  # problems that are printed; a file of a million rows may have as many
@@ -159,7 +159,7 @@ def _options(options: argparse.Namespace) -> Options:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m client.batch_synthesize", description="Turn a book or a dataset into audio through Triton."
+        prog="tts-batch", description="Turn a book or a dataset into audio through Triton."
     )
     parser.add_argument("input", type=Path, help="a .txt, .md, .jsonl, .csv, .tsv or .epub file")
     parser.add_argument("-o", "--output", type=Path, default=Path("out"), help="folder (default: %(default)s)")

@@ -1,7 +1,7 @@
 """What a speech server does under load: time to first audible sample, audio seconds a second, gaps in playback.
 
-    python -m client.load_test --rates 1,2,4
-    python -m client.load_test --clients 1,4,16 ours=http://127.0.0.1:8101 'theirs=http://127.0.0.1:8880?voice=af_sky'
+    tts-load-test --rates 1,2,4
+    tts-load-test --clients 1,4,16 ours=http://127.0.0.1:8101 'theirs=http://127.0.0.1:8880?voice=af_sky'
 
 A target is the address of a server with OpenAI's /v1/audio/speech, or `triton+http://127.0.0.1:8000?model=hibari`
 for a speech model of Triton without the frontend; `model`, `voice` and `format` after a `?` are that target's own. All
@@ -24,12 +24,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 
-from client.load import report
-from client.load.figures import figures
-from client.load.prompts import PROMPTS
-from client.load.targets import OpenAITarget, Target, TargetError, TritonTarget
-from client.load.traffic import Driver, Load, warm_up
 from speech_protocol.control import read_key
+
+from .load import report
+from .load.figures import figures
+from .load.prompts import PROMPTS
+from .load.targets import OpenAITarget, Target, TargetError, TritonTarget
+from .load.traffic import Driver, Load, warm_up
 
 DEFAULT_TARGET = "http://127.0.0.1:8101"
 TRITON = "triton+"
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("\n" + report.table(rows))
     settings = {name: value for name, value in vars(options).items() if not isinstance(value, Path)}
     words = sys.argv[1:] if arguments is None else arguments
-    report.write(options.output, rows, settings, shlex.join(["python -m client.load_test", *words]))
+    report.write(options.output, rows, settings, shlex.join(["tts-load-test", *words]))
     if options.plot:
         report.plot(options.plot, rows)
     sys.exit(any(row["failures"] for row in rows))
@@ -108,7 +109,7 @@ def _prompts(name: str) -> Sequence[str]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m client.load_test",
+        prog="tts-load-test",
         description="What a speech server does under load: time to first audible sample, audio seconds a second, gaps.",
     )
     parser.add_argument(

@@ -5,6 +5,7 @@ failed. Needs nothing but the standard library and a server that has a voice; TT
 of a server that asks for one.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -130,7 +131,10 @@ CHECKS: dict[str, Callable[[Server], str]] = {
 
 
 def main() -> None:
-    server = Server(sys.argv[1] if len(sys.argv) > 1 else DEFAULT_URL)
+    """Run every check against the server at the URL; exit with 1 if one fails."""
+    parser = argparse.ArgumentParser("tts-smoke", description="Check a running server against the OpenAI speech API.")
+    parser.add_argument("url", nargs="?", default=DEFAULT_URL, help="base URL of the server (default: %(default)s)")
+    server = Server(parser.parse_args().url)
     failed = 0
     for name, check in CHECKS.items():
         try:

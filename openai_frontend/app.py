@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
-from openai_frontend import errors
+from openai_frontend import __version__, errors
 from openai_frontend.api.auth import ApiKeys, KeyMiddleware
 from openai_frontend.api.bodies.memory import BodyMemory, return_freed_memory
 from openai_frontend.api.exception_handlers import FailureMiddleware
@@ -58,7 +58,7 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
     _measure(metrics, memory, connections)
     app = FastAPI(
         title="Triton Speech Server",
-        version="0.1.0",
+        version=__version__,
         lifespan=lambda app: _running(app, settings, metrics),
         redirect_slashes=False,
         responses=ERRORS,

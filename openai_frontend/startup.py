@@ -1,4 +1,4 @@
-"""The settings as they are read at the start: everything wrong with them, each in one sentence, all at once."""
+"""Reads and checks the settings at the start: all problems at once, one sentence each."""
 
 import logging
 import os
@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 from openai_frontend.errors import ApiError
 from openai_frontend.settings import Settings
+from openai_frontend.settings.groups import GROUPS
+from openai_frontend.settings.variables import misspelled
 from openai_frontend.voices.blend import is_blend, parse_blend
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS, fold
 from openai_frontend.voices.records import Voice
@@ -36,8 +38,8 @@ _KEYS: Final = ("api_keys", "api_keys_file")
 _LISTED: Final = 40  # names in a sentence
 
 
-class SettingsProblem(Exception):  # noqa: N818 - what is wrong with them, not with the program
-    """`sentences` has one for each setting that is wrong; each names it, its value, and what is allowed."""
+class SettingsProblem(Exception):  # noqa: N818 - a problem of the settings, not an error of the program
+    """`sentences` has one for each invalid setting: its variable, its value, and what is allowed."""
 
     def __init__(self, sentences: list[str]) -> None:
         super().__init__("\n".join(sentences))
@@ -45,24 +47,29 @@ class SettingsProblem(Exception):  # noqa: N818 - what is wrong with them, not w
 
 
 def read_settings(**given: Any) -> Settings:
-    """The settings of the environment, with those that are `given` instead. Raises SettingsProblem."""
+    """The settings of the environment, overridden by those that are `given`. Raises SettingsProblem."""
     problems: dict[str, str] = {}
     settings = _parsed(given, problems)
     for name, sentence in _checks(settings):
         problems.setdefault(name, sentence)
-    if problems:
-        order = list(Settings.model_fields)
-        raise SettingsProblem([problems[name] for name in sorted(problems, key=order.index)])
+    unknown = [
+        f"{variable} is not a setting. Did you mean {name}? Rename or unset it."
+        for variable, name in misspelled(variable for variable, value in os.environ.items() if value)
+    ]
+    if problems or unknown:
+        order = [name for group in GROUPS.values() for name in group.model_fields]
+        sentences = [problems[name] for name in sorted(problems, key=order.index)]
+        raise SettingsProblem([*unknown, *sentences])
     return settings
 
 
 def warn(settings: Settings) -> None:
-    """Log what will not work as things are, but may later: now, and not at the first request that meets it."""
+    """Log at the start what does not work yet, such as a voice that is not stored."""
     known = _known_voices(settings)
     meant = dict.fromkeys(settings.voice_names.values())
     if known is not None and (unknown := [voice for voice in meant if not _is_voice(voice, known)]):
         voices = ", ".join(map(repr, unknown))
-        logger.warning("VOICE_NAMES means %s, which is no voice here: requests fail until one is stored.", voices)
+        logger.warning("VOICE_NAMES refers to %s, which is not a voice yet: requests fail until it is stored.", voices)
     folder = Path(settings.voices_folder)
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     try:
@@ -76,20 +83,21 @@ def warn(settings: Settings) -> None:
 
 
 def _parsed(given: dict[str, Any], problems: dict[str, str]) -> Settings:
-    """The settings, each wrong one replaced by its default and told in `problems`, so that the others are checked."""
+    """The settings, each invalid one replaced by its default and described in `problems`, so that the others are
+    checked, too."""
     replaced: dict[str, Any] = {}
     while True:
         try:
             return Settings(**{**given, **replaced})
         except ValidationError as error:
             for each in error.errors():
-                # What is wrong with the settings as a whole is about the keys.
+                # An error of the settings as a whole concerns the keys.
                 name = str(each["loc"][0]) if each["loc"] else _KEYS[1]
                 problems.setdefault(name, _sentence(name, each) if each["loc"] else str(each["ctx"]["error"]))
                 names = (name,) if each["loc"] else _KEYS
                 defaults = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in names}
                 if replaced.items() >= defaults.items():
-                    raise  # a default is wrong, which is a fault of the program
+                    raise  # an invalid default is a bug
                 replaced |= defaults
 
 
@@ -107,8 +115,9 @@ def _wrong(name: str, value: object, allowed: str) -> str:
 
 def _allowed(field: FieldInfo) -> str:
     """The values of a field in words, from its type and bounds."""
-    if get_origin(field.annotation) is Literal:
-        return f"one of {', '.join(get_args(field.annotation))}"
+    kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if get_origin(kind) is Literal]
+    if kinds:  # Literal, or Literal | None
+        return f"one of {', '.join(get_args(kinds[0]))}"
     if field.annotation is bool:
         return "true or false"
     if field.annotation not in (int, float):
@@ -120,7 +129,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Field and sentence for each setting that names something which is not there."""
+    """Field and sentence for each setting that names something that does not exist."""
     yield from _check_models(settings)
     yield from _check_checkpoints(settings)
     yield from _check_files(settings)
@@ -150,7 +159,7 @@ def _check_checkpoints(settings: Settings) -> Iterator[tuple[str, str]]:
         checkpoint = getattr(settings, field)
         if not checkpoint:
             continue
-        # os.path, unlike pathlib, takes what may not be looked at for not there.
+        # os.path, unlike pathlib, treats a path without permission as absent.
         if os.path.isdir(checkpoint):
             if not os.path.isfile(os.path.join(checkpoint, "config.json")):
                 yield field, _wrong(field, checkpoint, "a checkpoint folder, and this one has no config.json")
@@ -198,7 +207,7 @@ def _is_voice(voice: str, known: Iterable[str]) -> bool:
 
 
 def _known_voices(settings: Settings) -> list[str] | None:
-    """Every voice that can be meant; None where a model may have speakers that only it knows."""
+    """Every known voice name; None where a model may have speakers that only it knows."""
     checkpoint = settings.checkpoints()[QWEN3_TTS_CUSTOM_VOICE.name]
     own = speakers_of_checkpoint(checkpoint) or ()
     is_another_one = _HUB_ID.fullmatch(checkpoint) and not checkpoint.startswith("Qwen/") and not own

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from client.batch.captions import Caption, CaptionWriter
-from client.batch.encoding import AudioWriter, Tags, open_audio
-from client.batch.mp4 import Mark
-from client.batch.plan import Work
-from client.batch.recording import Samples, dress, silence
-from client.batch.store import Store
-from client.batch.voices import Job
 from speech_protocol.audio import SAMPLE_RATE_HZ
+
+from .captions import Caption, CaptionWriter
+from .encoding import AudioWriter, Tags, open_audio
+from .mp4 import Mark
+from .plan import Work
+from .recording import Samples, dress, silence
+from .store import Store
+from .voices import Job
 
 CHAPTER_PAUSE_S: Final = 1.5
 

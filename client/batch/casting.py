@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from client.batch.rulefile import only, read_toml, table, text, texts
+from .rulefile import only, read_toml, table, text, texts
 
 _QUOTES: Final = ("“”", "„“", "«»", "»«", "「」", "『』", '""')
 # What is quoted is speech where it ends as speech does, or is more than a word or two: a title or a nickname is not.

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from client.batch.failures import InputError
-from client.batch.rulefile import read_toml, text, texts
+from .failures import InputError
+from .rulefile import read_toml, text, texts
 
 _MAX_TERMS: Final = 20_000
 

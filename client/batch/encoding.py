@@ -17,9 +17,10 @@ from av.container import OutputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from client.batch.mp4 import MAX_CHPL, Mark, finish_mp4, thinned
-from client.batch.recording import Samples
 from speech_protocol.audio import SAMPLE_RATE_HZ
+
+from .mp4 import MAX_CHPL, Mark, finish_mp4, thinned
+from .recording import Samples
 
 
 @dataclass(frozen=True, slots=True)

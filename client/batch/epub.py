@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from client.batch.document import Block, Chapter, Kind, Reason, Run
-from client.batch.navigation import Point, read_points
-from client.batch.package import Archive, EpubError, Package, SpineItem
-from client.batch.page import link_share, read_page
-from client.batch.tree import PageError, page_events
+from .document import Block, Chapter, Kind, Reason, Run
+from .navigation import Point, read_points
+from .package import Archive, EpubError, Package, SpineItem
+from .page import link_share, read_page
+from .tree import PageError, page_events
 
 # Chapters are the first levels of a table of contents; what is deeper belongs to its chapter.
 _LEVELS: Final = 2

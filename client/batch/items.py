@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from client.batch.document import Block, Chapter, Skipped, plain_blocks
-from client.batch.encodings import EncodingError, decode_text
-from client.batch.epub import read_book
-from client.batch.failures import InputError
-from client.batch.markdown import front_matter, markdown_chapters
-from client.batch.rows import Problem, Row, read_csv, read_jsonl
-from client.batch.tree import PageError
+from .document import Block, Chapter, Skipped, plain_blocks
+from .encodings import EncodingError, decode_text
+from .epub import read_book
+from .failures import InputError
+from .markdown import front_matter, markdown_chapters
+from .rows import Problem, Row, read_csv, read_jsonl
+from .tree import PageError
 
 _UNSAFE: Final = re.compile(r"[^\w.-]+")
 _MAX_NAME_CHARS: Final = 80

@@ -12,10 +12,11 @@ from markdown_it.utils import EnvType, OptionsDict
 from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 
-from client.batch.document import Block, Chapter, Kind, Reason, Run, by_headings
-from client.batch.page import read_page
-from client.batch.tree import html_events
 from speech_text.emphasis import CjkInlineParser
+
+from .document import Block, Chapter, Kind, Reason, Run, by_headings
+from .page import read_page
+from .tree import html_events
 
 # Elements behind whose beginning HTML reads no more markup: where they do not end, a word in angle brackets would take
 # the rest of the text with it (GitHub's "disallowed raw HTML").

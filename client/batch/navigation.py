@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from client.batch.package import Archive, EpubError, Package, resolve
-from client.batch.tree import PageError, local_name, page_events
+from .package import Archive, EpubError, Package, resolve
+from .tree import PageError, local_name, page_events
 
 
 @dataclass(frozen=True, slots=True)

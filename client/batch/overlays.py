@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from client.batch.assembly import Clip, Part
-from client.batch.document import Block, Kind, Reason
+from .assembly import Clip, Part
+from .document import Block, Kind, Reason
 
 _AUDIO_TYPES: Final = {"m4b": ("audio.m4a", "audio/mp4"), "mp3": ("audio.mp3", "audio/mpeg")}
 _SHOWN: Final = frozenset((Reason.CODE, Reason.NOTE, Reason.FORMULA, Reason.DRAWING))

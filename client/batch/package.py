@@ -15,8 +15,8 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
 
-from client.batch.encodings import EncodingError, decode
-from client.batch.tree import local_name, parse_xml
+from .encodings import EncodingError, decode
+from .tree import local_name, parse_xml
 
 _CONTAINER: Final = "META-INF/container.xml"
 _ENCRYPTION: Final = "META-INF/encryption.xml"

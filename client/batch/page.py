@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from client.batch.document import Block, Kind, Reason, Run, runs_of
-from client.batch.silence import INVISIBLE, is_note_mark, reason_of
-from client.batch.tree import Event
+from .document import Block, Kind, Reason, Run, runs_of
+from .silence import INVISIBLE, is_note_mark, reason_of
+from .tree import Event
 
 _HEADING: Final = re.compile(r"h[1-6]")
 _LINES: Final = frozenset(("li", "dt", "dd", "caption", "figcaption", "legend", "summary", "option"))

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from client.batch.casting import Casting
-from client.batch.document import Block, Reason, Skipped
-from client.batch.items import Item
-from client.batch.marks import PauseMark, VoiceMark, split_marks
 from speech_text.segments import PARAGRAPH_PAUSE_S, SEGMENT_WIDTH, is_spoken, pause_after_s, split_segments, text_width
+
+from .casting import Casting
+from .document import Block, Reason, Skipped
+from .items import Item
+from .marks import PauseMark, VoiceMark, split_marks
 
 # Seconds that a Latin letter takes, roughly: for estimates only.
 SECONDS_PER_WIDTH: Final = 0.065

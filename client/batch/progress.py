@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
-from client.batch.assembly import Part
-from client.batch.voices import Job
+from .assembly import Part
+from .voices import Job
 
 # Where nobody watches: a line each chapter, and of a dataset one for so much of it.
 _STEP: Final = 0.05

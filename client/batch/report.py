@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from client.batch.assembly import Part
-from client.batch.document import Skipped
-from client.batch.plan import Work
-from client.batch.store import write_whole
+from .assembly import Part
+from .document import Skipped
+from .plan import Work
+from .store import write_whole
 
 FILE: Final = "skipped.jsonl"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from client.batch.failures import InputError
+from .failures import InputError
 
 FIELDS: Final = ("id", "text", "voice", "model", "language", "instruct", "seed", "title")
 _MAX_FIELD_CHARS: Final = 10_000_000

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from client.batch.failures import InputError
+from .failures import InputError
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -10,17 +10,17 @@ from typing import Final
 import soundfile
 from rich.console import Console
 
-from client.batch.assembly import Assembler, Outcome, Part, Target
-from client.batch.dictionary import Dictionary
-from client.batch.encoding import Tags
-from client.batch.failures import InputError, RefusedError, UnreachableError
-from client.batch.items import Source
-from client.batch.overlays import About, write_overlays
-from client.batch.plan import SpeechDefaults, Work
-from client.batch.progress import Display
-from client.batch.store import Store
-from client.batch.synthesis import BatchSynthesizer
-from client.batch.voices import Job, Resolver, Voice, make_job
+from .assembly import Assembler, Outcome, Part, Target
+from .dictionary import Dictionary
+from .encoding import Tags
+from .failures import InputError, RefusedError, UnreachableError
+from .items import Source
+from .overlays import About, write_overlays
+from .plan import SpeechDefaults, Work
+from .progress import Display
+from .store import Store
+from .synthesis import BatchSynthesizer
+from .voices import Job, Resolver, Voice, make_job
 
 # ISO 639-2 codes, which MP4 files have, of the languages that books are in most.
 _CODES: Final = """

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from client.batch.document import Reason
+from .document import Reason
 
 # Nothing that a page shows.
 INVISIBLE: Final = frozenset(("head", "script", "style", "template", "datalist", "desc", "metadata", "defs"))

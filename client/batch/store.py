@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from client.batch.voices import Job
+from .voices import Job
 
 _MANIFEST: Final = "manifest.json"
 _NOTES: Final = "notes.jsonl"

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
-from client.batch.failures import UnreachableError
-from client.batch.store import Store
-from client.batch.voices import Job
-from client.stream import Speaker, Spoken
 from speech_client.repository import Repository
 from speech_client.triton import Triton
 from speech_protocol.control import read_key
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import GUARD_REASONS, FinishReason
 from speech_protocol.request import SpeechRequest
+
+from ..stream import Speaker, Spoken
+from .failures import UnreachableError
+from .store import Store
+from .voices import Job
 
 LOAD_TIMEOUT_S: Final = 900.0
 _POLL_S: Final = 0.5

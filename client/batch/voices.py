@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import aiohttp
 
-from client.batch.failures import InputError, RefusedError, UnreachableError
-from client.batch.plan import SpeechDefaults, Utterance
 from speech_protocol.control import headers, read_key
 from speech_protocol.languages import AUTO, parse_language
 from speech_protocol.models import HIBARI
 from speech_protocol.request import SpeechRequest
 from speech_text.characters import normalized
+
+from .failures import InputError, RefusedError, UnreachableError
+from .plan import SpeechDefaults, Utterance
 
 _PATH: Final = "/v1/audio/speech/resolve"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from client.load.traffic import CANCELLED, Outcome, Traffic
+from .traffic import CANCELLED, Outcome, Traffic
 
 _PERCENTILES: Final = (50, 95, 99)
 # From here on the figures say more about the tester than about the server.

@@ -10,9 +10,9 @@ from typing import Final
 
 import aiohttp
 
-from client.load.arrivals import poisson_s
-from client.load.listener import Heard, Listener
-from client.load.targets import Target, TargetError
+from .arrivals import poisson_s
+from .listener import Heard, Listener
+from .targets import Target, TargetError
 
 CANCELLED: Final = "cancelled"
 _LAG_POLL_S: Final = 0.05

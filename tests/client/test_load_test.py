@@ -1,4 +1,4 @@
-"""`python -m client.load_test` as it is run: against a whole stack, and with what can be wrong."""
+"""`tts-load-test` as it is run: against a whole stack, and with what can be wrong."""
 
 import json
 from pathlib import Path

@@ -1,14 +1,20 @@
 """Documents that would mislead if they went stale are compared with the code."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from bench.summary import render, rewrite
 from openai_frontend.app import create_app
 from openai_frontend.settings import Settings
+from openai_frontend.settings.groups import GROUPS
+from openai_frontend.settings.profiles import PROFILES
+from openai_frontend.settings.variables import OTHER_VARIABLES
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
+from speech_engines.qwen3_tts.config import EngineConfig
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,15 +34,30 @@ def table_after(heading: str, document: str = README) -> list[list[str]]:
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
-def settings_rows() -> list[list[str]]:
+def settings_rows(group: type[BaseSettings]) -> list[list[str]]:
     return [
         [f"`{name.upper()}`", "" if field.default in ("", {}, None) else f"`{field.default}`", field.description or ""]
-        for name, field in Settings.model_fields.items()
+        for name, field in group.model_fields.items()
     ]
 
 
-def test_the_settings_table_is_the_settings() -> None:
-    assert table_after("The frontend", (ROOT / "docs/settings.md").read_text()) == settings_rows()
+@pytest.mark.parametrize("title", GROUPS)
+def test_the_settings_tables_are_the_settings(title: str) -> None:
+    assert table_after(title, (ROOT / "docs/settings.md").read_text()) == settings_rows(GROUPS[title])
+
+
+def test_the_table_of_profiles_is_the_profiles() -> None:
+    rows = table_after("Profiles", (ROOT / "docs/settings.md").read_text())
+    stated = {name.strip("`"): values for name, _, values in rows}
+    assert stated == {
+        name: ", ".join(f"`{field.upper()}={value}`" for field, value in values.items())
+        for name, values in PROFILES.items()
+    }
+
+
+def test_the_variables_of_the_engine_are_not_taken_for_misspelled_settings() -> None:
+    engine = {field.name.upper() for field in fields(EngineConfig)}
+    assert engine - {name.upper() for name in Settings.model_fields} <= OTHER_VARIABLES
 
 
 def test_the_endpoints_table_is_the_routes() -> None:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from openai_frontend import __version__
 from openai_frontend.settings import Settings
 from speech_protocol.models import QWEN3_TTS, QWEN3_TTS_CUSTOM_VOICE
 
@@ -126,8 +127,8 @@ def test_every_setting_of_the_frontend_can_be_set_in_the_env_file() -> None:
 
 def test_the_variables_of_the_single_file_server_keep_their_names_and_its_port_stays() -> None:
     variables = documented_variables()
-    assert variables["IDLE_TIMEOUT"] == str(Settings.model_fields["idle_timeout"].default)
-    assert variables["REQUEST_TIMEOUT"] == str(Settings.model_fields["request_timeout"].default)
+    for name in ("idle_timeout", "request_timeout"):
+        assert f"\n# {name.upper()}={Settings.model_fields[name].default}\n" in read(".env.example")
     assert variables["MODEL_ID"] == QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
     assert f"MODEL_ID={QWEN3_TTS_CUSTOM_VOICE.default_checkpoint}" in instruction("Dockerfile.triton", "ENV")[0]
     assert variables["HOST_PORT"] == str(Settings.model_fields["port"].default) == "8101"
@@ -227,8 +228,9 @@ def test_tritonserver_is_process_one_with_the_arguments_the_service_relies_on() 
     assert "exec python3 -m triton_supervisor tritonserver" in read(script)
 
 
-def test_the_frontend_starts_as_a_module_without_a_shell() -> None:
-    assert json.loads(instruction("Dockerfile.frontend", "CMD")[0]) == ["python", "-m", "openai_frontend"]
+def test_the_frontend_starts_as_a_console_script_without_a_shell() -> None:
+    [script] = json.loads(instruction("Dockerfile.frontend", "CMD")[0])
+    assert project()["scripts"][script] == "openai_frontend.__main__:main"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_the_triton_image_has_every_package_that_its_engines_import() -> None:
 
 def test_the_images_carry_the_version_of_the_project() -> None:
     for name in DOCKERFILES:
-        assert f"VERSION={project()['version']}" in instruction(name, "ARG")
+        assert f"VERSION={__version__}" in instruction(name, "ARG")
 
 
 @pytest.mark.parametrize("name", ["Dockerfile.frontend", "Dockerfile.triton-cpu"])

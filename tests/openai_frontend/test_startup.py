@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from openai_frontend.settings import Settings
+from openai_frontend.settings.profiles import PROFILES
 from openai_frontend.startup import SettingsProblem, read_settings, warn
 from openai_frontend.voices.store import METADATA
 from tests.support.stack import bare_environment
@@ -123,7 +124,7 @@ def test_a_name_that_means_no_voice_yet_is_a_warning_since_one_may_be_stored_lat
 ) -> None:
     warn(read_settings(voice_names={"house": "serena", "other": "nobody"}))
     [record] = caplog.records
-    assert "VOICE_NAMES means 'nobody', which is no voice here" in record.getMessage()
+    assert "VOICE_NAMES refers to 'nobody', which is not a voice yet" in record.getMessage()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
@@ -158,3 +159,45 @@ def test_a_voices_folder_that_cannot_be_written_is_a_warning(folder: str, caplog
 def test_the_default_settings_are_right(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     warn(read_settings())
     assert not caplog.records
+
+
+def test_a_misspelled_variable_stops_the_start_and_the_right_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(monkeypatch, {"IDLE_TIMOUT": "5", "MODLE_ID": "x", "API_KEYS_FLIE": "y"}) == [
+        "API_KEYS_FLIE is not a setting. Did you mean API_KEYS_FILE? Rename or unset it.",
+        "IDLE_TIMOUT is not a setting. Did you mean IDLE_TIMEOUT? Rename or unset it.",
+        "MODLE_ID is not a setting. Did you mean MODEL_ID? Rename or unset it.",
+    ]
+
+
+def test_variables_of_other_programs_are_not_taken_for_misspelled_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    ordinary = ("HOME", "HOSTNAME", "LANG", "PATH", "POST", "PWD", "SHELL", "TERM", "USER", "PYTHONPATH", "HF_HOME")
+    cluster = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_PORT", "TRITON_PORT", "TRITON_SERVICE_PORT_HTTP", "SPEECH_PORT")
+    assert not problems(monkeypatch, dict.fromkeys((*ordinary, *cluster, "STEP_TIMEOUT", "MODEL_DIR"), "1"))
+
+
+def test_a_profile_is_above_the_defaults_and_below_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROFILE", "shared-gpu")
+    monkeypatch.setenv("QUEUE_TIMEOUT", "5")
+    settings = read_settings(max_connections=7)
+    assert (settings.idle_timeout, settings.max_loaded_models) == (60, 1)
+    assert (settings.queue_timeout, settings.max_connections, settings.port) == (5, 7, 8101)
+
+
+def test_every_profile_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROFILES:
+        assert problems(monkeypatch, {"PROFILE": name}) == []
+    [sentence] = problems(monkeypatch, {"PROFILE": "laptop"})
+    assert sentence == "PROFILE is 'laptop'; it must be one of single-gpu, shared-gpu, fleet, cpu."
+
+
+def test_show_settings_prints_each_value_and_its_origin_and_no_secret(tmp_path: Path) -> None:
+    environment = {**bare_environment(tmp_path), "PROFILE": "cpu", "PORT": "9000", "API_KEYS": "sk-secret"}
+    command = [sys.executable, "-m", "openai_frontend", "--show-settings"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shown = {line.split("=")[0]: " ".join(line.split()) for line in done.stdout.splitlines() if "=" in line}
+    assert shown["PORT"] == "PORT=9000 # environment"
+    assert shown["MAX_LOADED_MODELS"] == "MAX_LOADED_MODELS=1 # profile cpu"
+    assert shown["HOST"] == "HOST=127.0.0.1 # default"
+    assert shown["API_KEYS"] == "API_KEYS=*** # environment"
+    assert set(shown) == {name.upper() for name in Settings.model_fields}
