@@ -1,7 +1,7 @@
 """The packages of the wheel; everything else is in pyproject.toml.
 
 `client` is named `triton_speech_client` there: other projects install a package of that name, too. Packages that are
-not in the folder, as in an image's build, are left out. """
+not in the folder, as in an image's build, are left out."""
 
 from pathlib import Path
 

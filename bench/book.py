@@ -98,7 +98,7 @@ def sentence(chance: random.Random) -> str:
 
 
 def book(words: int, seed: int = 1) -> str:
-    """Markdown with a heading a chapter; at least so many words."""
+    """Markdown with a heading a chapter; at least `words` words."""
     chance = random.Random(seed)
     parts: list[str] = []
     written = chapter_words = 0

@@ -4,7 +4,7 @@
     python -m bench.first_audio [--url http://127.0.0.1:8101] [--requests 30] [--formats pcm mp3 opus aac flac wav]
 
 The first request loads the model; it is reported apart. A header or silence does not count as heard: what had arrived
-by when is noted, and decoded afterwards. Formats take turns, so that the machine's moods are shared out.
+by when is noted, and decoded afterwards. Formats are interleaved, so that changes of the machine's speed affect all.
 """
 
 import argparse

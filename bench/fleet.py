@@ -4,7 +4,7 @@
 
 Requests come as a Poisson process whose rate follows a day (quiet at night, two peaks) with bursts of some minutes. A
 pod serves `streams` at once, each for as long as its synthesis takes; who finds no free place waits in order. The rule
-is that of deploy/kubernetes/overlays/fleet: a pod for every `target` requests in the house, at once up, down by one a
+is that of deploy/kubernetes/overlays/fleet: a pod for every `target` requests in flight, at once up, down by one a
 minute after five calm minutes; a new pod needs `start_s` until it serves. Beside it: as many pods as the peak needs,
 all day, and one more than the mean needs.
 """
@@ -25,7 +25,7 @@ from bench import report
 
 DAY_S: Final = 86_400.0
 _DONE, _STARTED, _ARRIVES, _LOOK = range(4)  # in this order where they happen at once
-Rule = Callable[[float, int], int]  # from the time and the requests in the house to the pods that are wanted
+Rule = Callable[[float, int], int]  # from the time and the requests in flight to the wanted pods
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Day:
 
     waits_s: list[float] = field(default_factory=list)
     pod_s: float = 0.0
-    samples: list[tuple[float, int, int]] = field(default_factory=list)  # time, pods, in the house
+    samples: list[tuple[float, int, int]] = field(default_factory=list)  # time, pods, requests in flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=16, help="of a pod")
     parser.add_argument("--hold", type=float, default=8.0, help="seconds that a request has its place, on average")
     parser.add_argument("--peak", type=float, default=4.0, help="requests a second at the evening's peak")
-    parser.add_argument("--target", type=int, default=10, help="requests in the house for each pod")
+    parser.add_argument("--target", type=int, default=10, help="requests in flight for each pod")
     parser.add_argument("--max-pods", type=int, default=8)
     parser.add_argument("--output", type=Path, default=report.RESULTS / "fleet.json")
     options = parser.parse_args()
@@ -160,7 +160,7 @@ def draw(days: dict[str, Day], path: Path) -> None:
         pods.plot(hours, [count for _, count, _ in day.samples], label=f"{name}: {day.pod_s / 3600:.0f} GPU hours")
         house.plot(hours, [count for _, _, count in day.samples], label=name, linewidth=0.8)
     pods.set(ylabel="pods", ylim=(0, None))
-    house.set(ylabel="requests in the house", xlabel="hour of the day", ylim=(0, None))
+    house.set(ylabel="requests in flight", xlabel="hour of the day", ylim=(0, None))
     for axes in (pods, house):
         axes.grid(alpha=0.3)
         axes.legend()

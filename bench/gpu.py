@@ -3,7 +3,7 @@
     python -m bench.gpu [--quick] [--sizes 0.6b 1.7b] [--streams 1 4 8 16 32 64] [--frames 125] [--device cuda]
 
 Needs torch, safetensors and tokenizers, and neither a network nor Triton. It makes full-size checkpoints with random
-weights under `--checkpoints`, and measures through the Engine protocol, with utterances of a forced length: so many
+weights under `--checkpoints`, and measures through the Engine protocol, with utterances of a forced length: that many
 requests at once, from the first request to the last sample; TTFA is request to first samples at the sink, and a step is
 the time between two chunks by the frames in the second. qwen-tts is measured, too, where it is installed. After each
 part the result is written, so that a run that is cut off leaves what it found.

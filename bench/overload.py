@@ -1,4 +1,4 @@
-"""Four times as many requests as the server can serve, for a minute: who is served as if it were calm, and who is told.
+"""Four times as many requests as the server can serve, for a minute: the latency of served requests and of refusals.
 
     python -m bench.overload [--seconds 60] [--times 4]
 
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=report.RESULTS / "overload.json")
     options = parser.parse_args()
     rows = []
-    # Nobody waits; then some do, for a second at most.
-    for name, waiting, timeout_s in (("nobody waits", 0, 0), ("a second's queue", 4 * options.places, 1)):
+    # No queue; then one of a second at most.
+    for name, waiting, timeout_s in (("no queue", 0, 0), ("a second's queue", 4 * options.places, 1)):
         settings = {
             "MAX_ACTIVE_REQUESTS": options.places,
             "MAX_PENDING_REQUESTS": options.places + waiting,
@@ -48,7 +48,7 @@ def main() -> None:
             rows += asyncio.run(overload(target, options))
     print(table(rows))
     numbers = {}
-    for name in ("nobody waits", "a second's queue"):
+    for name in ("no queue", "a second's queue"):
         calm, _, storm = (row for row in rows if row["target"] == name)
         key = "queue" if "queue" in name else "none"
         numbers |= {

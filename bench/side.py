@@ -21,7 +21,7 @@ _engine: Engine | None = None
 
 
 class Side:
-    """`name` is an engine's, batching or reference, with room for so many streams, on the CPU."""
+    """`name` is an engine's, batching or reference, with capacity for `streams` streams, on the CPU."""
 
     def __init__(self, name: str, checkpoint: Path, dtype: str, threads: int, streams: int) -> None:
         environment = {

@@ -3,7 +3,7 @@
     python -m bench.side_by_side [--clients 1,4,16,64] [--seconds 8] [--rounds 3]
 
 The embedded voice on both sides, so what differs is the server: ours streams sentence by sentence through Triton, the
-other one (bench/other_server.py) makes the whole utterance, one request at a time, as most do. Rounds are interleaved.
+other one (bench/other_server.py) makes the whole utterance, one request at a time. Rounds are interleaved.
 """
 
 import argparse

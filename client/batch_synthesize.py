@@ -171,7 +171,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     voice = parser.add_argument_group("the voice, in the names of the API")
     voice.add_argument("--voice", help="OpenAI's, a speaker, a stored voice or a blend (default: the server's)")
     voice.add_argument("--model", help="a public model name (default: the one that fits the voice)")
-    voice.add_argument("--language", help="a name or a code (default: what the book says, else by the text)")
+    voice.add_argument("--language", help="a name or a code (default: what the book says, else detected)")
     voice.add_argument("--instruct", help="how it is spoken, in words, where the model takes instructions")
     voice.add_argument("--seed", type=int, default=0, help="the same one gives the same audio (default: %(default)s)")
     voice.add_argument("--casting", type=Path, metavar="FILE", help="voices of chapters and of quoted speech, in TOML")

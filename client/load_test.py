@@ -126,7 +126,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="tts-1", help="default: %(default)s")
     parser.add_argument("--voice", default="alloy", help="default: %(default)s")
     parser.add_argument("--format", default="pcm", help="pcm, wav: listened to; others: timed (default: pcm)")
-    parser.add_argument("--cancel", type=float, default=0.0, help="share of requests that are hung up on (default: 0)")
+    parser.add_argument("--cancel", type=float, default=0.0, help="share of requests that are cancelled (default: 0)")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for a reply (default: %(default)s)")
     parser.add_argument(
         "--load-timeout", type=float, default=900, help="seconds for the first request (default: %(default)s)"

@@ -42,7 +42,7 @@ def run_stack(screen: Output, signals: StopSignals, *, qwen: bool) -> None:
     settings = _settings(ports["TRITON_HTTP_PORT"], make_key(), qwen)
     # People start it, be their terminal a file.
     set_up(settings.log_level, "text" if settings.log_format == "auto" else settings.log_format)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its progress is told in our own words
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # this program prints its own progress
     warn(settings)
     try:
         triton = TritonProcess(

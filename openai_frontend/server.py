@@ -21,7 +21,7 @@ from openai_frontend.transport.http_protocol import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
-# Longer than clients and proxies keep a connection: whoever closes first must not be the one who is sent a request.
+# Longer than clients and proxies keep a connection: they must close first, or a request may meet a closed connection.
 # OpenAI's client gives one up after 5 s, which is uvicorn's default too, and so would meet a reset now and then.
 _KEEP_ALIVE_S: Final = 75
 # Probes of a connection on which nothing is sent: a peer that vanished without a word is noticed after two minutes.
@@ -77,7 +77,7 @@ class Listener(socket.socket):
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Raises BlockingIOError where none waits, and now and then, so that the caller comes again."""
+        """Raises BlockingIOError where no connection is pending, and at times so that the caller yields."""
         self._accepted += 1
         if self._accepted % (_ACCEPTED_AT_ONCE + 1) == 0:
             raise BlockingIOError

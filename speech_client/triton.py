@@ -123,7 +123,7 @@ class Triton:
 
     async def process_of(self, model: str) -> str | None:
         """The id of the process that serves a model; None where it died, which Triton's index never tells, but a
-        request that no model accepts does; empty where there is no answer in time: who is busy may be late."""
+        request that no model accepts does; empty where there is no answer in time: a busy process may be late."""
         try:
             start = await self._probe(model)
         except SpeechError as error:

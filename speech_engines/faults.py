@@ -17,6 +17,6 @@ def out_of_memory() -> SpeechError:
 
 
 def model_died() -> SpeechError:
-    """What every request hears. Who has no audio yet sends it once more, to the process that takes this one's place."""
+    """The error of every request in flight. The frontend retries those without audio on the next process."""
     message = "The GPU failed, and the model is started again. Send the request again."
     return SpeechError(ErrorCode.MODEL_DIED, message)

@@ -169,7 +169,8 @@ def _is_local(name: str) -> bool:
 
 
 def create_engine() -> WorkerEngine:
-    """The engine of the Triton model `hibari`. A sentence takes about 15 ms and lasts seconds, so many share a core."""
+    """The engine of the Triton model `hibari`. A sentence takes about 15 ms and lasts seconds, so a core serves
+    many."""
     if hub := os.environ.get("HF_HOME"):  # where containers keep what they download
         os.environ.setdefault("HIBARI_HOME", str(Path(hub) / "hibari"))
     speakers = Speakers()

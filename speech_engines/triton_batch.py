@@ -53,7 +53,7 @@ class BatchModel:
             return _failure(error)
         except Exception as error:
             # Triton would answer with our traceback.
-            logger.exception("a request failed in an unforeseen way")
+            logger.exception("unhandled exception")
             return _failure(
                 SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed ({type(error).__name__}). Its log says why.")
             )
@@ -117,7 +117,7 @@ class BatchModel:
         )
         answers = call.exec(decoupled=True)
         responses = list(answers)
-        # Threads of the stub let go of them without Python's lock. Whoever is last frees them, and on Python 3.12 that
+        # Threads of the stub release them without Python's lock. The last reference frees them, and on Python 3.12 that
         # kills the process, unless it is us, with the next request.
         self._latest = (call, answers, responses)
         return [response for response in responses if _has_content(response)]

@@ -1,7 +1,7 @@
 """An Engine from any function that yields chunks: one worker thread, a bounded queue, the most urgent listener first.
 
 Each active request is a generator. The worker takes a chunk from the one whose listener, playing since the first chunk,
-runs dry first; one who has heard nothing yet counts as dry since it came. So with `max_active` above one a short
+runs dry first; a stream without audio yet counts as dry since its arrival. So with `max_active` above one a short
 request is not stuck behind a long one, and a newcomer is heard at once, while the others have audio for seconds. A
 batching engine has a scheduler of its own instead.
 """
@@ -134,7 +134,7 @@ class WorkerEngine:
         self._thread.join()
 
     def _is_full(self) -> bool:
-        """Those who will find a place as soon as the worker looks do not count."""
+        """Requests that the worker will admit at its next look do not count."""
         return len(self._queue) >= self.max_queue + self.max_active - len(self._active)
 
     def _run(self) -> None:

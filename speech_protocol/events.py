@@ -46,7 +46,7 @@ class StartEvent(_Event):
     """The request is accepted; what serves it. `supports_instructions` false: an `INSTRUCT` has no effect on this
     checkpoint, which the frontend can say in its reply's headers, since this event comes before any audio. `process`:
     an id of the process that serves, another one after each load. `other_requests`: how many others it is serving,
-    whoever sent them. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine. `notes`:
+    of any client. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine. `notes`:
     sentences on what is not as it should be, which `/health` shows."""
 
     type: ClassVar[str] = "start"

@@ -17,7 +17,7 @@ from .tree import PageError, page_events
 _LEVELS: Final = 2
 # A page that its book calls a table of contents is one where so much of it is links.
 _CONTENTS_SHARE: Final = 0.5
-# With so many letters beside the table of contents, a navigation document is read, too.
+# A navigation document with this many letters beside the table of contents is read, too.
 _PROSE_CHARS: Final = 300
 
 

@@ -39,7 +39,7 @@ class _Box:
 
 
 def thinned(marks: Sequence[Mark], most: int = MAX_CHPL) -> list[Mark]:
-    """At most so many marks, spread over all of them; each goes on to the next one that is kept."""
+    """At most `count` marks, spread evenly; each lasts until the next one that is kept."""
     if len(marks) <= most:
         return list(marks)
     kept = [number * len(marks) // most for number in range(most)]

@@ -132,7 +132,7 @@ class _Planner:
             pieces = [
                 (segment, voice)
                 for piece, voice in self._casting.split_dialogue(paragraph)
-                # Nobody waits for the first one here, so it may be as long as the others.
+                # In a batch the first segment needs no early start, so it may be as long as the others.
                 for segment in split_segments(piece, first_width=SEGMENT_WIDTH)
             ]
             spoken = list(self._only_spoken(pieces))

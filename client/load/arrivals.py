@@ -1,4 +1,4 @@
-"""When requests are sent: as people come, whoever is still waiting (open loop), or as each client is done (closed)."""
+"""When requests are sent: at random times (open loop), or when a client has received its reply (closed loop)."""
 
 import random
 from collections.abc import Iterator

@@ -90,13 +90,13 @@ class SpeechBody(OptionalFields):
     stream_format: Literal["audio", "sse"] = "audio"
     """Plain bytes, or OpenAI's server-sent events."""
     language: Name | None = None
-    """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: by the text."""
+    """Extension: one of GET /v1/audio/languages, or its two-letter code; none or `auto`: detected."""
     seed: Seed | None = None
     """Extension: the same seed gives the same audio."""
     temperature: Annotated[float | None, Field(ge=0, le=10)] = None
     """Extension: randomness of the sampling, 0 for none; none means the checkpoint's own, as for the next three."""
     top_k: Annotated[int | None, Field(ge=0, le=100_000)] = None
-    """Extension: sample among so many of the most likely codes; 0 for all."""
+    """Extension: sample among this many of the most likely codes; 0 for all."""
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None
     """Extension: sample among the most likely codes that have this probability together."""
     repetition_penalty: Annotated[float | None, Field(ge=0.1, le=10)] = None

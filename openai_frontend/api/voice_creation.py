@@ -65,7 +65,7 @@ async def _speak_sample(state: State, model: str, request: SpeechRequest, owner:
     assert end is not None
     if end.finish_reason is not FinishReason.STOP:
         # What it says is then not the text, and a clone would stumble over it. It is chance: another try may do.
-        message = "The model did not come to an end with this voice. Send the request again, or describe it otherwise."
+        message = "The sample did not finish. Retry, or change the description."
         raise ApiError(503, "voice_design_failed", message, param="prompt", headers={"Retry-After": "1"})
     pcm = await state.uploads.decode(bytes(recording), "prompt", owner)
     return await state.pools.uploads.run(Reference.from_pcm, pcm, request.text)

@@ -48,7 +48,7 @@ SAMPLE_RATES_HZ: Final = (8_000, 16_000, 22_050, SAMPLE_RATE_HZ, 44_100, 48_000)
 
 
 def whole(audio_format: AudioFormat, seconds: float) -> AudioFormat:
-    """The same format, a wav of up to so many seconds complete before it is sent."""
+    """The same format; a wav of up to `seconds` seconds is buffered, so that its header has the real length."""
     if audio_format.name != _WAV.name or not seconds:
         return audio_format
     return replace(audio_format, new_encoder=partial(WavEncoder, whole_seconds=seconds))

@@ -1,4 +1,4 @@
-"""Silence that nobody asked for: at a reply's start, and at the ends of a segment where another follows, so that a
+"""Trims silence: at a reply's start, and at the ends of a segment where another follows, so that a
 pause is as long as it says."""
 
 from typing import Final
@@ -13,7 +13,7 @@ _QUIET_PEAK: Final = 100
 _MARGIN_S: Final = 0.03
 # -60 dBFS, as of what an encoder takes its own silence: before a first sound nothing that may be heard is cut.
 _LEAD_PEAK: Final = 32
-# What is quiet for so many seconds is not the silence before a voice.
+# Longer silence than this is not the lead-in of a voice.
 LONGEST_LEAD_S: Final = 2.0
 
 

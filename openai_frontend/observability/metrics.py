@@ -1,4 +1,4 @@
-"""What an operator sees of the frontend: Prometheus metrics, and one record a request.
+"""Prometheus metrics of the frontend.
 
 Labels are bounded: models by the repository, formats and outcomes by this code, and never a word of a request.
 """
@@ -43,24 +43,24 @@ class Metrics:
         self.ttfa = seconds("time_to_first_audio_seconds", "From a request to its first audio.", *_SPEECH)
         self.duration = seconds("request_duration_seconds", "From a request to its last byte.", *_SPEECH)
         self.real_time = seconds("real_time_factor", "Time to all audio over its length.", "model", buckets=_REAL_TIME)
-        self.queue_wait = seconds("queue_wait_seconds", "Waiting for a turn, by place.", "model", "place")
-        self.audio_seconds = count("audio_seconds", "Audio made.", *_SPEECH)
-        self.characters = count("input_characters", "Characters of texts that were spoken.", *_SPEECH)
-        self.underruns = count("underruns", "Chunks that came later than their playback.", "model")
-        self.guard_trips = count("guard_trips", "Utterances that the runaway guard cut.", "model", "reason")
+        self.queue_wait = seconds("queue_wait_seconds", "Time in a queue, by queue.", "model", "place")
+        self.audio_seconds = count("audio_seconds", "Seconds of audio generated.", *_SPEECH)
+        self.characters = count("input_characters", "Characters of input that were synthesized.", *_SPEECH)
+        self.underruns = count("underruns", "Chunks that arrived after their playback was due.", "model")
+        self.guard_trips = count("guard_trips", "Utterances cut by the runaway guard.", "model", "reason")
         self.encoder_seconds = count("encoder_seconds", "Time in the encoder.", "format")
-        self.pending = gauge("pending_requests", "Speech requests in the house.")
-        self.active = gauge("active_requests", "Speech requests that have their turn.")
-        self.waiting = gauge("waiting_requests", "Speech requests that wait for a turn.")
-        self.connections = gauge("connections", "Connections of clients, by what they do.", "phase")
-        self.closed_connections = count("connections_closed", "Connections closed by a bound.", "reason")
-        self.body_bytes = gauge("request_body_bytes", "Bytes of request bodies that are held.")
+        self.pending = gauge("pending_requests", "Speech requests in flight, queued ones included.")
+        self.active = gauge("active_requests", "Speech requests that are being synthesized.")
+        self.waiting = gauge("waiting_requests", "Speech requests that are queued.")
+        self.connections = gauge("connections", "Connections by phase.", "phase")
+        self.closed_connections = count("connections_closed", "Connections closed by a limit.", "reason")
+        self.body_bytes = gauge("request_body_bytes", "Memory of request bodies, in bytes.")
         self.loads = count("model_loads", "Loads that ended.", "model", "outcome")
         self.load_seconds = seconds("model_load_seconds", "Time of a load.", "model")
-        self.unloads = count("model_unloads", "Unloads that this frontend asked for.", "model")
-        self.deaths = count("model_deaths", "Processes of models that died.", "model")
+        self.unloads = count("model_unloads", "Unloads by this frontend.", "model")
+        self.deaths = count("model_deaths", "Crashes of model processes.", "model")
         self.states = gauge("model_state", "1 for the state that a model is in.", "model", "state")
-        self.triton_up = gauge("triton_up", "1 where Triton answers.")
+        self.triton_up = gauge("triton_up", "1 if Triton answers.")
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(f"tts_{name}", what, labels, registry=self.registry)
@@ -90,7 +90,7 @@ class Metrics:
     def set_states(self, states: Mapping[str, ModelState]) -> None:
         """The state of each model now; none where Triton does not answer."""
         self.triton_up.set(bool(states))
-        self.states.clear()  # nobody knows what a Triton that is away has loaded
+        self.states.clear()  # the states in an unreachable Triton are unknown
         self.prime(states)
         for model, now in states.items():
             for state in ModelState:

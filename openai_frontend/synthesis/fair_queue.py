@@ -1,4 +1,4 @@
-"""Who is served next where only so many requests may be under way: in turns by key, in order of arrival within one."""
+"""A concurrency limit with a fair wait queue: round-robin by key, in order of arrival within each."""
 
 import asyncio
 import math
@@ -10,13 +10,13 @@ from typing import Final
 
 from openai_frontend.errors import ApiError
 
-# How much the latest request counts in the usual time of one.
+# Weight of the latest request in the moving average of their durations.
 _WEIGHT: Final = 0.1
-_RETRY_AFTER_S: Final = (1, 120)  # what OpenAI's clients heed
+_RETRY_AFTER_S: Final = (1, 120)  # the range that OpenAI's clients respect
 
 
 class FairQueue:
-    """`slots` requests at once, 0 for any number; one that waited for `timeout_s` without its turn is refused, 0 for
+    """`slots` requests at once, 0 for any number; a request is refused after `timeout_s` in the queue, 0 for
     never. `clock` is a monotonic one."""
 
     def __init__(self, slots: int, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,17 +27,17 @@ class FairQueue:
 
     @property
     def active(self) -> int:
-        """Requests that have their turn."""
+        """Requests that hold a slot."""
         return self._active
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Requests in the queue."""
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
     async def take(self, owner: Hashable) -> AsyncGenerator[None, None]:
-        """Wait for a place, and hold it. Raises ApiError 503 where none came free in time."""
+        """Wait for a slot, and hold it. Raises ApiError 503 after the time-out."""
         await self._wait(owner)
         begin_s = self._clock()
         try:
@@ -64,24 +64,24 @@ class FairQueue:
             raise
 
     def _leave(self, owner: Hashable, waiter: "asyncio.Future[None]") -> None:
-        """Out of the queue; a turn that came in this very moment goes to the next."""
+        """Leave the queue; a slot that was granted at the same moment goes to the next request."""
         if waiter.done() and not waiter.cancelled():
             self._pass_on()
             return
         queue = self._waiting.get(owner, deque())
-        if waiter in queue:  # else it was passed over
+        if waiter in queue:  # else it was skipped
             queue.remove(waiter)
             if not queue:
                 del self._waiting[owner]
 
     def _pass_on(self) -> None:
-        """The place to the first of the owner whose turn it is, who then is last."""
+        """Give the slot to the first request of the next owner, which becomes the last owner."""
         while self._waiting:
             owner, queue = self._waiting.popitem(last=False)
             waiter = queue.popleft()
             if queue:
                 self._waiting[owner] = queue
-            # One who gave up in this very moment has not left the queue yet.
+            # A request that was cancelled at the same moment is still in the queue.
             if not waiter.done():
                 waiter.set_result(None)
                 return

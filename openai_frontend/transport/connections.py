@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MAX_REFUSED: Final = 16
 MAX_LINGERING: Final = 32
 LINGER_S: Final = 2.0
-# A body may take BODY_TIMEOUT plus one second for so many bytes: 256 kbit/s.
+# A body may take BODY_TIMEOUT plus one second for this many bytes: 256 kbit/s.
 MIN_BODY_BYTES_PER_S: Final = 32 * 1024
 _LONGEST_TICK_S: Final = 1.0
 

@@ -27,7 +27,7 @@ from openai_frontend.transport.connections import MIN_BODY_BYTES_PER_S, Closed, 
 
 # An unread body up to this size is read to its end, so that the connection can be used again.
 _DRAINED_BYTES: Final = 64 * 1024
-# Lines are what costs time: a chunk of a body is two, a header is one. So many take about a millisecond.
+# Parsing time grows with lines: a chunk of a body is two, a header is one. This many take about a millisecond.
 _MAX_LINES: Final = 256
 _SLICE_BYTES: Final = 1024
 # Soon after the interim reply, whose answer takes a round trip.

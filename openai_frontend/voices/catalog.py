@@ -1,8 +1,8 @@
 """Public names to what Triton knows: which model serves a request, and in which voice.
 
 The voice chooses the variant: a built-in speaker is spoken by the CustomVoice model (or the embedded voice's), a voice
-of the library by the Base model. Who names a checkpoint or a Triton model gets that one, or is told which one fits.
-"""
+of the library by the Base model. A request that names a checkpoint or a Triton model gets that one, or an error that
+names a fitting one."""
 
 import re
 from collections.abc import Callable
@@ -189,7 +189,7 @@ class Catalog:
             raise invalid("voice", message, "unsupported_task")
         fitting = next(spec.name for spec in QWEN3_TTS if spec.task is task)
         if by_name:
-            message = f"'{name}' {_WHAT[task]}. Use '{fitting}', or 'tts-1', which goes by the voice."
+            message = f"'{name}' {_WHAT[task]}. Use '{fitting}', or 'tts-1', which selects the model from the voice."
             if _task(model) is Task.CLONE:
                 message += " It clones: name a voice of your own, or send reference audio to /v1/audio/speech/clone."
             raise invalid("model", message, "unsupported_task")

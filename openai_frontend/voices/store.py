@@ -2,7 +2,7 @@
 
 An entry is a folder of files and a `metadata.json`. It is written under a hidden name, synced, then renamed into
 place; its removal is a rename to a hidden name, and then the files go. So a reader sees all of an entry or nothing,
-whoever is killed when. Folders are 0700, files 0600.
+whenever a process is killed. Folders are 0700, files 0600.
 """
 
 import json
@@ -31,7 +31,7 @@ _DRAFT: Final = ".new-"
 _GRAVE: Final = ".gone-"
 # Drafts are written in seconds; an older one is of a process that was killed.
 _DRAFT_LIMIT_S: Final = 3600.0
-# The lock is held for milliseconds, but who comes next among many is chance.
+# The lock is held for milliseconds, but its next holder among many is chosen by chance.
 _LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_POLL_S: Final = 0.01
 # Two changes of a folder within a tick of the kernel's clock carry the same time.

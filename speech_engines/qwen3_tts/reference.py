@@ -79,7 +79,7 @@ class ReferenceSynthesizer:
         )
 
     def compute(self, request: SpeechRequest, frames: int) -> Samples:
-        """The samples of an utterance of at most so many frames, at once."""
+        """The samples of an utterance of at most `frames` frames, at once."""
         return self._compute(request, frames, lambda: False)
 
     @contextlib.contextmanager

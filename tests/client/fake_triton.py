@@ -1,4 +1,4 @@
-"""A Triton of a test's own: one model whose every utterance is a tone, fast, and which fails as it is told to."""
+"""A Triton of a test's own: one model whose every utterance is a tone, fast, and which fails on demand."""
 
 import asyncio
 import base64

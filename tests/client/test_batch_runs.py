@@ -1,4 +1,4 @@
-"""Runs of the batch client against a Triton that fails as it is told to: what is tried again, for how long, what is
+"""Runs of the batch client against a Triton that fails on demand: what is tried again, for how long, what is
 reported, and what a run that goes on takes over."""
 
 import json

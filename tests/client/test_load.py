@@ -100,7 +100,7 @@ def drive(handler: Handler, load: Load) -> Traffic:
 
 
 async def reply(request: web.Request, *pieces: tuple[float, bytes]) -> web.StreamResponse:
-    """Each piece after so many seconds."""
+    """Each piece after its number of seconds."""
     response = web.StreamResponse()
     await response.prepare(request)
     for wait_s, data in pieces:

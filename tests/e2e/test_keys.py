@@ -1,4 +1,4 @@
-"""API keys and the limits of each, over real sockets: who gets in, who is told to wait, and what the headers say."""
+"""API keys and the limits of each, over real sockets: accepted and refused requests, and the headers of both."""
 
 import logging
 from collections.abc import Callable, Iterator

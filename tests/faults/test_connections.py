@@ -222,7 +222,7 @@ def test_a_body_that_will_never_be_complete_ends_its_connection(tmp_path: Path) 
         assert client.is_closed()
 
 
-# Requests that two servers could read in two ways, and those whose body nobody reads
+# Requests that two servers could read in two ways, and those whose body is not read
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""SIGTERM to a frontend of its own process: nobody is let in, streams are finished, and its models are given back."""
+"""SIGTERM to a frontend in its own process: new connections are refused, streams finish, its models are unloaded."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_streams_are_finished_nobody_else_is_let_in_and_the_models_are_unloaded(
         begun = next(pieces)
         assert len(stubs(stack)) == 1
         process.send_signal(signal.SIGTERM)
-        eventually(lambda: not answers(f"{url}/live"), "nobody is let in")
+        eventually(lambda: not answers(f"{url}/live"), "new connections are refused")
         gate.open()
         assert len(begun + b"".join(pieces)) == 5 * FRAME_BYTES
         assert process.wait(SOON_S) == 0
@@ -88,7 +88,7 @@ def test_a_stream_that_does_not_end_is_cut_off_after_the_limit_or_by_a_second_si
         next(pieces)
         for number in signals:
             process.send_signal(number)
-            eventually(lambda: not answers(f"{url}/live"), "nobody is let in")
+            eventually(lambda: not answers(f"{url}/live"), "new connections are refused")
         with pytest.raises(httpx2.RemoteProtocolError):
             list(pieces)
         assert process.wait(SOON_S) == 0

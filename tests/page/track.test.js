@@ -68,7 +68,7 @@ test("a stopped long text is made again up to the end of the segment", () => {
   assert.deepEqual(track.request(), { ...BODY, input: "One." });
 });
 
-test("the history keeps so many results and so many bytes, the newest ones", () => {
+test("the history keeps a bounded number of results and of bytes, the newest ones", () => {
   const results = Array.from({ length: MAX_RESULTS + 2 }, (_, i) => ({ id: i, audio: { size: 1 } }));
   assert.deepEqual(surplus(results), [MAX_RESULTS, MAX_RESULTS + 1]);
   assert.deepEqual(

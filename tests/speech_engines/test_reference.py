@@ -224,7 +224,7 @@ def test_a_client_that_hangs_up_stops_the_model_within_a_frame_and_the_next_requ
     before, _ = speak(engine)
     for question in (1, 2, 3, 9):
         sink = CollectingSink(cancel_at_question=question)
-        engine.submit(SpeechRequest("A much longer text than the other one, which nobody waits for."), sink)
+        engine.submit(SpeechRequest("A much longer text than the other one, which is cancelled."), sink)
         assert sink.result().finish_reason is FinishReason.CANCELLED
         assert sink.questions == question
         assert not sink.chunks

@@ -1,4 +1,4 @@
-"""WorkerEngine over a scripted synthesizer: who is served when, and how each request ends."""
+"""WorkerEngine over a scripted synthesizer: the order of requests, and how each ends."""
 
 import contextlib
 import threading

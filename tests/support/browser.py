@@ -18,7 +18,7 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    # A microphone that beeps, and nobody who has to allow it.
+    # A microphone that beeps and needs no permission.
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )

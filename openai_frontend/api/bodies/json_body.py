@@ -1,6 +1,6 @@
 """JSON bodies within bounds of time.
 
-Parsers build every value, also of fields that nobody reads, and hold the interpreter's lock meanwhile: 14 MB of `[],`
+Parsers build every value, also of unused fields, and hold the interpreter's lock meanwhile: 14 MB of `[],`
 take a second. A request is a few fields, of which some are long texts. So a large body is looked over as it arrives,
 piece by piece, and refused where it has more values than a request needs; what is then left to the parser is copying.
 """
@@ -121,7 +121,7 @@ class _Shape:
         _check(self._escapes, _MAX_ESCAPES, "escapes")
 
     def check_whole(self) -> None:
-        """The same when all of it is there: what a too large body is told first is that it is too large."""
+        """The same for a complete body; its size is checked first."""
         self.check()
         _check(self._outside_bytes, _MAX_OUTSIDE_BYTES, "bytes outside of strings")
 

@@ -25,7 +25,7 @@ async def check_json(request: Request) -> None:
     if is_json(kind):
         return
     if not kind and not await request.body():
-        return  # what is missing is told field by field
+        return  # missing fields are reported one by one
     said = f"The body is declared as {kind}" if kind else "The body has no Content-Type"
     hint = ", as curl -d does unless told otherwise" if kind == "application/x-www-form-urlencoded" else ""
     message = f"{said}{hint}. Send JSON with the header `Content-Type: application/json`."

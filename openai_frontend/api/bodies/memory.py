@@ -76,7 +76,7 @@ class BodyLease:
         self._held_bytes = 0
 
     def take(self, count_bytes: int) -> None:
-        """Raises ApiError 503 where so many more do not fit."""
+        """Raises ApiError 503 where `size` more bytes do not fit."""
         self._memory.take(count_bytes, self._held_bytes + count_bytes)
         self._held_bytes += count_bytes
 

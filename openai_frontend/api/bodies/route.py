@@ -81,7 +81,7 @@ class BodyRoute(APIRoute):
                 elif takes_json and is_json(media_type(parsed)):
                     await parsed.read_json()
             except ClientDisconnect:
-                return Response(status_code=499)  # nobody reads it
+                return Response(status_code=499)  # the client has disconnected
             response = await unless_disconnected(parsed, answer(parsed))
             return Response(status_code=499) if response is None else response
 

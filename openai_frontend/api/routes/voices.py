@@ -124,5 +124,5 @@ def _public(voice: Voice) -> dict[str, Any]:
 
 
 def _named(name: str) -> dict[str, Any]:
-    """A voice of which no more than its name is told; it can be spoken with by that."""
+    """A voice whose name alone is public; requests may use that name."""
     return {"id": name, "name": name, "object": "audio.voice"}

@@ -19,7 +19,7 @@ _PASSED_ON: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LAN
 
 
 class DecoderProcess:
-    """Decodes one recording at a time; who comes meanwhile waits. `timeout_s` is for one recording, a start included;
+    """Decodes one recording at a time; others queue. `timeout_s` is for one recording, a start included;
     after `idle_s` without one the process ends."""
 
     def __init__(self, timeout_s: float = _TIMEOUT_S, idle_s: float = _IDLE_S) -> None:
@@ -41,7 +41,7 @@ class DecoderProcess:
                 await self._end()
                 raise ReferenceAudioError(UNREADABLE) from None
             except BaseException:
-                # Nobody waits for it any more, and its answer must not be taken for the next one's.
+                # Its request was cancelled, and its answer must not be taken for the next one's.
                 await self._end()
                 raise
             self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._kill)

@@ -10,7 +10,7 @@ from openai_frontend.audio.uploads.recording import Recording, Samples
 MAX_OFFSET: Final = 1e-3
 # Two channels of unrelated sound mix to half the power of one, a channel and a silent one to a quarter.
 _CANCELLED: Final = 0.2
-# So many samples a second tell the power of a channel well enough.
+# This many samples a second are enough to estimate the power of a channel.
 _SAMPLED_HZ: Final = 8_000
 
 

@@ -48,7 +48,7 @@ export class Stage extends EventTarget {
       if (track.stopped) this.#message = "Stopped. What was made until then is kept.";
       if (speech.warnings.length) this.#message += ` ${speech.warnings.join(" ")}`;
     } catch (problem) {
-      this.#message = track.audible ? "It broke off. What was made until then is kept." : "It did not work.";
+      this.#message = track.audible ? "The audio was interrupted. The part before is kept." : "Something went wrong.";
       if (this.#speech === speech) this.#state = "error";
       throw problem;
     } finally {

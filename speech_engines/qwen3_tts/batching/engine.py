@@ -98,7 +98,7 @@ class BatchEngine:
         try:
             self._scheduler.submit(sequence)
         except SpeechError:
-            # Those who hung up while they waited give their cache positions to those who are still there.
+            # Requests that were cancelled in the queue no longer count.
             for waiting in self._scheduler.waiting:
                 waiting.sink.ask()
             self._end_cancelled(self._scheduler.waiting)

@@ -24,7 +24,7 @@ EXPECTED_S_PER_TOKEN: Final = 0.4
 # Slow, expressive speech takes about half a second a token, digits and symbols up to two: nothing true is cut.
 BUDGET_BASE_S: Final = 10.0
 BUDGET_S_PER_TOKEN: Final = 2.0
-# A loop: frames come again after 1 to LONGEST_LOOP of them, with most of their 16 codes. Of a word that is said again
+# A loop: frames repeat after 1 to LONGEST_LOOP of them, with most of their 16 codes. Of a word that is repeated
 # and again, or a held vowel, some do and most do not: no two renditions are alike in the codes behind the first few.
 LONGEST_LOOP: Final = 12
 WINDOW_FRAMES: Final = 26  # 2.1 s

@@ -60,7 +60,7 @@ class Scheduler:
 
     @property
     def prompting(self) -> Sequence | None:
-        """Whose prompt is to be read now: one at a time, so that the first who came is heard first."""
+        """The sequence to prefill next: one at a time, in order of arrival."""
         return next((sequence for sequence in self._running if sequence.stage is Stage.PROMPTING), None)
 
     def submit(self, sequence: Sequence) -> None:
@@ -78,7 +78,7 @@ class Scheduler:
         queue.append(sequence)
 
     def prepared(self, sequence: Sequence) -> None:
-        """Its voice is there: it waits for a slot, behind those who do."""
+        """Its voice prompt is ready: it queues for a slot."""
         if sequence in self._preparing:
             self._preparing.remove(sequence)
             sequence.stage = Stage.WAITING
@@ -109,7 +109,7 @@ class Scheduler:
         return True
 
     def youngest(self) -> Sequence:
-        """Who is paused next, of all that hold cache positions."""
+        """The sequence to pause next, of all that hold cache positions."""
         return next(sequence for sequence in reversed(self._running) if sequence.cache_range is not None)
 
     def pause(self, sequence: Sequence) -> None:

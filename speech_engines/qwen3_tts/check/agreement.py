@@ -49,7 +49,7 @@ def request_of(task: Task, **fields: object) -> SpeechRequest:
 def run(
     device: TorchModelRunner, requests: Mapping[int, SpeechRequest], frames: int
 ) -> dict[int, tuple[Codes, Samples]]:
-    """The utterances in these slots, all at once: at most so many frames of each, decoded chunk by chunk."""
+    """The utterances in these slots, all at once: at most `frames` frames of each, decoded chunk by chunk."""
     start, running = 0, list(requests)
     for slot, request in requests.items():
         plan = device.plan(request)

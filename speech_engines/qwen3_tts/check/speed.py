@@ -38,7 +38,7 @@ class _Sink:
 
 
 def measure(engine: Engine, rows: int, seconds: float) -> dict[str, float]:
-    """So many requests at once, of at most so many seconds each. Raises SpeechError or TimeoutError."""
+    """`streams` requests at once, of at most `seconds` seconds each. Raises SpeechError or TimeoutError."""
     begin_s = time.perf_counter()
     sinks = [_Sink() for _ in range(rows)]
     for number, sink in enumerate(sinks):

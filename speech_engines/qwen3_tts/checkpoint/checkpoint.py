@@ -133,7 +133,7 @@ def _hub_problem(name: str, environment: Mapping[str, str]) -> str | None:
     asker.join(HUB_TIMEOUT_S)
     match answers:
         case [errors.GatedRepoError()]:
-            return "the hub gives it only to those who accepted its terms (then set HF_TOKEN)"
+            return "the hub requires that you accept its terms there and set HF_TOKEN"
         case [errors.RepositoryNotFoundError()]:
             return "the hub has no such checkpoint, or a private one (set HF_TOKEN)"
         case [errors.OfflineModeIsEnabled()]:

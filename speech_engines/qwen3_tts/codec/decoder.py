@@ -34,7 +34,7 @@ from speech_engines.qwen3_tts.codec.state import CodecCall, Convolution, Rows, S
 from speech_engines.qwen3_tts.model.weights import read_tensors, side_by_side
 from speech_protocol.audio import FRAME_SAMPLES
 
-# Longer chunks go through the layers in pieces: the activations of so many frames fit the caches of a CPU.
+# Longer chunks go through the layers in pieces: the activations of this many frames fit the caches of a CPU.
 # On a GPU they bound what a call takes of its memory; the batch has calls of its own, see `bucketed`.
 _CALL_FRAMES: Final = {"cpu": 12, "cuda": 8}
 _DILATIONS: Final = (1, 3, 9)
@@ -62,7 +62,7 @@ class Codec:
 
     @torch.inference_mode()
     def allocate(self, max_streams: int) -> None:
-        """What streams leave behind, for so many."""
+        """The state between calls of `streams` streams."""
         self._state = self._new_state(max_streams)
 
     @classmethod

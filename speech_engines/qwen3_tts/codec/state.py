@@ -83,7 +83,7 @@ class State:
         self.positions[stream].fill_(saved.frames)
 
     def _slots(self, frames: int) -> Tensor:
-        """Where those frames lie that the next one can see, after so many."""
+        """The slots of the window that the next frame can attend to, after `frames` frames."""
         seen = torch.arange(max(0, frames - self._seen_frames), frames, device=self.rings.device)
         return seen % self.rings.shape[4]
 

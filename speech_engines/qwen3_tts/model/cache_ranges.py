@@ -1,4 +1,4 @@
-"""Who has which cache positions of the caches. No tensors."""
+"""Allocator of contiguous ranges of KV-cache positions. No tensors."""
 
 from bisect import insort
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ class CodePredictor:
         self._inputs = inputs.chunk(config.codebooks - 1)  # by codebook
 
     def allocate(self, rows: int) -> None:
-        """The cache of a frame, for so many rows at most."""
+        """The cache of a frame, for at most `rows` rows."""
         device = self.embedding.device
         rope = Rope(self._config, self._codebooks, device)
         self._rope_of_two = rope.at(slice(0, 2), rows)  # of every row's first two positions

@@ -58,7 +58,7 @@ class FrameModel:
 
     @torch.inference_mode()
     def allocate(self, slots: int, cache_positions: int) -> None:
-        """The buffers, for so many slots, and `cache_positions` positions of all utterances together."""
+        """The buffers, for `slots` slots, and `cache_positions` positions of all utterances together."""
         self.slots, self.cache_positions = slots, cache_positions
         self.talker.allocate(cache_positions)
         self.predictor.allocate(slots)
@@ -118,13 +118,13 @@ class FrameModel:
         self.finish_prefill(slot, hidden, self.talker.logits(hidden), done + len(embeds))
 
     def check_room(self, slot: int, positions: int) -> None:
-        """Raise ValueError where so many more, and a frame, do not fit into the slot's cache range."""
+        """Raise ValueError where `positions` more, and a frame, do not fit into the slot's cache range."""
         count = self.lengths[slot] + positions
         if count >= self._cache_ranges[slot].count:
             raise ValueError(f"{count} positions and a frame do not fit into {self._cache_ranges[slot].count}")
 
     def finish_prefill(self, slot: int, hidden: Tensor, logits: Tensor, positions: int) -> None:
-        """So many positions of the slot's prompt are in the cache, the last of which gave hidden [1, H] and logits
+        """`positions` positions of the slot's prompt are in the cache, the last of which gave hidden [1, H] and logits
         [1, vocab]."""
         self._hidden[slot], self._logits[slot] = hidden[0], logits[0]
         self.position[slot] = self.lengths[slot] = positions

@@ -23,7 +23,7 @@ class UtteranceCache:
     """By place: an utterance has a cache range of cache positions, in which its positions lie in order."""
 
     def __init__(self, config: StackConfig, cache_positions: int, device: torch.device, dtype: torch.dtype) -> None:
-        # One more than utterances have: what rows write that stand still goes there. Keys and values lie side by side,
+        # One more than utterances have: the scratch position of inactive rows. Keys and values lie side by side,
         # so that one operation writes or gathers both.
         self._kv = untouched((config.layers, cache_positions + 1, 2 * config.kv_heads, config.head_dim), device, dtype)
         self.scratch_position = cache_positions

@@ -29,7 +29,7 @@ class Talker:
     def allocate(self, cache_positions: int) -> None:
         """The cache, whose `cache_positions` bound all utterances together and each of them."""
         device = self.embedding.device
-        self._rope = Rope(self._config, cache_positions + 1, device)  # rows that stand still may be at their end
+        self._rope = Rope(self._config, cache_positions + 1, device)  # inactive rows may be at their end
         self.cache = UtteranceCache(self._config, cache_positions, device, self._dtype)
 
     def embed(self, codes: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ class Layer:
             side_by_side(take(weights, f"{attention}.{name}_norm.weight"), config.head_dim).expand(heads, -1)
             for name, heads in (("q", config.heads), ("k", config.kv_heads))
         )
-        # [heads + 2 * kv_heads, head_dim]: a norm of the values, too, which nobody reads, spares a copy of the others.
+        # [heads + 2 * kv_heads, head_dim]: the norm of the values is not used, but spares a copy of the others.
         # In float32, so that what it gives can be seen as complex numbers.
         self._qk_norm = Norm(torch.cat((q_norm, k_norm, k_norm)).float(), epsilon)
 

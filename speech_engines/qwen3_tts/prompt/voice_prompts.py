@@ -181,7 +181,7 @@ class VoicePrompts:
             self._size_bytes = 0
 
     def load(self) -> None:
-        """Get the encoder ready, which takes seconds, before somebody waits for it."""
+        """Load the encoder, which takes seconds, before the first request."""
         with self._encoding:
             self._encoder.load()
 

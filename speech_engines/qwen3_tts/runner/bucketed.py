@@ -200,7 +200,7 @@ class BucketedCodec:
 
 
 def pieces(frames: int) -> Iterator[tuple[int, int]]:
-    """Where the calls for so many frames begin, and how many each has."""
+    """Where the calls for `frames` frames begin, and how many each has."""
     first = 0
     for size in CALL_FRAMES:
         while frames - first >= size:

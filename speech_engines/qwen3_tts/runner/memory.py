@@ -44,7 +44,7 @@ class Needs:
         return cls(frame_cache + state + stream, cached + trailing_and_rope, headroom)
 
     def graphs(self, rows: int) -> int:
-        """Recorded for so many rows at most: frames of each power of two, half as many of long ones, and eleven of
+        """Recorded for at most `rows` rows: frames of each power of two, half as many of long ones, and eleven of
         other work."""
         powers = rows.bit_length()
         return (powers + (powers + 1) // 2 + 11) * GRAPH_BYTES + POOL_BYTES

@@ -18,7 +18,7 @@ TIMEOUT_S = 10
 
 
 class ScriptedTriton(Triton):
-    """Loads and unloads take a turn of the loop, in which nobody may do either."""
+    """Loads and unloads take an iteration of the loop, in which neither may begin."""
 
     def __init__(self, *models: str) -> None:
         super().__init__("http://127.0.0.1:9", 1)

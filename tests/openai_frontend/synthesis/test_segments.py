@@ -1,4 +1,4 @@
-"""A script's segments, some of which ran away: spoken once more where nobody has heard anything of them yet."""
+"""A script's segments, some of which ran away: synthesized once more where nothing of them was sent yet."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -118,7 +118,7 @@ def test_stop_ends_the_request_and_keeps_what_was_made(
     page.comes_to("idle")
     page.shows("status", "kept")
     triton.release(gate)
-    page.waits_for(lambda: triton.active == 0, "the model is told")
+    page.waits_for(lambda: triton.active == 0, "the request is cancelled")
     page.waits_for(lambda: "(stopped)" in page["recent"].text, "it is among the recent ones")
     page.click("play")
     page.waits_for(lambda: position(page) > 0, "it is heard again")

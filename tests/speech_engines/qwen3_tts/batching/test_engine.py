@@ -65,7 +65,7 @@ class FakeModelRunner:
     def plan(self, request: SpeechRequest) -> Plan:
         if request.text == "refused":
             raise SpeechError(ErrorCode.UNKNOWN_SPEAKER, "no")
-        # So many tokens that no budget of frames ends an utterance here.
+        # Enough tokens that no budget of frames ends an utterance here.
         script = PromptTokens((0,) * PROMPT, (), 0, (), 0, self._tokens)
         return Plan(script, warnings=("a warning",) if request.instruct else ())
 

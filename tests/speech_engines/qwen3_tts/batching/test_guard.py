@@ -86,7 +86,7 @@ def laughter(seconds: float = 6) -> Part:
 
 
 def no_no_no(seconds: float = 6, period: int = 5) -> Part:
-    """One word again and again: the first codes come again, the others are of each rendition."""
+    """One repeated word: the first codes repeat, the others differ in each rendition."""
     spoken = speech(seconds, seed=5)
     codes = spoken.codes.copy()
     codes[:, :6] = np.resize(codes[:period, :6], (len(codes), 6))

@@ -1,4 +1,4 @@
-"""Who runs next, who waits, and who ran away: no tensors, no threads."""
+"""Admission, queueing and runaways in the scheduler: no tensors, no threads."""
 
 import random
 
@@ -16,7 +16,7 @@ from speech_protocol.request import SpeechRequest
 from tests.support.sinks import CollectingSink
 
 RAMP = (1, 2, 4)
-TOKENS = 50_000  # so many that no budget of frames ends an utterance here
+TOKENS = 50_000  # enough that no budget of frames ends an utterance here
 
 
 def sequences_of(count: int, prompt: int = 10, limit_frames: int = 5) -> list[Sequence]:
@@ -28,7 +28,7 @@ def sequences_of(count: int, prompt: int = 10, limit_frames: int = 5) -> list[Se
 
 
 def of_text(tokens: int, prompt: int = 80) -> Sequence:
-    """A request whose text has so many tokens, of at most ten minutes."""
+    """A request whose text has `tokens` tokens, of at most ten minutes."""
     plan = Plan(PromptTokens((0,) * prompt, (), 0, (), 0, tokens))
     return Sequence(SpeechRequest("x"), CollectingSink(), plan, 600 * SAMPLE_RATE_HZ)  # type: ignore[arg-type]
 
