@@ -62,8 +62,8 @@ def main() -> None:
         checkpoint = [] if part.stack else ["--checkpoint", str(options.tiny if part.tiny else options.checkpoint)]
         run(f"bench.{part.module}", *checkpoint, *part.options(options.quick, options.rounds), *output)
     run("bench.plot", "--results", str(options.results))
-    readme = ["--readme", str(options.readme)] if options.readme else []
-    run("bench.summary", "--results", str(options.results), *readme)
+    page = ["--page", str(options.page)] if options.page else []
+    run("bench.summary", "--results", str(options.results), *page)
 
 
 def parse_options() -> argparse.Namespace:
@@ -74,7 +74,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of short utterances: to see that it works")
     parser.add_argument("--only", nargs="+", choices=SUITE, default=list(SUITE))
     parser.add_argument("--results", type=Path, help=f"{RESULTS}, or with --quick {QUICK_RESULTS}")
-    parser.add_argument("--readme", type=Path)
+    parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     options.results = options.results or (QUICK_RESULTS if options.quick else RESULTS)
     return options

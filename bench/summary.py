@@ -1,6 +1,6 @@
-"""Rewrites what README.md says under "Measured" from the JSON files of this suite, and prints it with its goals.
+"""Rewrites the table of docs/benchmarks.md from the JSON files of this suite, and prints it with its goals.
 
-    python -m bench.summary [--results bench/results] [--readme README.md]
+    python -m bench.summary [--results bench/results] [--page docs/benchmarks.md]
 
 A figure whose file is missing is left out. Figures of one machine share a table.
 """
@@ -148,23 +148,25 @@ def render(folder: Path) -> str:
     return "\n".join(tables)
 
 
-def rewrite(readme: Path, part: str) -> None:
+def rewrite(page: Path, part: str) -> None:
     """Raises ValueError where the file lacks the markers."""
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{readme} lacks the two markers of the measured part")
-    readme.write_text(before + begin + part + end + after, encoding="utf-8")
+        raise ValueError(f"{page} lacks the two markers of the measured part")
+    page.write_text(before + begin + part + end + after, encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--readme", type=Path, help="README.md where the results are this project's own, else none")
+    parser.add_argument(
+        "--page", type=Path, help="docs/benchmarks.md where the results are this project's own, else none"
+    )
     options = parser.parse_args()
-    readme = options.readme or (Path("README.md") if options.results == RESULTS else None)
-    if readme is not None:
-        rewrite(readme, render(options.results))
+    page = options.page or (Path("docs/benchmarks.md") if options.results == RESULTS else None)
+    if page is not None:
+        rewrite(page, render(options.results))
     heads = ("figure", "", "reached", "must", "aim")
     rows = [
         (line.name, line.figure.show(line.value), line.figure.verdict(line.value), *_goals(line.figure))

@@ -15,6 +15,7 @@ from openai_frontend.settings.profiles import PROFILES
 from openai_frontend.settings.variables import OTHER_VARIABLES
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from speech_engines.qwen3_tts.config import EngineConfig
+from tests.contract import conformance
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -63,7 +64,7 @@ def test_the_variables_of_the_engine_are_not_taken_for_misspelled_settings() -> 
 def test_the_endpoints_table_is_the_routes() -> None:
     paths = create_app(Settings()).openapi()["paths"]
     routes = {f"`{method.upper()} {path}`" for path, methods in paths.items() for method in methods}
-    assert {row[0] for row in table_after("Endpoints")} == routes
+    assert {row[0] for row in table_after("Endpoints", (ROOT / "docs/openai-api.md").read_text())} == routes
 
 
 def test_the_voice_table_is_the_mapping() -> None:
@@ -94,10 +95,23 @@ def test_the_readme_is_at_most_150_lines() -> None:
 
 
 def test_the_measured_table_is_what_the_results_say(tmp_path: Path) -> None:
-    copy = tmp_path / "README.md"
-    copy.write_text(README)
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    copy = tmp_path / "benchmarks.md"
+    copy.write_text(page)
     rewrite(copy, render(ROOT / "bench/results"))
-    assert copy.read_text() == README
+    assert copy.read_text() == page
+
+
+def test_the_figures_of_the_readme_are_in_the_table_of_benchmarks() -> None:
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    for what, figure in table_after("Measured")[:4]:
+        assert re.search(
+            rf"\| {what.replace(' of 10 s', ', of 10 s')}\b[^|]*\| {re.escape(figure.split(' of its')[0])}", page
+        ), what
+
+
+def test_the_page_of_conformance_is_what_the_promises_say() -> None:
+    assert conformance.PAGE.read_text() == conformance.render()
 
 
 def test_every_test_that_a_document_names_exists() -> None:
