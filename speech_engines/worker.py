@@ -120,7 +120,7 @@ class WorkerEngine:
             if self._is_full():
                 self._drop_cancelled(self._queue)
             if self._is_full():
-                raise SpeechError(ErrorCode.QUEUE_FULL, f"{self.max_queue} requests wait already. Try again later.")
+                raise SpeechError(ErrorCode.QUEUE_FULL, f"The engine's queue is full ({self.max_queue} requests). Retry later.")
             self._queue.append(row)
             self._changed.notify()
 

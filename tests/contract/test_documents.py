@@ -124,3 +124,13 @@ def test_every_test_that_a_document_names_exists() -> None:
 def test_every_script_named_in_the_readme_exists() -> None:
     for module in re.findall(r"python -m ([a-z_.]+)", README):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
+
+
+def test_the_places_that_contributing_names_exist() -> None:
+    rows = table_after("Where to change what", (ROOT / "CONTRIBUTING.md").read_text())
+    places = [place for _, cell in rows for place in re.findall(r"`([\w.]+)` in `([\w/.]+)`", cell)]
+    assert len(places) >= len(rows) - 1
+    for symbol, file in places:
+        source = (ROOT / file).read_text()
+        for name in symbol.split("."):
+            assert re.search(rf"(class|def) {name}\b|^{name}\b", source, re.MULTILINE), f"{symbol} in {file}"

@@ -73,7 +73,7 @@ class Scheduler:
             )
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "text")
         if len(self._waiting) + len(self._preparing) >= self._max_queue:
-            raise SpeechError(ErrorCode.QUEUE_FULL, f"{self._max_queue} requests wait already. Try again later.")
+            raise SpeechError(ErrorCode.QUEUE_FULL, f"The engine's queue is full ({self._max_queue} requests). Retry later.")
         queue = self._preparing if sequence.stage is Stage.PREPARING else self._waiting
         queue.append(sequence)
 
