@@ -306,7 +306,7 @@ def _clear_shared_memory(prefix: str) -> None:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """A free TCP port on loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

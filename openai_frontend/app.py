@@ -1,4 +1,4 @@
-"""The composition root: builds every part once, in the order of its needs, and takes it down in reverse."""
+"""The composition root: builds every part once, in order of dependency, and closes them in reverse."""
 
 import asyncio
 import logging

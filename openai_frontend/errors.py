@@ -1,4 +1,4 @@
-"""The one exception tree of the frontend and the one table from a failure to an OpenAI-shaped reply.
+"""The frontend's exceptions, and the table from a failure to an OpenAI-shaped reply.
 
 Every failure leaves as `{"error": {"message", "type", "param", "code"}}`, all four keys, with the right status.
 """

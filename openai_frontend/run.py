@@ -1,4 +1,4 @@
-"""Runs the server until a signal asks it to stop: streams get STOP_TIMEOUT to finish, a second signal cuts them off."""
+"""Runs the server until a signal: streams have STOP_TIMEOUT to finish, a second signal ends them at once."""
 
 import asyncio
 import logging

@@ -33,7 +33,7 @@ _SWITCH_INTERVAL_S: Final = 0.001
 
 
 class Server(uvicorn.Server):
-    """Serves the API of these settings; told to stop, it lets nobody in and finishes what is under way, in time."""
+    """Serves the API; on shutdown it refuses new connections and finishes requests in flight within the time-out."""
 
     def __init__(self, settings: Settings) -> None:
         uvicorn_logger = logging.getLogger("uvicorn.error")

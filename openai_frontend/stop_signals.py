@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a request to stop, not as an exception that surfaces wherever Python happens to be.
+"""SIGINT, SIGTERM and SIGHUP as a request to stop, instead of an exception at an arbitrary point of be.
 
 Importing this module is cheap: a process installs its handlers before it imports anything that takes time.
 """

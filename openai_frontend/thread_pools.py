@@ -1,4 +1,4 @@
-"""Bounded thread pools, one for each purpose, so that none can use up the threads of another.
+"""Bounded thread pools, one for each purpose, so that none starves another.
 
 A store that waits for another process's lock must not hold up an encoder, nor a large upload the reading of a voice.
 """

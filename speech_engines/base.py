@@ -48,7 +48,7 @@ class AudioSink(Protocol):
         """The request failed."""
 
     def is_cancelled(self) -> bool:
-        """Nobody listens any more. An engine asks between steps and stops within one of them."""
+        """The client has disconnected. Engines poll between steps and stop within one of them."""
         ...
 
 
@@ -67,7 +67,7 @@ class Engine(Protocol):
         ...
 
     def report_to(self, publish: Publish) -> None:
-        """From now on hand the engine's figures on, by family, on the thread that computes."""
+        """Publish the engine's statistics to `report`, by family, on the worker thread."""
 
     def close(self) -> None:
         """Fail what is queued or running with `shutting_down`, stop the worker and free the device. Idempotent."""

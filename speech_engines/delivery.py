@@ -1,4 +1,4 @@
-"""Sinks that take no time: a thread of their own delivers, and asks who hung up.
+"""Asynchronous delivery: one thread sends chunks to the sinks and polls for cancellation.
 
 To send one chunk through Triton takes half a millisecond, and to ask for one request whether it was cancelled a tenth:
 with many streams, that would be much of a step of the engine.
@@ -19,12 +19,12 @@ from speech_protocol.events import EndEvent
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.02
-# Deliveries that may be under way when more are made.
+# Deliveries in flight before the producer must wait.
 CAPACITY: Final = 1024
 
 
 class DeliveryThread:
-    """The thread. `on_cancelled` is called on it when somebody hung up."""
+    """The thread. It calls `on_cancelled` when a request was cancelled."""
 
     def __init__(self, name: str, on_cancelled: Callable[[], None]) -> None:
         self._deliveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -42,7 +42,7 @@ class DeliveryThread:
         self._deliveries.put(delivery)
 
     def catch_up(self) -> None:
-        """Where too much is under way, wait until it is delivered. For whoever makes the audio, between two steps."""
+        """Wait until at most the limit is in flight. Called by the producer between two steps."""
         if self._deliveries.qsize() > CAPACITY:
             done = threading.Event()
             self.put(done.set)
@@ -81,7 +81,7 @@ class DeliveryThread:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception:  # sinks raise nothing; were one to, this one thread would end for everybody
+        except Exception:  # sinks raise nothing; an exception would end delivery for all requests
             logger.exception("a delivery failed")
 
     def _ask(self) -> None:

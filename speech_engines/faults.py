@@ -1,4 +1,4 @@
-"""Errors of a device that concern more than the request whose work met them."""
+"""Device errors that concern more than one request."""
 
 from speech_protocol.errors import ErrorCode, SpeechError
 

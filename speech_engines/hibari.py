@@ -38,7 +38,7 @@ class HibariSynthesizer:
     def __init__(self, speakers: "Speakers") -> None:
         self._speakers = speakers
         self._voices = {HIBARI_DEFAULT: Hibari(HIBARI_DEFAULT)}
-        # The first call reads the pronunciation lexicon; do it before the model is ready, not in somebody's request.
+        # The first call reads the pronunciation lexicon: done before the model is ready, not in the first request.
         self._voices[HIBARI_DEFAULT]("Ready.")
         self._capabilities = Capabilities(
             engine=HIBARI.name,

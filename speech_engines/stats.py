@@ -1,4 +1,4 @@
-"""An engine's own figures, kept as plain numbers by the one thread that computes, and handed on once a second.
+"""Statistics of an engine: plain numbers of the worker thread, published once a second.
 
 Handing one figure on takes a message to Triton's process, so it is never done for each step.
 """
@@ -33,7 +33,8 @@ Publish = Callable[[Mapping[str, float]], None]
 
 @dataclass(slots=True)
 class Reporter:
-    """Hands figures on, by family, at most once an interval and always when work runs out. One thread only."""
+    """Publishes statistics, by family, at most once an interval and whenever the engine becomes idle. One thread
+    only."""
 
     read: Callable[[], Mapping[str, float]]
     publish: Publish | None = None

@@ -1,4 +1,4 @@
-"""Work in a thread that ends with it."""
+"""Runs work in a thread that ends with it."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,5 @@
-"""`speech_batch`: a non-decoupled façade, so that `tritonclient.http.infer` gets a whole utterance as one tensor.
+"""`speech_batch`: a façade that is not decoupled, so that `tritonclient.http.infer` gets a whole utterance as one
+tensor.
 
 Triton answers `/infer` on a decoupled model with 501. This model calls the decoupled one inside the server (BLS),
 collects its chunks and returns them as INT16 samples. It is serial in each instance; the configuration starts eight.

@@ -98,7 +98,7 @@ class _Count:
 
 
 class TritonStats:
-    """An engine's figures among Triton's metrics. For one thread: two that report at once crash the whole server."""
+    """An engine's statistics among Triton's metrics. For one thread: two that report at once crash the whole server."""
 
     def __init__(self, model: str) -> None:
         self._labels = {"model": model}
@@ -197,7 +197,7 @@ class TritonSink:
                 self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=flags)
             except Exception:
                 # The server side of this request is gone; the engine hears of it at its next `is_cancelled`. Nothing
-                # may escape: the caller is the one thread that serves everybody.
+                # may escape: the caller is the one thread that serves all requests.
                 logger.exception("a response could not be sent")
                 self._gone = True
 

@@ -1,4 +1,4 @@
-"""Ends a process whose work never returns: a driver that hangs can't be stopped in any other way.
+"""Ends a process whose work never returns: there is no other way to stop a hanging driver.
 
 Triton takes a process that ended for a dead model; the frontend tells its clients and has it started again.
 """
@@ -17,7 +17,7 @@ _LOOKS = 4  # in a limit
 
 
 def end_process() -> None:
-    """Now: whoever hangs runs no clean-up."""
+    """End the process at once: a hanging process runs no clean-up."""
     os._exit(_EXIT_CODE)
 
 

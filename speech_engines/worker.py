@@ -120,7 +120,9 @@ class WorkerEngine:
             if self._is_full():
                 self._drop_cancelled(self._queue)
             if self._is_full():
-                raise SpeechError(ErrorCode.QUEUE_FULL, f"The engine's queue is full ({self.max_queue} requests). Retry later.")
+                raise SpeechError(
+                    ErrorCode.QUEUE_FULL, f"The engine's queue is full ({self.max_queue} requests). Retry later."
+                )
             self._queue.append(row)
             self._changed.notify()
 
@@ -225,7 +227,7 @@ class WorkerEngine:
             row.sent_samples += min(len(samples), room)
             self._samples += min(len(samples), room)
             row.dry_at_s = max(row.dry_at_s, time.perf_counter()) + len(samples) / SAMPLE_RATE_HZ
-        # An utterance that fills its room exactly may end by itself, with a summary of its own.
+        # An utterance that fills its limit exactly may end by itself, with a summary of its own.
         if len(samples) > room:
             self._finish(row, replace(_cut(row.chunks), finish_reason=FinishReason.LENGTH))
 

@@ -1,7 +1,7 @@
 """Events on the EVENT output of every speech model, each a JSON object with a `type`.
 
 A response stream is `start`, then any number of `audio`, then exactly one `end` or `error`. `start` is sent before any
-compute: Triton tells a model that its client hung up only after a first response.
+compute: Triton reports a disconnect to a model only after a first response.
 """
 
 import json
@@ -13,8 +13,8 @@ from speech_protocol.errors import ErrorCode, SpeechError
 
 
 class FinishReason(StrEnum):
-    """Why an utterance ended: the model was done, the length cap was reached, the client hung up, or it ran away (more
-    frames than its text can need, a few frames over and over, long silence or hiss)."""
+    """Why an utterance ended: the model was done, the length cap was reached, the client disconnected, or it ran away
+    (more frames than its text can need, a few frames over and over, long silence or hiss)."""
 
     STOP = "stop"
     LENGTH = "length"

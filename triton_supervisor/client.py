@@ -33,7 +33,7 @@ class TritonClient:
         return {match["model"] for match in _ACTIVE.finditer(text) if float(match["rows"])}
 
     def begin_load(self, model: str) -> None:
-        """Start a load and do not wait for it: Triton goes on with it when the caller hangs up."""
+        """Start a load and do not wait for it: Triton continues it when the caller disconnects."""
         try:
             self._call(f"{self._url}/v2/repository/models/{model}/load", b"{}")
         except (OSError, ValueError):

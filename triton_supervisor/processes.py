@@ -21,7 +21,7 @@ class Process:
 
     @property
     def is_stopped(self) -> bool:
-        """Suspended by a signal (SIGSTOP), so that it answers nobody."""
+        """Suspended by a signal (SIGSTOP), so that it does not answer."""
         return self.state == _STOPPED
 
     def serves(self, model: str) -> bool:

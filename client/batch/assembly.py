@@ -97,7 +97,7 @@ class Recorder:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a run's items: those that are incomplete, and the length of all that was written."""
+    """The outcome of a run: incomplete items, and the length of the written audio."""
 
     incomplete: list[Work] = field(default_factory=list)
     written: int = 0

@@ -1,4 +1,4 @@
-"""Who says what: a rule file gives voices to chapters, to quoted speech, and to the names in `[voice:NAME]` marks."""
+"""Casting: a rule file gives voices to chapters, to quoted speech, and to the names in `[voice:NAME]` marks."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """An EPUB's package: its files, what they are, in which order they are read, and what the book says of itself.
 
-A book is a stranger's file: sizes are bounded, entities expand to nothing, no name is a path on this machine.
+A book is untrusted input: sizes are bounded, entities expand to nothing, no name is a path on this machine.
 """
 
 import posixpath

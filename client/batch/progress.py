@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from .assembly import Part
 from .voices import Job
 
-# Where nobody watches: a line each chapter, and of a dataset one for so much of it.
+# Without a terminal: a line for each chapter, and of a dataset one for each share of it.
 _STEP: Final = 0.05
 _MANY: Final = 200
 

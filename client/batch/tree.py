@@ -32,7 +32,7 @@ _DECLARATION: Final = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
 _VOID: Final = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
 )
-# Elements that HTML5 puts into each other for as long as nobody ends them; its rules take time that grows with the
+# Elements that HTML5 puts into each other without end; its rules take time that grows with the
 # square of their depth.
 _NESTING: Final = re.compile(r"<(/?)(?:div|span|section|article|aside|blockquote|b|i|em|strong|font|table|ul|ol)\b")
 _MAX_DEPTH: Final = 2_000

@@ -26,7 +26,7 @@ class Load:
     rate_per_s: float = 0.0
     clients: int = 0
     seed: int = 0
-    cancel_share: float = 0.0  # who hang up within half a second
+    cancel_share: float = 0.0  # of requests that are cancelled within half a second
     timeout_s: float = 120.0
 
     @property

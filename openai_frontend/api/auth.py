@@ -1,5 +1,5 @@
-"""Who may call: API keys as bearer tokens, each with an allowance and an owner's id. Without keys everybody may, on one
-allowance.
+"""Authentication: API keys as bearer tokens, each with an allowance and an owner's id. Without keys all clients share
+one allowance.
 
 As middleware it refuses a request before a byte of its body is read. Every path needs a key but those listed here, so
 a route that is added later is closed, not open.

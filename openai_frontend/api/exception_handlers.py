@@ -1,4 +1,4 @@
-"""Where exceptions end that no handler answered: logged once, and answered where that is still possible."""
+"""Handles exceptions that no other handler has: logged once, and answered where that is still possible."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 

@@ -1,4 +1,4 @@
-"""Requests in the less usual forms of HTTP: HEAD, and a request target that is a whole address."""
+"""HEAD requests, and request targets in absolute form."""
 
 from typing import Final
 from urllib.parse import unquote, urlsplit

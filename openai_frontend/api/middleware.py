@@ -48,7 +48,7 @@ class RequestIdMiddleware:
 
 class BodyLimitMiddleware:
     """Refuses a body over `limit_bytes` with 413, by its Content-Length or as soon as that much has arrived, and with
-    503 one for which `memory` has no room."""
+    503 where `memory` is exhausted."""
 
     def __init__(self, app: ASGIApp, limit_bytes: int, memory: BodyMemory) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What a browser may send here: the Host header and the origin of each request.
+"""Protection against requests of other sites: the Host header and the origin of each request.
 
 Pages of other origins can send requests that need no preflight (forms, `text/plain`), and, by DNS rebinding, requests
 under a host name of their own. Programs that are no browsers send neither `Origin` nor `Sec-Fetch-Site`, and are not

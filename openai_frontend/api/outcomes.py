@@ -1,4 +1,4 @@
-"""How recent replies ended, for clients of a byte stream, which has no place for it."""
+"""How recent replies ended, for clients of a byte stream, which cannot carry it."""
 
 import time
 from collections import OrderedDict

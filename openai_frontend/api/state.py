@@ -1,4 +1,4 @@
-"""What one running frontend holds; built by the composition root, handed to routes by FastAPI."""
+"""The parts of a running frontend; built in app.py, injected into routes by FastAPI."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -44,7 +44,7 @@ class PcmEncoder:
 
 
 class WavEncoder:
-    """WAV whose length nobody knows yet: the header, in the first bytes returned, says 0xFFFFFFFF for both sizes.
+    """WAV of unknown length: the header, in the first bytes returned, says 0xFFFFFFFF for both sizes.
 
     Up to `whole_seconds` of audio are held back, so that a file that ends by then has its true sizes.
     """

@@ -1,4 +1,4 @@
-"""How much may be loaded at once: a bound on the number of models, and one on the GPU memory of all of them."""
+"""Limits on loaded models: their number, and their GPU memory."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 from speech_protocol.models import SPEECH_BATCH
 
 _GIB: Final = 2**30
-# Weights, codec and caches for sixteen requests, until a model has told what it takes.
+# Weights, codec and caches for sixteen requests, until a model has reported its memory.
 _USUAL_BYTES: Final = 5 * _GIB
 _LARGE_BYTES: Final = 8 * _GIB
 _LARGE: Final = "1.7b"
@@ -22,7 +22,7 @@ def usual_bytes(checkpoint: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ModelCapacity:
-    """`max_models` and `memory_bytes` of 0 are no bound. `size_bytes` tells the GPU memory that a model takes."""
+    """`max_models` and `memory_bytes` of 0 are no limit. `size_bytes` returns the GPU memory of a model."""
 
     max_models: int = 0
     memory_bytes: int = 0
@@ -40,6 +40,6 @@ class ModelCapacity:
         """Whether `name` may be loaded beside these."""
         if self.max_models and len(loaded) >= self.max_models:
             return False
-        # A model that is alone is let in whatever it takes: else it could never be.
+        # A model that is alone always fits: else it could never be loaded.
         total_bytes = self.size_bytes(name) + sum(map(self.size_bytes, loaded))
         return not (self.memory_bytes and loaded and total_bytes > self.memory_bytes)

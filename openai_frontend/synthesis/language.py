@@ -1,4 +1,4 @@
-"""Which language a text is in."""
+"""Language detection."""
 
 from functools import cache
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""A request's text made ready: what Markdown leaves, segments and pauses, and the language.
+"""Text preparation: Markdown, segments, pauses and the language.
 
 A long text takes a large part of a second of Python, during which a thread would hold up the event loop repeatedly. So
 it is prepared in a process; requests queue for it round-robin by API key.

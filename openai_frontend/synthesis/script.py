@@ -1,4 +1,4 @@
-"""A request's text as what is to be done with it: segments to speak, one utterance each, and silences between them."""
+"""The script of a request: segments, one utterance each, and silences between them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

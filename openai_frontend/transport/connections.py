@@ -1,4 +1,4 @@
-"""Bounds on the connections of one server: how many there are, and how long each may take to send a request.
+"""Limits on the connections of a server: their number, and the time that each may take to send a request.
 
 Every connection is in one phase; each phase keeps its connections in the order in which they entered it, so that the
 oldest is found at once. One timer looks over them all.
@@ -63,7 +63,7 @@ class Connection(Protocol):
     """When it entered its phase, by the loop's clock."""
 
     def abort(self) -> None:
-        """Close it now, whatever is under way."""
+        """Close it now, with any request in flight."""
 
     def refuse(self) -> None:
         """Answer its requests with 503."""

@@ -1,4 +1,4 @@
-"""What can go wrong with voices and their storage, as the client sees it."""
+"""Errors of voices and their storage, as the client sees them."""
 
 import errno
 import logging
@@ -26,7 +26,7 @@ def storage_failure(folder: Path) -> Iterator[None]:
     except OSError as error:
         _warn("a voice or consent cannot be stored in %s: %s", folder, error.strerror)
         if error.errno in _FULL:
-            message = "The disk of the voices is full, nothing was stored. Delete voices, or make room on the server."
+            message = "The disk of the voices is full, nothing was stored. Delete voices, or free space on it."
             raise ApiError(507, "storage_full", message, headers=_NO_RETRY) from error
         message = f"The server cannot store voices in VOICES_FOLDER ({folder.name}): {error.strerror}. "
         message += "Set it to a writable folder."

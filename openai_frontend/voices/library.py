@@ -71,7 +71,7 @@ class Library:
         return _newest_first(self._of(owner, self._voices.entries()))
 
     def names(self) -> list[str]:
-        """The names of everybody's voices, each once, those of the newest first."""
+        """The names of all voices, each once, newest first."""
         return list({fold(voice.name): voice.name for voice in _newest_first(self._voices.entries())}.values())
 
     def _indexed(self) -> tuple[Mapping[str, Voice], Mapping[str, list[Voice]]]:
@@ -89,7 +89,7 @@ class Library:
         return self._found(id_or_name, owner, lambda voice: self._is_of(owner, voice))
 
     def find_any(self, id_or_name: str) -> Voice | None:
-        """The same among everybody's voices, for names that the server's operator gave."""
+        """The same among the voices of all keys, for names that the operator has configured."""
         return self._found(id_or_name, None, lambda _: True)
 
     def _found(self, id_or_name: str, owner: str | None, is_seen: Callable[[Voice], bool]) -> Voice | None:
@@ -120,7 +120,7 @@ class Library:
             raise invalid("name", message, "voice_name_taken")
 
     def add_voice(self, name: str, reference: Reference, origin: Origin) -> Voice:
-        """Keep a voice. Raises ApiError, and keeps nothing, where its name is taken or there is no room."""
+        """Keep a voice. Raises ApiError, and keeps nothing, where its name is taken or the library is full."""
         voice = Voice(
             id=self._voices.new_id(),
             name=name,
@@ -137,9 +137,9 @@ class Library:
         if reference.text is not None:
             files[_TRANSCRIPT] = reference.text.encode()
         size_bytes = sum(map(len, files.values()))
-        room = partial(self.check_capacity, name, origin.owner, size_bytes)
-        room()
-        added = self._voices.add(voice.id, voice.to_metadata(), files, room)
+        check = partial(self.check_capacity, name, origin.owner, size_bytes)
+        check()
+        added = self._voices.add(voice.id, voice.to_metadata(), files, check)
         logger.info("kept the voice %s (%s, %d bytes)", added.id, added.type, size_bytes)
         return added
 

@@ -1,4 +1,4 @@
-"""Entries of GET /v1/audio/voices: what each name is spoken with, and which names are the same voice."""
+"""Entries of GET /v1/audio/voices: model and speaker of each name, and which names are the same voice."""
 
 from typing import Any, Final
 

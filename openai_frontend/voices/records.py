@@ -1,4 +1,4 @@
-"""What the voice library holds: voices and consents, as their metadata says."""
+"""Voices and consents of the library, as metadata."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a voice is cloned from, in memory and as a file."""
+"""The reference audio of a voice, in memory and as a file."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""What a designed voice says in the sample that it is kept as."""
+"""The texts of the samples that designed voices are stored as."""
 
 from typing import Final
 

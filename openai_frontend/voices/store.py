@@ -1,4 +1,4 @@
-"""Folders on disk that appear and disappear whole, for any number of processes at once.
+"""Atomic folders on disk, shared by any number of processes.
 
 An entry is a folder of files and a `metadata.json`. It is written under a hidden name, synced, then renamed into
 place; its removal is a rename to a hidden name, and then the files go. So a reader sees all of an entry or nothing,

@@ -173,7 +173,7 @@ class ReferenceSynthesizer:
                 hook.remove()
 
     def _warm_up(self) -> None:
-        """One frame: kernels are chosen, and tables filled, before the model is ready and not in somebody's request."""
+        """One frame: kernels are chosen, and tables filled, before the model is ready and not in the first request."""
         silence = bytes(SAMPLE_RATE_HZ * SAMPLE_BYTES) if self._spec.task is Task.CLONE else None
         instruct = "A calm voice." if self._spec.task is Task.VOICE_DESIGN else None
         self._compute(SpeechRequest("Ready.", ref_audio=silence, instruct=instruct), 1, lambda: False)

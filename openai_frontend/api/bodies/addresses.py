@@ -1,4 +1,4 @@
-"""Which IP addresses are of the public Internet: those that a server may fetch from on a stranger's word."""
+"""Whether an IP address is public: only those may be fetched for a client."""
 
 import ipaddress
 from typing import Final

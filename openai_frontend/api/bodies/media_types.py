@@ -1,4 +1,4 @@
-"""JSON is taken only as JSON: a page of another origin may send any text as `text/plain`, without asking first."""
+"""Media types of request bodies: JSON must be declared, since pages of other origins may send `text/plain` freely."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The memory that request bodies may hold, all together, and its return to the system."""
+"""A limit on the memory of all request bodies, and its return to the system."""
 
 import ctypes
 import logging

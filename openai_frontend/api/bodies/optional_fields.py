@@ -1,4 +1,5 @@
-"""Bodies whose optional fields may be null or empty: both mean that the field was left out, as many clients send it."""
+"""Bodies whose optional fields may be null or empty, which both mean that the field is absent, as many clients send
+it."""
 
 from collections.abc import Mapping
 from typing import Any

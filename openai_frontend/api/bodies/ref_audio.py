@@ -1,4 +1,4 @@
-"""Where the reference recording of a JSON request comes from: base64, a data URL, or an address on a listed host.
+"""The reference recording of a JSON request: base64, a data URL, or an address on a listed host.
 
 An address is fetched only from a host that the operator listed, without redirects, within bounds of size and time. A
 listed name that leads to a private address is refused, unless that address is listed, too: a name is what its owner's

@@ -61,7 +61,7 @@ class BodyRequest(Request):
 
 class BodyRoute(APIRoute):
     """A route with a body. It is read before FastAPI looks at it, which takes every failure to read for the client's
-    mistake. The work ends when the client hangs up.
+    mistake. The work is cancelled when the client disconnects.
 
     A route that declares no body gets forms and JSON. A body of another type than the route takes is left unread."""
 

@@ -54,7 +54,7 @@ async def live() -> dict[str, str]:
 @router.get("/ready")
 async def ready(state: CurrentState) -> dict[str, str]:
     """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach. `message`, as
-    /health has it, is no reason for 503: a request would load the model, or be told why not."""
+    /health has it, is no reason for 503: a request would load the model, or get the reason."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             is_live = await state.triton.is_live()

@@ -59,7 +59,7 @@ async def create_voice(
     if isinstance(body, SampleVoice):
         reference, origin = await clone(body, state, owner)
     else:
-        # A client that hangs up ends the synthesis.
+        # A disconnect cancels the synthesis.
         designed = await unless_disconnected(request, design(body, state, request_id, owner))
         if designed is None:
             return Response(status_code=499)

@@ -1,4 +1,4 @@
-"""A decoded recording to the reference of a voice: silence off its ends, and as loud as every other."""
+"""Cleans a decoded recording: silence trimmed, loudness normalised."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""`python -m openai_frontend.audio.uploads.decoder_process`: decodes strangers' recordings, far from the server.
+"""`python -m openai_frontend.audio.uploads.decoder_process`: decodes untrusted recordings in a process of its own.
 
 On stdin, for each recording, its length in 8 bytes and the file; on stdout a status byte, a length in 8 bytes, and the
 PCM of the reference or the message of the error. It ends with its stdin. What a crafted file can make FFmpeg do happens

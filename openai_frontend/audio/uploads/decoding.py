@@ -1,4 +1,5 @@
-"""The process that decodes uploads, seen from the server: started by the first one, replaced when it dies or hangs."""
+"""The subprocess that decodes uploads, from the server's side: started by the first one, replaced when it crashes or
+hangs."""
 
 import asyncio
 import os

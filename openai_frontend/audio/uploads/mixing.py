@@ -1,4 +1,4 @@
-"""Channels of a recording to one: without a DC offset, and without one channel cancelling another."""
+"""Downmix of a recording to mono: without a DC offset, and without one channel cancelling another."""
 
 from typing import Final
 

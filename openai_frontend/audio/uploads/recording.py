@@ -1,6 +1,6 @@
 """Open an uploaded recording of unknown origin: bytes in, channels of float samples out, never more than asked for.
 
-The bytes come from a stranger. What a header says is used only to refuse: decoding stops at a number of samples, not
+The bytes are untrusted. What a header says is used only to refuse: decoding stops at a number of samples, not
 at the end of the file, and FFmpeg sees only the containers and codecs that people record with, nothing that can open
 another file or an address (playlists), and no video.
 """

@@ -160,8 +160,8 @@ class BatchEngine:
             self._guarded(due, partial(self._decode, frames=frames))
 
     def _prefill_prompts(self) -> None:
-        """Of those who came first. Where a prompt is cut does not depend on who else is there: it changes the last bits
-        of what is computed."""
+        """Prefill prompts in order of arrival. Where a prompt is cut does not depend on the batch: it changes the last
+        bits of what is computed."""
         budget = 1.0
         while (sequence := self._scheduler.prompting or self._admit()) is not None:
             cost = self._runner.prefill_cost(sequence.slot)
@@ -322,7 +322,7 @@ class BatchEngine:
             sequence.sink.error(error)
 
     def _take_out(self, sequence: Sequence) -> bool:
-        """Free the sequence's place; False if it had none any more."""
+        """Free the sequence's slot; False if it had none."""
         with self._changed:
             slot = sequence.slot
             if not self._scheduler.remove(sequence):

@@ -1,4 +1,4 @@
-"""Ends utterances that ran away: a few in a thousand miss their end and babble, loop, hiss or are silent until the cap.
+"""Ends runaway utterances: a few in a thousand miss their end and babble, loop, hiss or are silent until the cap.
 
 Sound is judged by frames of 80 ms, relative to the utterance's own loudness, and codes by how much of a frame comes
 again. Each of the signs must hold for `WINDOW_FRAMES` or `SILENT_FRAMES`, so that with the chunk that brings them to

@@ -1,4 +1,4 @@
-"""What the batching engine needs of its computing half."""
+"""The model runner's protocol, as the batching engine uses it."""
 
 from collections.abc import Sequence as Codes
 from typing import Protocol
@@ -50,7 +50,7 @@ class ModelRunner(Protocol):
         ...
 
     def move(self, slot: int, cache_range: CacheRange) -> None:
-        """The slot's utterance goes on in these cache positions, which may overlap those it has."""
+        """Move the slot's utterance to these cache positions, which may overlap its own."""
 
     def pause(self, slot: int) -> None:
         """Keep what the slot's utterance has in the caches elsewhere: its cache positions go to others."""

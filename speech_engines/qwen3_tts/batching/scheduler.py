@@ -1,4 +1,4 @@
-"""Who runs next. No tensors, no threads: a queue with a bound, slots, cache positions, and whose next chunk is
+"""Admission, slots, cache ranges and pauses of sequences. No tensors, no threads: a bounded queue, and which chunk is
 complete."""
 
 import heapq
@@ -15,7 +15,7 @@ GROWTH: Final = 256
 
 class Scheduler:
     """First come, first served into `slots` slots and `cache_positions` cache positions of the caches; `max_queue`
-    bounds those who wait, for their voice or for a slot.
+    bounds the requests that wait for their voice prompt or for a slot.
 
     A request begins with the cache positions that texts of its length usually need, a fifth of what it may come to, and
     grows. Where there is no place to grow into, the youngest is paused: it keeps its slot, leaves the caches, and goes
@@ -73,7 +73,9 @@ class Scheduler:
             )
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "text")
         if len(self._waiting) + len(self._preparing) >= self._max_queue:
-            raise SpeechError(ErrorCode.QUEUE_FULL, f"The engine's queue is full ({self._max_queue} requests). Retry later.")
+            raise SpeechError(
+                ErrorCode.QUEUE_FULL, f"The engine's queue is full ({self._max_queue} requests). Retry later."
+            )
         queue = self._preparing if sequence.stage is Stage.PREPARING else self._waiting
         queue.append(sequence)
 
@@ -85,7 +87,7 @@ class Scheduler:
             self._waiting.append(sequence)
 
     def admit(self) -> Sequence | None:
-        """Give the first who waits a slot and a cache range, if there are; nobody overtakes it. Not while another
+        """Give the first queued request a slot and a cache range, if free; none overtakes it. Not while another
         prompt is being read."""
         if not self._waiting or not self._free or self.prompting or self.paused:
             return None
@@ -119,7 +121,7 @@ class Scheduler:
         sequence.cache_range, sequence.resumes_as, sequence.stage = None, sequence.stage, Stage.PAUSED
 
     def resume(self) -> Sequence | None:
-        """Give the oldest of those that are paused cache positions again, and some to grow into, if there are."""
+        """Give the oldest paused sequence cache positions again, and some to grow into, if free."""
         sequence = next(iter(self.paused), None)
         if sequence is None:
             return None

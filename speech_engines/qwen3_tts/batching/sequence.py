@@ -1,4 +1,4 @@
-"""One request in the batch: what it asked for, where it lies, and how far it is. No tensors."""
+"""One request in the batch: its parameters, its slot and its progress. No tensors."""
 
 import time
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ class Sequence:
 
     @property
     def due_s(self) -> float:
-        """When a listener who began with the first chunk will have heard all that was sent: later is less urgent."""
+        """When playback that began with the first chunk runs dry: the later, the less urgent."""
         if not self.chunks:
             return 0.0
         return self.started_s + self.first_chunk_s + self.sent_samples / SAMPLE_RATE_HZ

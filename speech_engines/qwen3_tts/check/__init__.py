@@ -1,1 +1,1 @@
-"""Proves the engine on this machine's device, with this checkpoint, and says how fast it is."""
+"""Checks the engine with a checkpoint on this machine's device, and measures its speed."""

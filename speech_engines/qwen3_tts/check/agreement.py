@@ -1,4 +1,4 @@
-"""What must be equal on every device: batch and single, streamed and whole, our codes and those of qwen-tts."""
+"""Equalities that hold on every device: batch and single, streamed and whole, our codes and those of qwen-tts."""
 
 import importlib.util
 from collections.abc import Mapping

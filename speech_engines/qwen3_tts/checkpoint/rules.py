@@ -1,4 +1,4 @@
-"""Which requests a checkpoint serves, and what it silently can't do: the same for every Qwen3-TTS engine."""
+"""Validation of requests against a checkpoint, the same for every Qwen3-TTS engine."""
 
 from dataclasses import dataclass
 from typing import Final

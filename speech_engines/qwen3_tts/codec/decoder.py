@@ -1,6 +1,6 @@
 """The codec's decoder half: frames of 16 codes to samples, a chunk at a time, for many streams at once, exactly.
 
-However an utterance is split into chunks, and whoever shares a batch with it, its samples are those of decoding it at
+However an utterance is split into chunks, and whatever shares its batch, its samples are those of decoding it at
 once, but for rounding: sums of more streams may be in another order. The weights come straight from the checkpoint, and
 are folded where one linear step follows another.
 """
@@ -42,7 +42,7 @@ C = TypeVar("C", bound=Convolution)
 
 
 class Codec:
-    """Streams are numbered slots, each at its own place in its own utterance. For one thread at a time."""
+    """Streams are numbered slots, each at its own frame of its own utterance. For one thread at a time."""
 
     frame_samples: int = FRAME_SAMPLES
 
@@ -67,14 +67,14 @@ class Codec:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device, max_streams: int, dtype: torch.dtype = torch.float32) -> Self:
-        """The codec of the checkpoint in `folder`, with room for `max_streams` streams."""
+        """The codec of the checkpoint in `folder`, with state for `max_streams` streams."""
         codec = cls.read(folder, device, dtype)
         codec.allocate(max_streams)
         return codec
 
     @classmethod
     def read(cls, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
-        """Without room for streams: see `allocate`."""
+        """Without the state of streams: see `allocate`."""
         codec = Path(folder) / "speech_tokenizer"
         config = json.loads((codec / "config.json").read_text(encoding="utf-8"))["decoder_config"]
         with torch.inference_mode():
@@ -102,7 +102,7 @@ class Codec:
 
     @torch.inference_mode()
     def restore(self, stream: int, state: StreamState) -> None:
-        """That slot goes on from `state`, in place of a reset."""
+        """Continue that slot from `state` instead of resetting it."""
         self._state.restore(stream, state)
 
     @torch.inference_mode()
@@ -124,7 +124,7 @@ class Codec:
 
     @torch.inference_mode()
     def state_after(self, codes: Tensor) -> StreamState:
-        """What a stream that begins with `codes`, [R, 16], goes on from. From any thread, while others decode."""
+        """The state after `codes`, [R, 16], for streams that continue them. Thread-safe beside `decode`."""
         state = self._new_state(1)
         self._decode(state, slice(None), codes[None])
         return state.save(0, len(codes))

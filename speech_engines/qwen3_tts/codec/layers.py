@@ -1,4 +1,4 @@
-"""The layers of the codec decoder, time-major. Everything is causal: see `codec_state` for what goes on from call to
+"""The layers of the codec decoder, time-major. Everything is causal: see `state` for what is carried from call to
 call."""
 
 from dataclasses import dataclass

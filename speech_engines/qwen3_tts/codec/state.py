@@ -1,4 +1,4 @@
-"""What streams of the codec decoder left behind, and one call that goes on from there.
+"""The state of the codec decoder between calls, and one call that continues from it.
 
 A layer needs nothing of what comes later, and of what came before only a fixed number of inputs: the left history of a
 convolution, the keys and values of an attention window.
@@ -100,7 +100,7 @@ class Window:
 
 
 class CodecCall:
-    """One call: which rows of the state its batch goes on from, and what its layers share."""
+    """One call: the rows of the state that its batch continues, and what its layers share."""
 
     def __init__(self, state: State, rows: Rows, frames: int, window: Window) -> None:
         self._state, self._rows, self._frames = state, rows, frames

@@ -96,9 +96,9 @@ class FrameModel:
 
     @torch.inference_mode()
     def begin(self, slot: int, cache_range: CacheRange, trailing: Tensor, sampling: Sampling) -> None:
-        """A new utterance in the slot, whatever it held before. The cache range has room for the prompt and a place for
-        each frame; trailing [N, H] is added to the inputs that frames 0 to N - 1 become; after that it is the embedding
-        of `tts_pad`."""
+        """A new utterance in the slot, whatever it held before. The cache range has positions for the prompt and one
+        for each frame; trailing [N, H] is added to the inputs that frames 0 to N - 1 become; after that it is the
+        embedding of `tts_pad`."""
         self._cache_ranges[slot], self.lengths[slot] = cache_range, 0
         self.start[slot] = cache_range.start
         trailing = torch.cat((trailing.to(self.dtype), self._tts_pad[None]))[: cache_range.count]
@@ -131,7 +131,7 @@ class FrameModel:
 
     @torch.inference_mode()
     def move(self, slot: int, cache_range: CacheRange) -> None:
-        """The slot's utterance goes on in that cache range, which may overlap its own."""
+        """Move the slot's utterance to that cache range, which may overlap its own."""
         old = self._cache_ranges[slot]
         if cache_range.start != old.start:
             count = self._trailing_counts[slot]
@@ -215,7 +215,7 @@ class FrameModel:
 
     @torch.inference_mode()
     def frame(self, rows: Rows, active: Tensor | None, attend: Attend, top_k_only: bool) -> tuple[Tensor, Tensor]:
-        """See `step`. Rows that are not `active` [B] keep their state, and what they say is void. `top_k_only`: see
+        """See `step`. Rows that are not `active` [B] keep their state, and their codes are void. `top_k_only`: see
         LogitsWarper."""
         frame, table, vocab = self._frame[rows], self.sampling, self.config.talker.vocab_size
         noise = FrameNoise(table.seed[rows], frame, self.config.codebooks, vocab, at_once=frame.is_cuda)

@@ -1,4 +1,4 @@
-"""Keys and values of what was said so far, in buffers that never move, and attention over them."""
+"""The KV cache, in buffers at fixed addresses, and attention over it."""
 
 from collections.abc import Callable, Sequence
 from typing import Final

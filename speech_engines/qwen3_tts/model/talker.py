@@ -1,4 +1,4 @@
-"""The talker: what was said so far -> codebook 0 of the next frame."""
+"""The talker: the utterance so far -> codebook 0 of the next frame."""
 
 from typing import Final
 

@@ -97,7 +97,7 @@ def has_matrix_unit() -> bool:
 
 class _TiledLinear:
     """Products of a fixed number of rows, a tile. How a product adds depends on its number of rows: tile by tile, a
-    row's result does not depend on who shares its batch. For one thread at a time.
+    row's result does not depend on its batch. For one thread at a time.
 
     `multiply` takes [rows, K] of `dtype`; `room` [tile_rows, K] is for what does not fill a tile.
     """
@@ -158,7 +158,7 @@ def _packed_linear(packed: object, x: Tensor) -> Tensor:
 
 def _padded_rows(rows: int) -> int:
     """FBGEMM's kernels of one and two rows add in another order than those of three to six, so a row's result would
-    depend on who shares its batch. These numbers of rows need none of the two."""
+    depend on its batch. These numbers of rows need none of the two."""
     if rows > _FEW_ROWS:
         return -(-rows // _KERNEL_ROWS) * _KERNEL_ROWS
     return {1: 3, 2: 3, 7: 8, 14: 15}.get(rows, rows)

@@ -1,4 +1,4 @@
-"""What users write stays text: a tokenizer reads `<|im_end|>` anywhere as the control token of that name."""
+"""Keeps control tokens out of user text: a tokenizer reads `<|im_end|>` anywhere as the token of that name."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Reference audio to a voice prompt: computed once for a recording, then kept for as long as there is room."""
+"""Reference audio to a voice prompt, cached by content within a memory limit."""
 
 import hashlib
 import threading

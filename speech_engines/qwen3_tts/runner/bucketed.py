@@ -1,5 +1,6 @@
-"""Prompts, frames and chunks for a GPU: in a few fixed shapes, with inputs in fixed cache positions, so that graphs can
-hold them. A batch is all slots below a power of two; padding rows are computed with the others and keep their state."""
+"""Prefill, decode steps and codec calls on a GPU in a few fixed shapes, with inputs at fixed addresses, so that graphs
+can hold them. A batch is all slots below a power of two; padding rows are computed with the others and keep their
+state."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
-"""Work of fixed shapes, recorded once and then launched as a whole: a frame is some 2,000 kernels, each over in
-microseconds, and launched one by one a GPU would wait for the CPU most of the time."""
+"""CUDA graphs: work of fixed shapes, recorded once and then launched as a whole: a frame is some 2,000 kernels, each
+over in microseconds, and launched one by one a GPU would wait for the CPU most of the time."""
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a process must know of its GPU: whether it can be used, in which precision, and which errors it never recovers
+"""The GPU of a process: whether it is usable, in which precision, and which errors it never recovers
 from. Imports torch where it is needed only.
 
 Nothing is planned, compiled or tuned in a request. What the libraries would do at a first use, and where it is done:

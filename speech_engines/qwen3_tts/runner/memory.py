@@ -1,4 +1,4 @@
-"""How many rows and positions a GPU has room for: docs/operations.md has the figures as a table. No torch."""
+"""How many rows and KV-cache positions fit into a GPU's memory; a table is in docs/operations.md. No torch."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -76,12 +76,12 @@ def wanted_positions(rows: int) -> int:
 
 
 def fit(needs: Needs, free: int, share: float, rows: int | None = None) -> Size | None:
-    """What there is room for in `free` bytes, which are left beside the weights: `rows`, or as many as fit, a power of
-    two. The caches take at most their `share` of what graphs and headroom leave. None where there is no room."""
+    """What fits into `free` bytes, which are left beside the weights: `rows`, or as many as fit, a power of
+    two. The caches take at most their `share` of what graphs and headroom leave. None where nothing fits."""
     candidates = [rows] if rows else [1 << power for power in range(MAX_ROWS.bit_length())][::-1]
     for count in candidates:
-        room = int(share * (free - needs.graphs(count) - needs.headroom))
-        positions = (room - count * needs.row) // needs.position
+        budget = int(share * (free - needs.graphs(count) - needs.headroom))
+        positions = (budget - count * needs.row) // needs.position
         if positions >= (POSITIONS_PER_ROW if rows else count * POSITIONS_PER_ROW):
             return Size(count, min(wanted_positions(count), positions))
     return None

@@ -1,4 +1,4 @@
-"""The computing half of the batching engine: prompts, frame model and codec over one set of slots."""
+"""The model runner: prefill, decode steps and codec over one set of slots."""
 
 import json
 import secrets
@@ -238,7 +238,7 @@ class TorchModelRunner:
 
 
 def size_of(frames: FrameModel, codec: Codec, placement: Placement, config: EngineConfig, *, clones: bool) -> Size:
-    """Rows and positions beside these weights, which are on their device. Raises SpeechError where there is no room."""
+    """Rows and positions beside these weights, which are on their device. Raises SpeechError where they do not fit."""
     needs = Needs.from_config(frames.config, frames.dtype.itemsize, codec.stream_bytes, clones=clones)
     if placement.device == "cpu":
         rows = config.max_batch or CPU_ROWS
