@@ -214,7 +214,7 @@ def test_wrong_settings_of_the_frontend_and_of_the_engines_are_told_all_at_once(
     serve = Serve(tmp_path, IDLE_TIMEOUT="soon", DEFAULT_VOICE="nobody", DTYPE="float17", MAX_BATCH="0")
     assert serve.wait() == 1
     lines = [line for line in serve.output().splitlines() if line.startswith("Cannot start: ")]
-    assert [line.split()[2] for line in lines] == ["DTYPE", "MAX_BATCH", "DEFAULT_VOICE", "IDLE_TIMEOUT"]
+    assert [line.split()[2] for line in lines] == ["DTYPE", "MAX_BATCH", "IDLE_TIMEOUT", "DEFAULT_VOICE"]
     assert "Traceback" not in serve.output()
 
 
