@@ -19,7 +19,7 @@ import pytest
 
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
-from tests.e2e.test_errors import check
+from tests.openai_frontend.api.test_errors import check
 from tests.support.listening import decode
 from tests.support.stack import Frontend, Gate, Stack
 from tests.support.waiting import eventually

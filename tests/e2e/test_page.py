@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from selenium.webdriver import Chrome
 
-from tests.e2e.test_errors import check
+from tests.openai_frontend.api.test_errors import check
 from tests.support.browser import chromium
 from tests.support.page import Page
 from tests.support.stack import Gate, Stack

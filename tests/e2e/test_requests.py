@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from openai_frontend.api.schemas import SpeechBody
-from tests.e2e.test_errors import check
 from tests.e2e.test_voice_routing import VOICES
+from tests.openai_frontend.api.test_errors import check
 from tests.openai_frontend.audio.signals import record, tone, with_soundfile
 from tests.openai_frontend.audio.uploads.test_reference import without_first_atom
 from tests.support.stack import Frontend, Gate, Stack

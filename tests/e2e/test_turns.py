@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
-from tests.e2e.test_errors import check
+from tests.openai_frontend.api.test_errors import check
 from tests.support.stack import Frontend, Gate, Stack
 from tests.support.waiting import eventually
 

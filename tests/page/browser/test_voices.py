@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from tests.e2e.test_errors import wav
+from tests.openai_frontend.api.test_errors import wav
 from tests.support.fake_triton import FakeTriton, tone
 from tests.support.page import ESCAPE, Page
 from tests.support.stack import Frontend

@@ -49,7 +49,6 @@ def _the_next_request_works(stack: Stack) -> Any:
         ({"input": "x" * 100_001}, "input"),
         ({"voice": 3}, "voice"),
         ({"voice": {"name": "x"}}, "voice"),
-        ({"voice": "nobody"}, "voice"),
         ({"model": 1}, "model"),
         ({"response_format": "midi"}, "response_format"),
         ({"response_format": 7}, "response_format"),
@@ -59,7 +58,6 @@ def _the_next_request_works(stack: Stack) -> Any:
         ({"speed": True}, "speed"),
         ({"stream_format": "video"}, "stream_format"),
         ({"language": "klingon"}, "language"),
-        ({"language": "german"}, "language"),
         ({"instructions": "x" * 4097}, "instructions"),
         ({"seed": 1.5}, "seed"),
         ({"seed": 2**70}, "seed"),
@@ -101,13 +99,6 @@ def test_json_of_another_content_type_is_told_which_one_to_send(stack: Stack, co
     headers = {"Content-Type": content_type}
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=json.dumps(GOOD), headers=headers, timeout=30)
     assert "Content-Type: application/json" in check(reply, 415, None, "unsupported_media_type")
-
-
-def test_an_unknown_voice_is_told_which_voices_exist(stack: Stack) -> None:
-    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "voice": "nobody"}, timeout=30)
-    message = check(reply, 400, "voice", "unknown_speaker")
-    assert "heart" in message
-    assert "OpenAI's voice names work too" in message
 
 
 def test_an_unknown_model_is_a_404_that_lists_the_models(stack: Stack) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from openai_frontend.api.rate_limits import Allowance
 from openai_frontend.errors import ApiError
-from tests.e2e.test_errors import check
+from tests.openai_frontend.api.test_errors import check
 from tests.support.stack import Frontend, GivenSettings, Stack
 
 SPEECH = "/v1/audio/speech"

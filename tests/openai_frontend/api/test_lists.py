@@ -6,7 +6,7 @@ import httpx2
 
 from speech_protocol.languages import AUTO, LANGUAGES
 from speech_protocol.models import QWEN3_TTS
-from tests.e2e.test_errors import check
+from tests.openai_frontend.api.test_errors import check
 from tests.support.stack import Frontend, Stack
 
 REASON = "Not installed here."

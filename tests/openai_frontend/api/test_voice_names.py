@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.e2e.test_errors import check
+from tests.openai_frontend.api.test_errors import check
 from tests.support.fake_triton import FakeTriton, tone
 from tests.support.stack import Frontend
 

@@ -11,7 +11,7 @@ import pytest
 
 from openai_frontend.synthesis.script import Silence, write_script
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from tests.e2e.test_errors import check
+from tests.openai_frontend.api.test_errors import check
 from tests.support.fake_triton import FakeTriton, tone
 from tests.support.stack import Frontend
 
