@@ -52,6 +52,7 @@ from openai_frontend.thread_pools import Pools
 from openai_frontend.transport.connections import Closed, Connections, Phase
 from openai_frontend.voices.catalog import Catalog
 from openai_frontend.voices.library import Library
+from openai_frontend.wyoming.server import WyomingServer
 from speech_client.stream import Supervision
 from speech_client.triton import Triton
 
@@ -97,7 +98,8 @@ async def _running(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncG
         app.state.speech = state
         timer = asyncio.create_task(state.lifecycle.run_timer())
         try:
-            yield
+            async with _wyoming(settings, state):
+                yield
         finally:
             timer.cancel()
             with suppress(asyncio.CancelledError):
@@ -106,6 +108,16 @@ async def _running(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncG
             await state.uploads.aclose()
             state.pools.close()
             await asyncio.to_thread(state.synthesis.tracer.close)
+
+
+@asynccontextmanager
+async def _wyoming(settings: Settings, state: State) -> AsyncGenerator[None, None]:
+    """The server of the Wyoming protocol, if it has a port."""
+    if not settings.wyoming_port:
+        yield
+        return
+    async with WyomingServer(state, settings.host, settings.wyoming_port, settings.max_pending_requests):
+        yield
 
 
 def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:

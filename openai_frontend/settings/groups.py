@@ -54,6 +54,10 @@ class ServerSettings(_Group):
     """Address to listen on; 0.0.0.0 for every network interface."""
     port: Annotated[int, Field(ge=1, le=65_535)] = 8101
     """Port of the OpenAI API."""
+    wyoming_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Port of the Wyoming protocol, for Home Assistant, on the same address; it has no keys. 0: off."""
+    live_idle_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
+    """Seconds that an utterance whose text is still being written waits for more of it."""
     max_connections: Count = 1000
     """Maximum connections, fewer where the limit on open files is lower; one more closes the oldest idle one."""
     header_timeout: Seconds = 10

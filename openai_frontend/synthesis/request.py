@@ -15,9 +15,11 @@ from openai_frontend.observability.metrics import Metrics
 from openai_frontend.observability.tracing import Trace, Tracer
 from openai_frontend.synthesis.admission import Admission
 from openai_frontend.synthesis.body import Body
-from openai_frontend.synthesis.preparation import Prepared, Rules, TextPreparation
+from openai_frontend.synthesis.live import LiveText, play_live
+from openai_frontend.synthesis.preparation import Rules, TextPreparation
 from openai_frontend.synthesis.record import RequestRecord
-from openai_frontend.synthesis.segments import play_script, segment_seed
+from openai_frontend.synthesis.script import Script
+from openai_frontend.synthesis.segments import Speak, play_script, segment_seed
 from openai_frontend.thread_pools import Pools
 from speech_client.stream import SpeechStream, Supervision
 from speech_client.triton import Message, Triton
@@ -76,23 +78,29 @@ class Synthesis:
         speed: float,
         *,
         whole: bool = False,
+        live: LiveText | None = None,
         owner: Hashable = None,
     ) -> Body:
         """Start the request and wait for its first audio, so that all errors before that are raised here.
 
-        `whole` synthesizes the text as it is, in one utterance: no segments, no pause marks. The queue is fair between
-        owners. Raises ApiError or SpeechError.
-        """
+        `whole` synthesizes the text as it is, in one utterance: no segments, no pause marks. `live`: the text while it
+        is written, in place of the request's. The queue is fair between owners. Raises ApiError or SpeechError."""
         trace = self.tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         body = Body(SpeechEncoder(audio_format, speed, self._pools.encoding), record, held := AsyncExitStack())
         try:
             held.enter_context(self._admission.admit(owner))
-            rules = self._rules(model, request, whole)
-            prepared = await self._texts.prepare(request.text, request.language, rules, owner)
-            body.warnings = prepared.warnings
+            request = replace(request, traceparent=trace.traceparent)
+            if live is None:
+                rules = self._rules(model, request, whole)
+                prepared = await self._texts.prepare(request.text, request.language, rules, owner)
+                body.warnings = prepared.warnings
             await self._wait_for_model(model, owner, trace, held)
-            await body.start(self._play(model, request, prepared, trace.traceparent))
+            if live is None:
+                messages = self._play(model, replace(request, language=prepared.language), prepared.script)
+            else:
+                messages = play_live(live, self._speak(model, request, secrets.randbits(63)), self._options.max_lead_s)
+            await body.start(messages)
         except BaseException as error:
             if isinstance(error, Exception):
                 body.failed(error)
@@ -117,20 +125,22 @@ class Synthesis:
         guesses = model in _MULTILINGUAL
         return Rules(whole, self._options.reads_markdown, guesses_language=guesses, reads_latin_only=is_english)
 
-    def _play(
-        self, model: str, request: SpeechRequest, prepared: Prepared, traceparent: str
-    ) -> AsyncGenerator[Message, None]:
-        """The messages of a prepared text. The segments of a request share its seed, or one that is chosen here."""
-        script, retries = prepared.script, request.seed is None
-        seed = secrets.randbits(63) if retries and len(script) > 1 else request.seed
-        language = prepared.language
+    def _play(self, model: str, request: SpeechRequest, script: Script) -> AsyncGenerator[Message, None]:
+        """The messages of a script. The segments of a request share its seed, or one that is chosen here."""
+        retries = request.seed is None
+        speak = self._speak(model, request, secrets.randbits(63) if len(script) > 1 else None)
+        return play_script(script, speak, self._ahead, self._options.max_lead_s, retries=retries)
+
+    def _speak(self, model: str, request: SpeechRequest, chosen_seed: int | None) -> Speak:
+        """Starts segments of a request, with `chosen_seed` where it has none."""
+        seed = chosen_seed if request.seed is None else request.seed
 
         def speak(number: int, text: str, attempt: int) -> SpeechStream:
             own = None if seed is None else segment_seed(seed, number) ^ attempt
-            segment = replace(request, text=text, language=language, traceparent=traceparent, seed=own)
+            segment = replace(request, text=text, seed=own)
             return SpeechStream(self._triton, model, segment, self._supervision, may_wait=number > 0)
 
-        return play_script(script, speak, self._ahead, self._options.max_lead_s, retries=retries)
+        return speak
 
     def _ahead(self) -> int:
         return _SEGMENTS_AHEAD if self._admission.pending <= _FEW_REQUESTS else 0

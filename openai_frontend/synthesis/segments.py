@@ -52,7 +52,7 @@ async def play_script(
                 silence = player.silence_before()
             else:
                 continue
-            for message in _silent(silence):
+            for message in silent(silence):
                 yield message
             while reader is not None and reader.end is None:
                 for message in await reader.read():
@@ -73,7 +73,7 @@ class _Player:
         self._parts = len(script)
         self._waiting = (speak(number, text, 0) for number, text in enumerate(self._texts))
         self._running = deque([next(self._waiting)])
-        self._reader: _Reader | None = None
+        self._reader: SegmentReader | None = None
         self._ends: list[EndEvent] = []
         self._number = -1  # of the segment that is read
         self._unspeakable: SpeechError | None = None
@@ -96,7 +96,7 @@ class _Player:
         samples, self._held_samples = self._held_samples, 0
         return samples
 
-    async def begin(self, index: int, text: str) -> "_Reader | None":
+    async def begin(self, index: int, text: str) -> "SegmentReader | None":
         """A reader for the segment at that index of the script; None where the model can pronounce nothing of it.
         Starts the segments ahead. Raises SpeechError."""
         self._finish_segment()
@@ -107,7 +107,7 @@ class _Player:
             self._running.popleft()
             return None
         number = self._number
-        self._reader = _Reader(
+        self._reader = SegmentReader(
             self._running,
             Place(number, len(self._texts), text),
             lambda: self._trimmers(index),
@@ -127,23 +127,11 @@ class _Player:
         return lead, SeamTrimmer(start=index > 0, end=index < self._parts - 1)
 
     def total(self) -> EndEvent:
-        """Totals of the request: sums over its segments, the waits of the first one, the first reason other than STOP.
-        Raises SpeechError where nothing could be pronounced."""
+        """`total_of` its segments. Raises SpeechError where nothing could be pronounced."""
         self._finish_segment()
-        ends = self._ends
-        if self._unspeakable is not None and not ends:
+        if self._unspeakable is not None and not self._ends:
             raise self._unspeakable
-        warnings = [*(_LEFT_OUT,) * bool(self._left_out), *(warning for end in ends for warning in end.warnings)]
-        reasons = (end.finish_reason for end in ends if end.finish_reason is not FinishReason.STOP)
-        return EndEvent(
-            finish_reason=next(reasons, FinishReason.STOP),
-            audio_samples=sum(end.audio_samples for end in ends),
-            text_tokens=sum(end.text_tokens for end in ends),
-            queue_s=ends[0].queue_s,
-            first_chunk_s=ends[0].first_chunk_s,
-            synthesis_s=sum(end.synthesis_s for end in ends),
-            warnings=tuple(dict.fromkeys(warnings)),
-        )
+        return total_of(self._ends, left_out=bool(self._left_out))
 
     async def close(self) -> None:
         """Cancel what is in flight, and wait until its connections are released."""
@@ -156,7 +144,7 @@ class _Player:
             await stream.ended()
 
 
-class _Reader:
+class SegmentReader:
     """Reads the first stream of `running`: without silence at its seams, and once more where it ran away unheard.
 
     Words leave with the audio in which they start, their samples counted from the start of the segment's audio.
@@ -228,7 +216,23 @@ def segment_seed(seed: int, number: int) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def _silent(samples: int) -> Iterator[Message]:
+def total_of(ends: Sequence[EndEvent], *, left_out: bool) -> EndEvent:
+    """Totals of a request: sums over its segments, the waits of the first one, the first reason other than STOP."""
+    warnings = [*(_LEFT_OUT,) * left_out, *(warning for end in ends for warning in end.warnings)]
+    reasons = (end.finish_reason for end in ends if end.finish_reason is not FinishReason.STOP)
+    return EndEvent(
+        finish_reason=next(reasons, FinishReason.STOP),
+        audio_samples=sum(end.audio_samples for end in ends),
+        text_tokens=sum(end.text_tokens for end in ends),
+        queue_s=ends[0].queue_s,
+        first_chunk_s=ends[0].first_chunk_s,
+        synthesis_s=sum(end.synthesis_s for end in ends),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def silent(samples: int) -> Iterator[Message]:
+    """Silence of that length, in chunks."""
     for begin in range(0, samples, MAX_CHUNK_SAMPLES):
         count = min(MAX_CHUNK_SAMPLES, samples - begin)
         yield Message(AudioEvent(count), bytes(count * SAMPLE_BYTES))
