@@ -1,6 +1,7 @@
 """Text that is still being written: however it is cut, all of it is spoken, in order, and as early as it can be."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ def segments(pieces: list[str]) -> list[str]:
 @settings(max_examples=150)
 def test_however_a_text_is_cut_all_of_it_is_spoken_in_segments_that_fit(cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(TEXT)]
-    found = segments([TEXT[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)])
+    found = segments([TEXT[begin:end] for begin, end in pairwise(bounds)])
     assert "".join(found) == TEXT
     assert all(text_width(segment) <= SEGMENT_WIDTH for segment in found)
     assert all(is_spoken(segment) for segment in found)
