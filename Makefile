@@ -26,11 +26,11 @@ check-model: $(VENV)/qwen.installed
 # WORKERS: processes that run test files at the same time, each with a tritonserver of its own; 0: none but this one.
 WORKERS ?= 3
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # A part of `make test`: what needs no tritonserver and no torch.
 test-fast: $(VENV)/dev.installed
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/contract tests/openai_frontend \
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder tests/contract tests/openai_frontend \
 		tests/speech_client tests/speech_protocol tests/speech_text tests/triton_supervisor $(ARGS)
 
 # A part of `make test`: processes killed, clients that read nothing, Triton gone.

@@ -33,6 +33,7 @@ from openai_frontend.api.routes import (
     page,
     resolve,
     speech,
+    speech_stream,
     voices,
 )
 from openai_frontend.api.routes import metrics as metrics_route
@@ -161,7 +162,15 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
 
 def _add_routes(app: FastAPI) -> Routes:
     """Every router and folder; returns the templates that replies are counted by."""
-    versioned = (speech.router, clone.router, resolve.router, models.router, voices.router, consents.router)
+    versioned = (
+        speech.router,
+        speech_stream.router,
+        clone.router,
+        resolve.router,
+        models.router,
+        voices.router,
+        consents.router,
+    )
     others = (captions.router, health.router, metrics_route.router, admin.router, page.router, docs.router)
     for router in versioned:
         app.include_router(router, prefix="/v1")

@@ -30,6 +30,8 @@ _PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 _ACCEPTED_AT_ONCE: Final = 16
 _OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SWITCH_INTERVAL_S: Final = 0.001
+# Of one WebSocket message: some pages of text.
+_MAX_WEBSOCKET_BYTES: Final = 128 * 1024
 
 
 class Server(uvicorn.Server):
@@ -44,7 +46,8 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 create_app(settings, self.connections),
                 http=partial(HttpProtocol, connections=self.connections),  # type: ignore[arg-type]
-                ws="none",
+                ws="wsproto",
+                ws_max_size=_MAX_WEBSOCKET_BYTES,
                 log_config=None,
                 access_log=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,

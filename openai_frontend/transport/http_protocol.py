@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 
 from openai_frontend.errors import ApiError
 from openai_frontend.transport.connections import MIN_BODY_BYTES_PER_S, Closed, Connections, Phase
+from openai_frontend.transport.websocket_protocol import WebSocketProtocol
 
 # An unread body up to this size is read to its end, so that the connection can be used again.
 _DRAINED_BYTES: Final = 64 * 1024
@@ -99,6 +100,23 @@ class HttpProtocol(H11Protocol):
         return True
 
     # uvicorn's calls
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over; it counts as serving a request until it is lost."""
+        self._move(Phase.ACTIVE)
+        self.connections.discard(self)
+        protocol = WebSocketProtocol(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.app_state,
+            on_lost=lambda: self._bounds.closed(self),
+        )
+        head = [b"%b %b HTTP/1.1\r\n" % (event.method, event.target)]
+        head += [b"%b: %b\r\n" % (name, value) for name, value in self.headers]
+        inner = self._own_transport.inner
+        protocol.connection_made(inner)
+        protocol.data_received(b"".join(head) + b"\r\n" + self.conn.trailing_data[0])
+        inner.set_protocol(protocol)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -266,7 +284,7 @@ class _Transport(asyncio.Transport):
 
     def __init__(self, inner: asyncio.Transport, protocol: HttpProtocol) -> None:
         super().__init__()
-        self._inner = inner
+        self.inner = self._inner = inner
         self._protocol = protocol
         self._lingers = False
         self._held = False

@@ -1,0 +1,238 @@
+"""WS /v1/audio/speech/stream: text in, speech out, in the messages of vLLM-Omni, and with a way to interrupt."""
+
+import asyncio
+import base64
+import json
+import uuid
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from openai_frontend.api.auth import Caller
+from openai_frontend.api.responses import word_fields
+from openai_frontend.api.routes.speech import check_words, wire_request
+from openai_frontend.api.schemas import SpeechBody, audio_format_of
+from openai_frontend.api.state import State
+from openai_frontend.audio.formats import AudioFormat
+from openai_frontend.errors import ApiError, from_exception, invalid
+from openai_frontend.synthesis.body import Body, Encoded
+from openai_frontend.synthesis.live import LiveText
+from speech_protocol.request import SpeechRequest
+
+router = APIRouter()
+
+# vLLM-Omni's names of fields of /v1/audio/speech.
+_NAMES: Final = {"speaker": "voice"}
+# Stands in for the text until it arrives.
+_NO_TEXT: Final = "-"
+_CONFIG_S: Final = 10.0
+_UNSUPPORTED_DATA, _INVALID_PAYLOAD = 1003, 1007
+
+
+@router.websocket("/audio/speech/stream")
+async def stream_speech(websocket: WebSocket) -> None:
+    """`session.config` first, then `input.text`, `input.commit`, `input.done`, `input.cancel`, `session.close`."""
+    await websocket.accept()
+    state, caller = cast(State, websocket.app.state.speech), cast(Caller, websocket.state.caller)
+    session = _Session(websocket, state, caller, uuid.uuid4().hex)
+    try:
+        await session.run()
+    except WebSocketDisconnect:
+        pass
+    finally:
+        await session.aclose()
+
+
+class _ProtocolError(Exception):
+    """The connection is closed with `code`."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Session:
+    """One connection: a configuration, and one utterance after the other. Messages are read while one is spoken."""
+
+    def __init__(self, websocket: WebSocket, state: State, caller: Caller, request_id: str) -> None:
+        self._websocket, self._state, self._caller, self._id = websocket, state, caller, request_id
+        self._body: SpeechBody | None = None
+        self._wire: tuple[str, SpeechRequest] | None = None
+        self._text: LiveText | None = None
+        self._speech: asyncio.Task[None] | None = None
+        self._utterance = 0
+        self._sending = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Serve until `session.close`, a disconnect, or a message that is none."""
+        try:
+            while (message := await self._receive())["type"] != "session.close":
+                try:
+                    await self._handle(message)
+                except (ApiError, ValidationError) as error:
+                    await self._send_error(error)
+        except _ProtocolError as error:
+            await self._send({"type": "error", "message": str(error), "code": "invalid_message"})
+            await self._websocket.close(error.code)
+            return
+        with suppress(RuntimeError):  # the client was first
+            await self._websocket.close()
+
+    async def aclose(self) -> None:
+        """Cancel the utterance in flight."""
+        if self._speech is not None:
+            self._speech.cancel()
+            await asyncio.gather(self._speech, return_exceptions=True)
+
+    async def _receive(self) -> dict[str, Any]:
+        timeout_s = _CONFIG_S if self._body is None else None
+        try:
+            async with asyncio.timeout(timeout_s):
+                event = await self._websocket.receive()
+        except TimeoutError:
+            raise _ProtocolError(_INVALID_PAYLOAD, f"No session.config arrived for {_CONFIG_S:g} s.") from None
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(event.get("code", 1005))
+        if event.get("text") is None:
+            raise _ProtocolError(_UNSUPPORTED_DATA, "Binary messages are not accepted. Send JSON as text.")
+        try:
+            message = json.loads(event["text"])
+        except ValueError:
+            message = None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise _ProtocolError(_INVALID_PAYLOAD, "A message is a JSON object with a `type`. Send one.")
+        return message
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "session.config":
+            await self._configure(message)
+        elif kind == "input.text":
+            await self._append(message.get("text"))
+        elif kind == "input.commit":
+            self._current_text().flush()
+        elif kind == "input.done":
+            self._current_text().close()
+            self._text = None
+        elif kind == "input.cancel":
+            await self._cancel()
+        else:
+            raise invalid("type", f"'{kind[:40]}' is not a message. Send input.text, input.done or session.close.")
+
+    async def _configure(self, message: dict[str, Any]) -> None:
+        """Check everything that can be checked without a text. Raises ApiError or ValidationError."""
+        if self._text is not None:
+            raise invalid("type", "An utterance is open. Send input.done or input.cancel first.")
+        fields = {_NAMES.get(name, name): value for name, value in message.items() if name != "type"}
+        body = SpeechBody.model_validate({**fields, "input": _NO_TEXT})
+        audio_format = audio_format_of(body.response_format or "pcm", self._state.settings, body.sample_rate)
+        model, wire = await wire_request(body, self._state, self._id, self._caller)
+        check_words(body, model, _NO_TEXT)
+        self._body, self._wire, self._format = body, (model, wire), audio_format
+        await self._send({"type": "session.configured", "model": model, "format": audio_format.name})
+
+    async def _append(self, piece: object) -> None:
+        if not isinstance(piece, str):
+            raise invalid("text", "input.text has no `text`. Send it as a string.", "missing_required_parameter")
+        if self._wire is None or self._body is None:
+            raise invalid("type", "The session has no configuration. Send session.config first.")
+        self._caller.allowance.spend_characters(len(piece))
+        if self._text is None:
+            if self._speech is not None:
+                await asyncio.gather(self._speech, return_exceptions=True)
+            settings = self._state.settings
+            self._text = LiveText(settings.max_input_chars, settings.live_idle_timeout)
+            self._speech = asyncio.create_task(self._speak(self._text, *self._wire, self._body, self._format))
+        self._text.append(piece)
+
+    def _current_text(self) -> LiveText:
+        if self._text is None:
+            raise invalid("type", "No utterance is open. Send input.text first.")
+        return self._text
+
+    async def _cancel(self) -> None:
+        self._text = None
+        await self.aclose()
+        self._speech = None
+        await self._send({"type": "audio.cancelled", "utterance_index": self._utterance})
+        self._utterance += 1
+
+    async def _speak(
+        self, text: LiveText, model: str, wire: SpeechRequest, config: SpeechBody, audio_format: AudioFormat
+    ) -> None:
+        sentences = 0
+        try:
+            request = replace(wire, text="")
+            body = await self._state.synthesis.open(
+                model, request, audio_format, config.speed, live=text, owner=self._caller.owner
+            )
+            sentences = await self._send_audio(body, audio_format, with_words=config.wants_words)
+        except (WebSocketDisconnect, ConnectionError, RuntimeError):
+            return
+        except Exception as error:  # noqa: BLE001 - logged where it is unexpected, and sent
+            await self._send_error(error)
+        if self._text is text:  # it failed while the text was open
+            self._text = None
+        done = {"type": "session.done", "utterance_index": self._utterance, "total_sentences": sentences}
+        self._utterance += 1
+        await self._send(done)
+
+    async def _send_audio(self, body: Body, audio_format: AudioFormat, *, with_words: bool) -> int:
+        """The audio of an utterance; the number of its segments."""
+        index, size = -1, 0
+        async with aclosing(body):
+            async for encoded in body:
+                for start in encoded.begun:
+                    if index >= 0:
+                        await self._send_done(index, size)
+                    index, size = start.place.number, 0
+                    await self._send_start(index, start.place.text, audio_format)
+                size += len(encoded.data)
+                if encoded.data:
+                    await self._send_piece(encoded, index, with_words=with_words)
+        await self._send_done(index, size)
+        return index + 1
+
+    async def _send_start(self, index: int, text: str, audio_format: AudioFormat) -> None:
+        fields = {"sentence_index": index, "sentence_text": text, "format": audio_format.name}
+        await self._send({"type": "audio.start", "utterance_index": self._utterance, **fields})
+
+    async def _send_done(self, index: int, size: int) -> None:
+        fields = {"sentence_index": index, "total_bytes": size, "error": False}
+        await self._send({"type": "audio.done", "utterance_index": self._utterance, **fields})
+
+    async def _send_piece(self, encoded: Encoded, index: int, *, with_words: bool) -> None:
+        if not with_words:
+            await self._send(encoded.data)
+            return
+        fields = {
+            "utterance_index": self._utterance,
+            "sentence_index": index,
+            "audio_b64": base64.b64encode(encoded.data).decode(),
+            "timestamps": [word_fields(word) for word in encoded.words],
+        }
+        await self._send({"type": "audio.chunk", **fields})
+
+    async def _send_error(self, error: Exception) -> None:
+        if isinstance(error, ValidationError):
+            error = RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()])
+        failure = from_exception(error)
+        fields = {"message": failure.message, "code": failure.code, "param": failure.param}
+        await self._send({"type": "error", "utterance_index": self._utterance, **fields})
+
+    async def _send(self, message: dict[str, Any] | bytes) -> None:
+        """Send a message. Raises ConnectionError where the client has read nothing for SEND_TIMEOUT seconds."""
+        async with self._sending:
+            try:
+                async with asyncio.timeout(self._state.settings.send_timeout or None):
+                    if isinstance(message, bytes):
+                        await self._websocket.send_bytes(message)
+                    else:
+                        await self._websocket.send_text(json.dumps(message))
+            except TimeoutError:
+                raise ConnectionError("the client reads nothing") from None
