@@ -19,8 +19,8 @@ import pytest
 
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
-from tests.e2e.test_errors import check
 from tests.support.listening import decode
+from tests.support.replies import check
 from tests.support.stack import Frontend, Gate, Stack
 from tests.support.waiting import eventually
 

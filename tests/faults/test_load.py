@@ -9,9 +9,9 @@ import psutil
 import pytest
 import tritonclient.http
 
-from tests.e2e.test_errors import check
 from tests.faults.test_stub import FRAME_BYTES, SOON_S, body, pending, speak, streaming
 from tests.support.processes import stubs
+from tests.support.replies import check
 from tests.support.slow_reader import SlowReader
 from tests.support.stack import Gate, Stack
 from tests.support.types import CheckpointOf

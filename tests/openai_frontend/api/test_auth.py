@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from openai_frontend.api.rate_limits import Allowance
 from openai_frontend.errors import ApiError
-from tests.e2e.test_errors import check
-from tests.support.stack import Frontend, GivenSettings, Stack
+from tests.support.fake_stack import FakeStack
+from tests.support.replies import check
+from tests.support.stack import Frontend, GivenSettings
 
 SPEECH = "/v1/audio/speech"
 LISTS = ("/v1/models", "/v1/models/tts-1", "/v1/audio/models", "/v1/audio/voices", "/v1/audio/languages", "/models")
@@ -22,7 +23,7 @@ FIRST, SECOND, THIRD = "sk-first", "sk-second", "sk-third-of-the-file"
 
 
 @pytest.fixture(scope="module")
-def start(stack: Stack) -> Iterator[Callable[..., Frontend]]:
+def start(stack: FakeStack) -> Iterator[Callable[..., Frontend]]:
     """`start(**settings)`: a frontend before the Triton of the session, stopped at the end of the module."""
     running: list[Frontend] = []
 
