@@ -10,8 +10,6 @@ import openai
 import pytest
 from pydantic import ValidationError
 
-from openai_frontend.api.rate_limits import Allowance
-from openai_frontend.errors import ApiError
 from tests.support.fake_stack import FakeStack
 from tests.support.replies import check
 from tests.support.stack import Frontend, GivenSettings
@@ -145,21 +143,3 @@ def test_characters_beyond_the_minutes_are_429(start: Callable[..., Frontend]) -
 def test_without_keys_the_limits_are_everybodys_together(start: Callable[..., Frontend]) -> None:
     frontend = start(requests_per_minute=1)
     assert [speak(frontend, key).status_code for key in (None, "sk-any")] == [200, 429]
-
-
-def test_an_allowance_comes_back_evenly_over_the_minute() -> None:
-    now_s = 0.0
-    allowance = Allowance(requests_per_minute=2, characters_per_minute=0, clock=lambda: now_s)
-    allowance.spend_request()
-    allowance.spend_request()
-    with pytest.raises(ApiError) as refused:
-        allowance.spend_request()
-    assert refused.value.headers["Retry-After"] == "30"
-    assert allowance.headers()["x-ratelimit-reset-requests"] == "1m0s"
-    now_s = 30.0
-    allowance.spend_request()
-    with pytest.raises(ApiError):
-        allowance.spend_request()
-    now_s = 3000.0
-    assert allowance.headers()["x-ratelimit-remaining-requests"] == "2"
-    assert allowance.headers()["x-ratelimit-reset-requests"] == "0ms"
