@@ -49,6 +49,8 @@ class FakeTriton:
         self.load_errors: dict[str, str] = {}  # what Triton says of a model that cannot be loaded
         self.dead: set[str] = set()  # until they are unloaded
         self.resets = False  # streams are cut before they begin
+        self.last_inference_ms = 0
+        self.index_calls = 0
         self.active = 0
         self.scripts = Scripts()
         self._loads = 0
@@ -101,6 +103,7 @@ class FakeTriton:
         await self._server.serve()
 
     async def _index(self, _: Request) -> Response:
+        self.index_calls += 1
         reasons = {**_REASONS, "READY": ""}
         return JSONResponse(
             [
@@ -137,7 +140,9 @@ class FakeTriton:
         self.states[model] = "UNAVAILABLE"
 
     async def _statistics(self, request: Request) -> Response:
-        return JSONResponse({"model_stats": [{"name": request.path_params["model"], "last_inference": 0}]})
+        return JSONResponse(
+            {"model_stats": [{"name": request.path_params["model"], "last_inference": self.last_inference_ms}]}
+        )
 
     async def _generate(self, request: Request) -> Response:
         model, tensors = request.path_params["model"], await request.json()
