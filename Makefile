@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
-.PHONY: ports sbom serve serve-qwen check-model test test-faults check format smoke bench soak lock clean
+.PHONY: ports sbom serve serve-qwen check-model test test-fast test-faults check format smoke bench soak lock clean
 .DEFAULT_GOAL := serve
 # The ports are looked at before anything is installed.
 .NOTPARALLEL:
@@ -23,8 +23,15 @@ ports:
 check-model: $(VENV)/qwen.installed
 	@$(BIN)/python -m speech_engines.qwen3_tts.check $(MODEL_ID) $(ARGS)
 
+# WORKERS: processes that run test files at the same time, each with a tritonserver of its own; 0: none but this one.
+WORKERS ?= 3
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
+
+# A part of `make test`: what needs no tritonserver and no torch.
+test-fast: $(VENV)/dev.installed
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/contract tests/openai_frontend \
+		tests/speech_client tests/speech_protocol tests/speech_text tests/triton_supervisor $(ARGS)
 
 # A part of `make test`: processes killed, clients that read nothing, Triton gone.
 test-faults: $(VENV)/dev.installed

@@ -228,12 +228,13 @@ def test_an_interrupted_batch_goes_on_where_it_was_and_gives_the_same_bytes(
 ) -> None:
     source = scripts(tmp_path, gate, "i")
     interrupted = start(stack, source, tmp_path / "out")
-    eventually(lambda: begins(stack, "i-b"), "the second one is being made")
+    is_written = "a.wav"  # files are written while others are made
+    eventually(lambda: begins(stack, "i-b") and is_written in files(tmp_path / "out"), "the second one is being made")
     interrupted.send_signal(signal.SIGINT)
     status, said = finish(interrupted)
     assert status == 130
     assert "Interrupted" in said
-    assert set(files(tmp_path / "out")) == {"a.wav"}  # which is whole: files are written while others are made
+    assert set(files(tmp_path / "out")) == {"a.wav"}  # which is whole
     gate.open()
     assert finish(start(stack, source, tmp_path / "out"))[0] == 0
     assert [begins(stack, f"i-{name}") for name in "abc"] == [1, 2, 1]

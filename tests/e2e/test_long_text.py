@@ -210,7 +210,7 @@ SENTENCES = (
     "It was difficult to find a place for the night.",
     "Her mother made a big cake for the birthday party.",
 )
-BOOK_CHARS = 20_000
+BOOK_CHARS = 12_000
 MAX_WORD_ERRORS = 0.10
 # The whole of it is 59 MB.
 MAX_GROWTH_BYTES = 16 * 2**20
@@ -239,7 +239,7 @@ def parted(samples: Samples) -> tuple[list[Samples], list[int]]:
     return [samples[begin:end] for begin, end in pairwise(bounds)], (np.diff(sounding)[gaps] - 1).tolist()
 
 
-def test_a_book_of_20000_characters_streams_in_order_and_in_bounded_memory(stack: Stack, tmp_path: Path) -> None:
+def test_a_book_streams_in_order_and_in_bounded_memory(stack: Stack, tmp_path: Path) -> None:
     text = book()
     sentences = [sentence.strip() for sentence in split_sentences(text)]
     process = psutil.Process()  # of the frontend and of this test
@@ -263,9 +263,9 @@ def test_a_book_of_20000_characters_streams_in_order_and_in_bounded_memory(stack
         by_sentence.setdefault(sentence, []).append(length)
     usual = {sentence: np.median(found) for sentence, found in by_sentence.items()}
     assert np.corrcoef(lengths, [usual[sentence] for sentence in sentences])[0, 1] > 0.9
-    # To hear all twenty minutes would take three: every eighth sentence, from the beginning to the end.
-    heard = [word for samples in spoken[::8] for word in transcribe(samples)]
-    assert word_error_rate(heard, words(" ".join(sentences[::8]))) <= MAX_WORD_ERRORS, heard
+    # Recognition of all of it would take minutes: every twelfth sentence, from the beginning to the end.
+    heard = [word for samples in spoken[::12] for word in transcribe(samples)]
+    assert word_error_rate(heard, words(" ".join(sentences[::12]))) <= MAX_WORD_ERRORS, heard
 
 
 # Some 600 characters: three segments.

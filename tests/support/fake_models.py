@@ -3,7 +3,7 @@
 A script is a JSON object, with the words of the scripted engine (`model_repository/scripted`) and some more: `name` (in
 the log), `chunks` of 80 ms (null: until the client hangs up), `gate` (a file: the model waits before chunk
 `gate_before`, 2 unless given, while it exists), `hold` (the name of a gate before the second chunk, which
-`FakeTriton.release` opens), `error` (a code, instead of audio), `fail_after` and `cut_after` (so many chunks come
+`FakeTriton.release` opens), `error` (a code, instead of audio), `fail_after` and `cut_after` (the number of chunks
 before an error event, or before the stream ends without any event, as it does when a process dies), `tone_hz`.
 """
 

@@ -1,4 +1,4 @@
-"""An event loop whose clock stands still while it computes and jumps to the next timer when it is idle: time-outs of
+"""An event loop whose clock is stopped while it computes and jumps to the next timer when it is idle: time-outs of
 seconds take no time in a test, and none depends on the machine's speed. For coroutines without sockets and threads."""
 
 import asyncio

@@ -33,7 +33,6 @@ def _the_next_request_works(stack: FakeStack) -> Any:
         ({"input": "x" * 100_001}, "input"),
         ({"voice": 3}, "voice"),
         ({"voice": {"name": "x"}}, "voice"),
-        ({"voice": "nobody"}, "voice"),
         ({"model": 1}, "model"),
         ({"response_format": "midi"}, "response_format"),
         ({"response_format": 7}, "response_format"),
@@ -43,7 +42,6 @@ def _the_next_request_works(stack: FakeStack) -> Any:
         ({"speed": True}, "speed"),
         ({"stream_format": "video"}, "stream_format"),
         ({"language": "klingon"}, "language"),
-        ({"language": "german"}, "language"),
         ({"instructions": "x" * 4097}, "instructions"),
         ({"seed": 1.5}, "seed"),
         ({"seed": 2**70}, "seed"),
@@ -85,13 +83,6 @@ def test_json_of_another_content_type_is_told_which_one_to_send(stack: FakeStack
     headers = {"Content-Type": content_type}
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=json.dumps(GOOD), headers=headers, timeout=30)
     assert "Content-Type: application/json" in check(reply, 415, None, "unsupported_media_type")
-
-
-def test_an_unknown_voice_is_told_which_voices_exist(stack: FakeStack) -> None:
-    reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "voice": "nobody"}, timeout=30)
-    message = check(reply, 400, "voice", "unknown_speaker")
-    assert "heart" in message
-    assert "OpenAI's voice names work too" in message
 
 
 def test_an_unknown_model_is_a_404_that_lists_the_models(stack: FakeStack) -> None:
