@@ -12,7 +12,7 @@ EXCEPT = ("tests/contract/test_wording.py", "tests/contract/test_errors.py", "be
 # A phrase, and what to write instead.
 PHRASES = {
     r"in the house": "in flight",
-    r"\b(?:who|whoever|nobody|everybody|somebody) (?:is|has|was|may|can|waits?|came|comes|gave|sent|reads|runs|will)\b": (
+    r"\b(?:who|whoever|nobody|everybody|somebody) (?:is|has|was|may|can|waits?|came|comes|gave|sent|reads|runs)\b": (
         "the noun: the client, the request, no request"
     ),
     r"\bthose who\b": "the noun",

@@ -1,6 +1,7 @@
 """Loads that fail, unloads behind a frontend's back, and weights that stay in memory."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def test_a_client_that_reads_a_byte_now_and_then_holds_its_own_place_and_nothing
 def test_the_weights_of_a_standby_are_held_in_memory_while_no_model_is_loaded(
     tmp_path: Path, tiny_checkpoint: CheckpointOf
 ) -> None:
-    checkpoint = str(tiny_checkpoint("custom_voice"))
+    # Of its own: other tests of this process map the shared one.
+    checkpoint = str(shutil.copytree(tiny_checkpoint("custom_voice"), tmp_path / "checkpoint"))
     settings = {"custom_voice_model_id": checkpoint, "warm_standby": "qwen3_tts_custom_voice"}
     weights = {str(file.resolve()) for file in Path(checkpoint).rglob("*.safetensors")}
     with Stack(tmp_path, **settings) as stack:

@@ -39,7 +39,12 @@ class Serve:
         ports = {"PORT": self.port, "TRITON_HTTP_PORT": free_port(), "TRITON_METRICS_PORT": free_port()}
         self.process = subprocess.Popen(
             [*RUN, python, "-m", "local_stack.serve", *arguments],
-            env={**bare_environment(folder), **{name: str(port) for name, port in ports.items()}, **environment},
+            env={
+                **bare_environment(folder),
+                "PYTHONPATH": str(ROOT),  # in a checkout the package is found in the working directory
+                **{name: str(port) for name, port in ports.items()},
+                **environment,
+            },
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
