@@ -21,6 +21,7 @@ import gc
 import os
 import sys
 from array import array
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from bench.report import parser, table, write
 from bench.utterances import TimedSink, begin, finish
 from speech_engines.base import Engine, Samples
 from speech_engines.qwen3_tts.factory import create_engine
+from speech_protocol.events import Word
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 
 # Twice, as 2,000 frames would be a runaway of a shorter text.
@@ -40,7 +42,7 @@ class WeighingSink(TimedSink):
 
     resident: "array[int]" = field(default_factory=lambda: array("q"))  # frames so far, bytes, and so on
 
-    def audio(self, samples: Samples) -> None:
+    def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
         TimedSink.audio(self, samples)
         self.resident.extend((self.frames, resident_bytes()))
 

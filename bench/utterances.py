@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from speech_engines.base import Engine, Samples
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import EndEvent
+from speech_protocol.events import EndEvent, Word
 from speech_protocol.request import SpeechRequest
 
 TEXT = "The quick brown fox jumps over the lazy dog, and then it does so again."
@@ -36,7 +36,7 @@ class TimedSink:
     def frames(self) -> int:
         return sum(samples for _, samples in self.chunks) // FRAME_SAMPLES
 
-    def audio(self, samples: Samples) -> None:
+    def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
         self.chunks.append((time.perf_counter() - self.begin_s, len(samples)))
         self.heard.set()
 

@@ -22,7 +22,19 @@ from openai_frontend.api.openapi import ERRORS
 from openai_frontend.api.origins import HostMiddleware, OriginMiddleware, is_loopback
 from openai_frontend.api.outcomes import Outcomes
 from openai_frontend.api.refusals import ReplyMiddleware, Routes
-from openai_frontend.api.routes import admin, clone, consents, docs, health, models, page, resolve, speech, voices
+from openai_frontend.api.routes import (
+    admin,
+    captions,
+    clone,
+    consents,
+    docs,
+    health,
+    models,
+    page,
+    resolve,
+    speech,
+    voices,
+)
 from openai_frontend.api.routes import metrics as metrics_route
 from openai_frontend.api.state import State
 from openai_frontend.api.uploads import UploadDecoder
@@ -138,7 +150,7 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
 def _add_routes(app: FastAPI) -> Routes:
     """Every router and folder; returns the templates that replies are counted by."""
     versioned = (speech.router, clone.router, resolve.router, models.router, voices.router, consents.router)
-    others = (health.router, metrics_route.router, admin.router, page.router, docs.router)
+    others = (captions.router, health.router, metrics_route.router, admin.router, page.router, docs.router)
     for router in versioned:
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.

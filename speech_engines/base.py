@@ -4,6 +4,7 @@ An engine owns one worker thread, and only that thread computes. `submit` puts a
 returns at once; the audio goes to the request's sink as it is made.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from speech_engines.stats import Publish
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import EndEvent
+from speech_protocol.events import EndEvent, Word
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
@@ -38,8 +39,8 @@ class AudioSink(Protocol):
     """Where one request's audio goes. An engine calls it from its worker thread: `audio` any number of times, then
     exactly one of `end` and `error`. No call raises: a sink whose receiver is gone says so by `is_cancelled`."""
 
-    def audio(self, samples: Samples) -> None:
-        """Deliver the next samples, [T] float32."""
+    def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
+        """Deliver the next samples, [T] float32, and the words that start in them."""
 
     def end(self, event: EndEvent) -> None:
         """All audio was delivered, or the request was cancelled."""

@@ -8,13 +8,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from speech_engines.base import AudioSink, Samples
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import EndEvent
+from speech_protocol.events import EndEvent, Word
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +102,8 @@ class DeliverySink:
     def watch(self) -> None:
         self._delivery.watch(self)
 
-    def audio(self, samples: Samples) -> None:
-        self._delivery.put(lambda: self._sink.audio(samples))
+    def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
+        self._delivery.put(lambda: self._sink.audio(samples, words))
 
     def end(self, event: EndEvent) -> None:
         self._delivery.unwatch(self)

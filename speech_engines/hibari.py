@@ -2,18 +2,17 @@
 
 import logging
 import os
-import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from hibari import Hibari
 from hibari.voices import VOICES, voice_path
 
 from speech_engines.base import Capabilities
+from speech_engines.hibari_voice import SpokenWord, TimedVoice
 from speech_engines.worker import CancelledError, Chunks, CutError, Summary, WorkerEngine
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 _LEFT_OUT: Final = "some of the text has nothing that hibari can pronounce, and was left out"
 # What the model takes at once; a longer sentence is cut behind punctuation.
 _MAX_PHONEMES: Final = 400
-_PUNCTUATION: Final = re.compile(r"(?<=[.!?…,;:—])\s+")
+_PUNCTUATION: Final = tuple(".!?…,;:—")
 _OFF: Final = ("1", "ON", "YES", "TRUE")
 
 
@@ -37,9 +36,9 @@ class HibariSynthesizer:
 
     def __init__(self, speakers: "Speakers") -> None:
         self._speakers = speakers
-        self._voices = {HIBARI_DEFAULT: Hibari(HIBARI_DEFAULT)}
+        self._voices = {HIBARI_DEFAULT: TimedVoice(HIBARI_DEFAULT)}
         # The first call reads the pronunciation lexicon: done before the model is ready, not in the first request.
-        self._voices[HIBARI_DEFAULT]("Ready.")
+        self._voices[HIBARI_DEFAULT].words("Ready.")
         self._capabilities = Capabilities(
             engine=HIBARI.name,
             checkpoint=HIBARI.default_checkpoint,
@@ -69,14 +68,14 @@ class HibariSynthesizer:
         # The sentences one by one, not `phonemize` on the whole: the first is heard before the last is analysed.
         with suppress(CutError):
             for number, sentence in enumerate(_sentences(text)):
-                parts = _phonemize(voice, sentence)
+                parts = _parts(voice, sentence)
                 left_out |= not parts
                 for part in parts:
                     if is_cancelled():
                         raise CancelledError
-                    phonemes += len(part)
+                    phonemes += sum(len(word.phonemes) + 1 for word in part) - 1
                     seed = None if request.seed is None else (request.seed + number) % 2**63  # numpy takes no other
-                    yield voice.from_phonemes(part, seed=seed)
+                    yield voice.speak(part, seed)
         if not phonemes:
             message = "The text has nothing to pronounce in English. Send English, or use a Qwen3-TTS model."
             raise SpeechError(ErrorCode.UNSPEAKABLE_TEXT, message, "text")
@@ -89,9 +88,9 @@ class HibariSynthesizer:
     def close(self) -> None:
         self._voices.clear()
 
-    def _voice(self, speaker: str) -> Hibari:
+    def _voice(self, speaker: str) -> TimedVoice:
         if speaker not in self._voices:
-            self._voices[speaker] = Hibari(speaker)
+            self._voices[speaker] = TimedVoice(speaker)
         return self._voices[speaker]
 
 
@@ -141,23 +140,41 @@ def _sentences(text: str) -> Iterator[str]:
         yield from filter(None, map(str.strip, split_sentences(line)))
 
 
-def _phonemize(voice: Hibari, sentence: str) -> list[str]:
-    """The phonemes of a sentence, in parts; none where it has nothing to pronounce, or where the package fails on it.
+def _parts(voice: TimedVoice, sentence: str) -> list[list[SpokenWord]]:
+    """The words of a sentence, in parts that the model takes; none where it has nothing to pronounce, or where the
+    package fails on it.
 
     It does on a number of 37 digits or a digit in a circle, and that must not end the text around it.
     """
     try:
-        phonemes = voice.g2p(sentence).strip()
+        words = voice.words(sentence)
     except (IndexError, TypeError, ValueError) as error:
         logger.warning("a sentence was left out: hibari failed on it with %s", type(error).__name__)
         return []
-    parts: list[str] = []
-    for piece in _PUNCTUATION.split(phonemes) if len(phonemes) > _MAX_PHONEMES else filter(None, [phonemes]):
-        if parts and len(parts[-1]) + len(piece) < _MAX_PHONEMES:
-            parts[-1] += f" {piece}"
-        else:
-            parts.append(piece)
+    if not any(word.phonemes for word in words):
+        return []
+    parts: list[list[SpokenWord]] = [[]]
+    for clause in _clauses(words) if _length(words) > _MAX_PHONEMES else [words]:
+        if parts[-1] and _length(parts[-1]) + _length(clause) >= _MAX_PHONEMES:
+            parts.append([])
+        parts[-1] += clause
     return parts
+
+
+def _clauses(words: list[SpokenWord]) -> Iterator[list[SpokenWord]]:
+    """The words up to each punctuation mark."""
+    clause: list[SpokenWord] = []
+    for word in words:
+        clause.append(word)
+        if word.phonemes.endswith(_PUNCTUATION):
+            yield clause
+            clause = []
+    if clause:
+        yield clause
+
+
+def _length(words: Sequence[SpokenWord]) -> int:
+    return sum(len(word.phonemes) + 1 for word in words)
 
 
 def _is_local(name: str) -> bool:

@@ -9,7 +9,7 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from speech_engines.base import Engine, Samples
 from speech_engines.stats import FAMILIES
 from speech_protocol.audio import MAX_CHUNK_SAMPLES
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent
+from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent, Word
 from speech_protocol.request import SpeechRequest
 from speech_protocol.tensors import INPUTS
 
@@ -170,10 +170,12 @@ class TritonSink:
     def start(self, event: StartEvent) -> None:
         self._send(event)
 
-    def audio(self, samples: Samples) -> None:
+    def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
         for begin in range(0, len(samples), MAX_CHUNK_SAMPLES):
             chunk = samples[begin : begin + MAX_CHUNK_SAMPLES]
-            self._send(AudioEvent(len(chunk)), base64.b64encode(to_pcm(chunk)))
+            own = (word for word in words if begin <= word.start < begin + len(chunk))
+            moved = tuple(Word(word.text, word.start - begin, word.end - begin) for word in own)
+            self._send(AudioEvent(len(chunk), moved), base64.b64encode(to_pcm(chunk)))
 
     def end(self, event: EndEvent) -> None:
         self._send(event, final=True)

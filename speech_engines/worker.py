@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
@@ -20,7 +20,7 @@ from speech_engines.stats import Publish, Reporter
 from speech_engines.watchdog import end_process
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import EndEvent, FinishReason
+from speech_protocol.events import EndEvent, FinishReason, Word
 from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class Summary:
     warnings: tuple[str, ...] = ()
 
 
-Chunks = Generator[Samples, None, Summary]
+Chunk = tuple[Samples, Sequence[Word]]  # samples, [T] float32, and the words that start in them
+Chunks = Generator[Samples | Chunk, None, Summary]
 
 
 class Synthesizer(Protocol):
@@ -56,7 +57,7 @@ class Synthesizer(Protocol):
         """Raise SpeechError where `request` can't be served. Cheap, and safe from any thread."""
 
     def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
-        """Yield the utterance's samples, [T] float32 each, and return its summary."""
+        """Yield the utterance's samples, [T] float32 each, with their words if known, and return its summary."""
         ...
 
     def gpu_memory_bytes(self) -> int | None: ...
@@ -196,9 +197,9 @@ class WorkerEngine:
             if row.chunks is None:
                 row.started_s = begin
                 row.chunks = self.synthesizer.synthesize(row.request, lambda: self._closed or row.sink.is_cancelled())
-            samples = next(row.chunks)
+            chunk = next(row.chunks)
             row.busy_s += time.perf_counter() - begin
-            self._deliver(row, samples)
+            self._deliver(row, *(chunk if isinstance(chunk, tuple) else (chunk, ())))
         except StopIteration as stop:
             row.busy_s += time.perf_counter() - begin
             self._finish(row, stop.value)
@@ -218,12 +219,12 @@ class WorkerEngine:
                 SpeechError(ErrorCode.ENGINE_FAILURE, f"The engine failed ({type(error).__name__}). Its log says why."),
             )
 
-    def _deliver(self, row: _Row, samples: Samples) -> None:
+    def _deliver(self, row: _Row, samples: Samples, words: Sequence[Word]) -> None:
         if not row.first_chunk_s:
             row.first_chunk_s = time.perf_counter() - row.started_s
         room = row.limit_samples - row.sent_samples
         if room:
-            row.sink.audio(samples[:room])
+            row.sink.audio(samples[:room], [word for word in words if word.start < room])
             row.sent_samples += min(len(samples), room)
             self._samples += min(len(samples), room)
             row.dry_at_s = max(row.dry_at_s, time.perf_counter()) + len(samples) / SAMPLE_RATE_HZ

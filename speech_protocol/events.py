@@ -68,11 +68,27 @@ class StartEvent(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the text, and the samples at which it starts and ends, counted from the start of its chunk."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class AudioEvent(_Event):
-    """One chunk; its samples are on the AUDIO output of the same response."""
+    """One chunk; its samples are on the AUDIO output of the same response. `words`: those that start in it, from models
+    that know their times."""
 
     type: ClassVar[str] = "audio"
     samples: int
+    words: tuple[Word, ...] = ()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        words = tuple(Word(each["text"], each["start"], each["end"]) for each in values.get("words", ()))
+        return super(AudioEvent, cls).from_json({**values, "words": words})
 
 
 @dataclass(frozen=True, slots=True)

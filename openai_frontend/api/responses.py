@@ -6,9 +6,9 @@ request.
 
 import base64
 import json
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Collection
 from contextlib import aclosing
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -18,10 +18,12 @@ from openai_frontend.api.bodies.disconnect import unless_disconnected
 from openai_frontend.api.outcomes import Outcome, Outcomes, summary
 from openai_frontend.audio.formats import AudioFormat
 from openai_frontend.errors import sse_error
-from openai_frontend.synthesis.body import Body, SegmentStart
+from openai_frontend.synthesis.body import Body, Encoded, SegmentStart, WordTime
 
 StreamFormat = Literal["audio", "sse"]
 T = TypeVar("T")
+# Of one header: proxies limit all headers of a reply to 8 KiB or so.
+_MAX_HEADER_BYTES: Final = 4096
 
 
 class SpeechResponse(StreamingResponse):
@@ -35,13 +37,13 @@ class SpeechResponse(StreamingResponse):
         outcomes: Outcomes,
         outcome: Outcome,
         *,
-        tells_segments: bool = False,
+        granularities: Collection[str] = (),
     ) -> None:
         self._body = body
         self._outcomes, self._outcome = outcomes, outcome
         if stream_format == "sse":
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-            super().__init__(_events(body, outcome, tells_segments), media_type="text/event-stream", headers=headers)
+            super().__init__(_events(body, outcome, granularities), media_type="text/event-stream", headers=headers)
         else:
             name = f'attachment; filename="speech.{audio_format.extension}"'
             headers = {"Content-Disposition": name, "X-Accel-Buffering": "no"}
@@ -62,18 +64,46 @@ async def respond(
     stream_format: StreamFormat,
     outcomes: Outcomes,
     *,
-    tells_segments: bool = False,
+    granularities: Collection[str] = (),
 ) -> Response:
     """Wait for the body's first audio, unless the client disconnects first, and answer with it. How the reply ends is
-    kept for the request's key. `tells_segments`: an event stream says where segments begin."""
+    kept for the request's key. `granularities`: `segment`, `word`: what an event stream has the times of."""
     body = await unless_disconnected(request, opening)
     if body is None:
         return Response(status_code=499)  # not read by any client; for the log
     outcome = outcomes.begin(request.state.caller.allowance, request.state.request_id)
-    response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome, tells_segments=tells_segments)
+    response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome, granularities=granularities)
     for warning in body.warnings:
         add_warning(response, warning)
     return response
+
+
+async def respond_whole(request: Request, opening: Awaitable[Body], audio_format: AudioFormat) -> Response:
+    """Answer when all audio is there, with the times of its words in the header `X-Word-Timestamps`, or
+    `X-Word-Timestamps-Omitted` where they do not fit into a header."""
+    whole = await unless_disconnected(request, _whole(opening))
+    if whole is None:
+        return Response(status_code=499)
+    data, words, warnings = whole
+    times = json.dumps([word_fields(word) for word in words])
+    name = f'attachment; filename="speech.{audio_format.extension}"'
+    response = Response(data, media_type=audio_format.content_type, headers={"Content-Disposition": name})
+    if len(times) <= _MAX_HEADER_BYTES:
+        response.headers["X-Word-Timestamps"] = times
+    else:
+        response.headers["X-Word-Timestamps-Omitted"] = "too-large"
+    for warning in warnings:
+        add_warning(response, warning)
+    return response
+
+
+async def _whole(opening: Awaitable[Body]) -> tuple[bytes, list[WordTime], tuple[str, ...]]:
+    data, words = bytearray(), list[WordTime]()
+    async with aclosing(await opening) as body:
+        async for encoded in body:
+            data += encoded.data
+            words += encoded.words
+        return bytes(data), words, body.warnings
 
 
 def add_warning(response: Response, warning: str) -> None:
@@ -95,13 +125,13 @@ async def _pieces(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
         raise
 
 
-async def _events(body: Body, outcome: Outcome, tells_segments: bool) -> AsyncGenerator[bytes, None]:
+async def _events(body: Body, outcome: Outcome, granularities: Collection[str]) -> AsyncGenerator[bytes, None]:
     """OpenAI's events: the pieces, which concatenate to one valid file, then the usage. Ours, before a piece: the
-    segments that begin in it."""
+    segments and words that begin in it."""
     try:
         async for encoded in body:
-            if tells_segments and encoded.begun:
-                yield _event("speech.audio.timestamps", segments=[_segment(start) for start in encoded.begun])
+            if times := _times(encoded, granularities):
+                yield _event("speech.audio.timestamps", **times)
             if encoded.data:
                 yield _event("speech.audio.delta", audio=base64.b64encode(encoded.data).decode())
             if encoded.end is not None:
@@ -115,6 +145,18 @@ async def _events(body: Body, outcome: Outcome, tells_segments: bool) -> AsyncGe
 
 def _event(kind: str, **fields: object) -> bytes:
     return f"data: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def _times(encoded: Encoded, granularities: Collection[str]) -> dict[str, Any]:
+    """The fields of an event with times; none where nothing that is asked for begins."""
+    segments = [_segment(start) for start in encoded.begun] if "segment" in granularities else []
+    words = [word_fields(word) for word in encoded.words] if "word" in granularities else []
+    return {**({"segments": segments} if segments else {}), **({"words": words} if words else {})}
+
+
+def word_fields(word: WordTime) -> dict[str, Any]:
+    """A word and its times in seconds."""
+    return {"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
 
 
 def _segment(segment: SegmentStart) -> dict[str, Any]:

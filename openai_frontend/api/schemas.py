@@ -116,9 +116,9 @@ class SpeechBody(OptionalFields):
     sample_rate: int | None = None
     """Extension: 8000, 16000, 22050, 24000, 44100 or 48000 Hz, for wav, pcm and flac."""
     word_timestamps: bool | None = None
-    """Not served: true is refused."""
-    timestamp_granularities: Annotated[list[Literal["segment"]], Field(max_length=1)] | None = None
-    """Extension: `segment` adds an event to an event stream where each segment of a long text begins."""
+    """Extension: the words and their times in the header `X-Word-Timestamps`; the reply is then sent when complete."""
+    timestamp_granularities: Annotated[list[Literal["segment", "word"]], Field(max_length=2)] | None = None
+    """Extension: `segment` and `word` add events to an event stream where segments and words begin."""
 
     @property
     def task(self) -> Task | None:
@@ -134,6 +134,11 @@ class SpeechBody(OptionalFields):
             # Half a sample more than the frames have: the wire's 32 bits must not round it to less.
             frames_s = (self.max_new_tokens * FRAME_SAMPLES + 0.5) / SAMPLE_RATE_HZ
         return min(settings.max_audio_seconds, frames_s)
+
+    @property
+    def wants_words(self) -> bool:
+        """Whether the times of words are asked for."""
+        return bool(self.word_timestamps) or "word" in (self.timestamp_granularities or ())
 
     def voice_name(self) -> str | None:
         return self.voice.id if isinstance(self.voice, VoiceId) else self.voice

@@ -68,6 +68,11 @@ class SeamTrimmer:
             return self._take(len(self._held))
         return self._take((int(loud[-1]) + 1) * SAMPLE_BYTES if loud.size else 0)
 
+    @property
+    def held_samples(self) -> int:
+        """Samples that were neither returned nor dropped yet."""
+        return len(self._held) // SAMPLE_BYTES
+
     def finish(self) -> bytes:
         """What is left of the last sound, at the segment's end."""
         return self._take(_bytes_of(_MARGIN_S))

@@ -15,7 +15,7 @@ from speech_client.stream import StreamTimeoutError
 from speech_client.triton import Message
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import EndEvent
+from speech_protocol.events import AudioEvent, EndEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,23 @@ class SegmentStart:
 
 
 @dataclass(frozen=True, slots=True)
+class WordTime:
+    """When a word is spoken in the reply's audio, in seconds at the reply's speed."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
-    """A piece of the reply's body; the last one carries the totals of the utterance. `begun`: segments that begin in
-    this piece, or in audio before it that the encoder held back."""
+    """A piece of the reply's body; the last one carries the totals of the utterance. `begun` and `words`: segments and
+    words that begin in this piece, or in audio before it that the encoder held back."""
 
     data: bytes
     end: EndEvent | None = None
     begun: tuple[SegmentStart, ...] = ()
+    words: tuple[WordTime, ...] = ()
 
 
 class Body:
@@ -46,7 +56,7 @@ class Body:
         self._encoder, self._record, self._held = encoder, record, held
         self._messages: AsyncGenerator[Message, None] | None = None
         self._first: Encoded | None = None
-        self._samples = 0
+        self._samples = self._segment_begin = 0
         self._closed = False
         self.warnings: tuple[str, ...] = ()
 
@@ -101,6 +111,7 @@ class Body:
 
     async def _encode_next(self) -> Encoded | None:
         begun: tuple[SegmentStart, ...] = ()
+        words: tuple[WordTime, ...] = ()
         messages = self._messages
         if messages is None or self._closed:
             return None
@@ -112,9 +123,19 @@ class Body:
             data = await (self._encoder.feed_async(message.pcm) if end is None else self._encoder.finish_async())
             self._record.encoder_s += time.monotonic() - begin_s
             if isinstance(message, FirstMessage):
-                begun += (SegmentStart(message.place, self._samples / SAMPLE_RATE_HZ / self._encoder.speed),)
+                self._segment_begin = self._samples
+                begun += (SegmentStart(message.place, self._seconds(0)),)
+            if isinstance(message.event, AudioEvent):
+                words += tuple(
+                    WordTime(word.text, self._seconds(word.start), self._seconds(word.end))
+                    for word in message.event.words
+                )
             self._samples += len(message.pcm) // SAMPLE_BYTES
             if data or end is not None:
-                return Encoded(data, end, begun)
+                return Encoded(data, end, begun, words)
             asked_s = time.monotonic()
         return None
+
+    def _seconds(self, sample: int) -> float:
+        """The time of a sample of the current segment in the reply's audio."""
+        return (self._segment_begin + sample) / SAMPLE_RATE_HZ / self._encoder.speed

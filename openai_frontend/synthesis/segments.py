@@ -14,7 +14,7 @@ from speech_client.stream import SpeechStream, is_runaway
 from speech_client.triton import Message
 from speech_protocol.audio import MAX_CHUNK_SAMPLES, SAMPLE_BYTES
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import AudioEvent, EndEvent, FinishReason
+from speech_protocol.events import AudioEvent, EndEvent, FinishReason, Word
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +157,10 @@ class _Player:
 
 
 class _Reader:
-    """Reads the first stream of `running`: without silence at its seams, and once more where it ran away unheard."""
+    """Reads the first stream of `running`: without silence at its seams, and once more where it ran away unheard.
+
+    Words leave with the audio in which they start, their samples counted from the start of the segment's audio.
+    """
 
     def __init__(
         self,
@@ -169,6 +172,9 @@ class _Reader:
         self._running, self._trimmers, self._again = running, trimmers, again
         self._place: Place | None = place  # until its first message
         self._lead, self._seam = trimmers()
+        self._words: list[Word] = []  # not sent yet, counted from the start of the stream
+        self._read_samples = self._sent_samples = 0
+        self._trimmed_samples: int | None = None  # silence cut off the start, known at the first audio
         self.end: EndEvent | None = None
         if again is not None and running[0].ran_away:  # before it was due
             self._retry(again)
@@ -176,8 +182,12 @@ class _Reader:
     async def read(self) -> Sequence[Message]:
         """The audible part of the stream's next message, maybe none. Raises SpeechError."""
         message = await self._running[0].next()
-        if not isinstance(message.event, EndEvent):
+        if isinstance(message.event, AudioEvent):
+            begin = self._read_samples
+            self._words += (Word(each.text, begin + each.start, begin + each.end) for each in message.event.words)
+            self._read_samples += len(message.pcm) // SAMPLE_BYTES
             return self._audible(self._seam.trim(self._lead.trim(message.pcm)))
+        assert isinstance(message.event, EndEvent)
         rest = self._seam.trim(self._lead.finish()) + self._seam.finish()
         if not rest and self._again is not None and self._place is not None and is_runaway(message):
             self._retry(self._again)
@@ -189,12 +199,25 @@ class _Reader:
         self._again = None
         self._running[0] = again()
         self._lead, self._seam = self._trimmers()
+        self._words, self._read_samples = [], 0
 
     def _audible(self, pcm: bytes) -> Sequence[Message]:
         if not pcm:
             return ()
-        event, place, self._place = AudioEvent(len(pcm) // SAMPLE_BYTES), self._place, None
+        samples = len(pcm) // SAMPLE_BYTES
+        if self._trimmed_samples is None:
+            self._trimmed_samples = self._read_samples - samples - self._seam.held_samples
+        self._sent_samples += samples
+        event, place, self._place = AudioEvent(samples, self._words_until(self._sent_samples)), self._place, None
         return (Message(event, pcm) if place is None else FirstMessage(event, pcm, place=place),)
+
+    def _words_until(self, end: int) -> tuple[Word, ...]:
+        """Take the words that start before sample `end` of the segment's audio."""
+        trimmed = self._trimmed_samples or 0
+        moved = [Word(each.text, max(0, each.start - trimmed), max(0, each.end - trimmed)) for each in self._words]
+        count = sum(each.start < end for each in moved)
+        del self._words[:count]
+        return tuple(moved[:count])
 
 
 def segment_seed(seed: int, number: int) -> int:

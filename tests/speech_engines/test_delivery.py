@@ -19,7 +19,7 @@ class SlowSink(CollectingSink):
         super().__init__()
         self.may_go = threading.Event()
 
-    def audio(self, samples: np.ndarray) -> None:
+    def audio(self, samples: np.ndarray, words: object = ()) -> None:
         assert self.may_go.wait(WAIT_S)
         super().audio(samples)
 
@@ -44,7 +44,7 @@ def test_everything_arrives_in_its_order_and_who_makes_more_than_is_taken_waits(
 
 def test_a_sink_that_fails_takes_nobody_elses_audio(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(CollectingSink):
-        def audio(self, samples: np.ndarray) -> None:
+        def audio(self, samples: np.ndarray, words: object = ()) -> None:
             raise RuntimeError("gone")
 
     delivery, good = DeliveryThread("test", lambda: None), CollectingSink()

@@ -39,7 +39,7 @@ def put(home: Path, *names: str) -> None:
 def spoken(synthesizer: HibariSynthesizer, text: str = TEXT, speaker: str | None = None) -> npt.NDArray[np.float32]:
     request = SpeechRequest(text, speaker=speaker, seed=7)
     synthesizer.check(request)
-    return np.concatenate(list(synthesizer.synthesize(request, lambda: False)))
+    return np.concatenate([samples for samples, _ in synthesizer.synthesize(request, lambda: False)])
 
 
 def summary(synthesizer: HibariSynthesizer, text: str) -> tuple[int, Summary]:

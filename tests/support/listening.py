@@ -82,3 +82,15 @@ def median_pitch_hz(samples: Samples) -> float:
 @cache
 def _recognizer() -> Decoder:
     return Decoder(samprate=_RECOGNIZER_HZ, loglevel="FATAL")
+
+
+def align(samples: Samples, text: str) -> list[tuple[str, float, float]]:
+    """Each word of the text with its start and end in seconds, as the recogniser aligns it with `samples`."""
+    aligner = Decoder(samprate=_RECOGNIZER_HZ, loglevel="FATAL")
+    aligner.set_align_text(" ".join(words(text)))
+    sixteen = resample_poly(samples, _RECOGNIZER_HZ, SAMPLE_RATE_HZ)
+    aligner.start_utt()
+    aligner.process_raw((np.clip(sixteen, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
+    aligner.end_utt()
+    found = [(each.word, each.start_frame / 100, (each.end_frame + 1) / 100) for each in aligner.seg()]
+    return [row for row in found if row[0].partition("(")[0] in words(text)]

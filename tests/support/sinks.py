@@ -1,13 +1,14 @@
 """An AudioSink that keeps what it gets, with knobs for a client that hangs up and waits that are bounded."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from speech_engines.base import Samples
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import EndEvent
+from speech_protocol.events import EndEvent, Word
 
 WAIT_S = 120.0
 
@@ -25,7 +26,7 @@ class CollectingSink:
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _done: threading.Event = field(default_factory=threading.Event)
 
-    def audio(self, samples: Samples) -> None:
+    def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
         self.chunks.append(samples.copy())
 
     def end(self, event: EndEvent) -> None:

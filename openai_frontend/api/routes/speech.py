@@ -10,16 +10,18 @@ from openai_frontend.api.bodies.ref_audio import read_ref_audio
 from openai_frontend.api.bodies.route import BodyRoute
 from openai_frontend.api.cloning import recording_fields
 from openai_frontend.api.openapi import AUDIO
-from openai_frontend.api.responses import add_warning, respond
+from openai_frontend.api.responses import add_warning, respond, respond_whole
 from openai_frontend.api.schemas import SpeechBody, audio_format_of, check_input, check_language
 from openai_frontend.api.state import CurrentState, RequestId, State
 from openai_frontend.errors import invalid
 from openai_frontend.voices.speaking import VoiceFields, voice_fields
-from speech_protocol.models import Task
+from speech_protocol.models import HIBARI, Task
 from speech_protocol.request import SpeechRequest
 
 router = APIRouter(route_class=BodyRoute)
 
+# Of an input whose reply is held until it is complete: some five minutes of audio.
+MAX_WHOLE_CHARS: Final = 4096
 _INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
 
@@ -32,21 +34,21 @@ async def create_speech(
     caller: CurrentCaller,
 ) -> Response:
     """Speak a text; the audio is sent as it is made."""
-    if body.word_timestamps:
-        message = "This server makes no word timestamps. Leave word_timestamps out."
-        raise invalid("word_timestamps", message, "unsupported_parameter")
+    if body.word_timestamps and body.stream_format == "sse":
+        message = 'Use `timestamp_granularities: ["word"]` in an event stream.'
+        raise invalid("word_timestamps", message)
     audio_format = audio_format_of(body.response_format, state.settings, body.sample_rate)
     model, wire = await wire_request(body, state, request_id, caller)
+    check_words(body, model, wire.text)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
-    response = await respond(
-        request,
-        opening,
-        audio_format,
-        body.stream_format,
-        state.outcomes,
-        tells_segments=bool(body.timestamp_granularities),
-    )
+    if body.word_timestamps:
+        response = await respond_whole(request, opening, audio_format)
+    else:
+        times = body.timestamp_granularities or ()
+        response = await respond(
+            request, opening, audio_format, body.stream_format, state.outcomes, granularities=times
+        )
     if wire.instruct and not state.facts.supports_instructions(model):
         add_warning(response, _INSTRUCTIONS_IGNORED)
     return response
@@ -56,6 +58,24 @@ async def create_speech(
 async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCaller) -> dict[str, Any]:
     """What has become of a reply, by its x-request-id, until a minute after its end; for the key that asked for it."""
     return state.outcomes.find(caller.allowance, request_id)
+
+
+def check_words(body: SpeechBody, model: str, text: str) -> None:
+    """Raise ApiError 400 where times of words are asked for and the model has none, or the reply would be too long to
+    hold."""
+    field = "word_timestamps" if body.word_timestamps else "timestamp_granularities"
+    if body.wants_words and model != HIBARI.name:
+        message = (
+            f"'{model}' does not know when its words are spoken. Use the model 'hibari', or "
+            'timestamp_granularities ["segment"].'
+        )
+        raise invalid(field, message, "unsupported_parameter")
+    if body.word_timestamps and len(text) > MAX_WHOLE_CHARS:
+        message = (
+            f"With word_timestamps the input has at most {MAX_WHOLE_CHARS} characters, since the reply is held until "
+            'it is complete. Use stream_format "sse" with timestamp_granularities.'
+        )
+        raise invalid(field, message, "string_above_max_length")
 
 
 async def wire_request(body: SpeechBody, state: State, request_id: str, caller: Caller) -> tuple[str, SpeechRequest]:

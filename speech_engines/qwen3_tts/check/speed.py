@@ -3,13 +3,14 @@
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from speech_engines.base import Engine, Samples
 from speech_engines.qwen3_tts.check.agreement import request_of
 from speech_protocol.audio import SAMPLE_RATE_HZ
 from speech_protocol.errors import SpeechError
-from speech_protocol.events import EndEvent
+from speech_protocol.events import EndEvent, Word
 
 _WAIT_S = 900.0
 
@@ -22,7 +23,7 @@ class _Sink:
     failure: SpeechError | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
-    def audio(self, samples: Samples) -> None:
+    def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
         self.first_s = self.first_s or time.perf_counter() - self.begin_s
         self.samples += len(samples)
 
