@@ -13,14 +13,14 @@ from client import batch_synthesize
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import FinishReason
 from tests.client.books import page, write_epub
-from tests.client.fake_triton import FakeTriton
+from tests.support.fake_triton import FakeTriton
 
 BOOK = "# One\n\nFirst words.\n\nSecond words.\n\n# Two\n\nThird words.\n"
 
 
 @pytest.fixture
 def triton() -> Iterator[FakeTriton]:
-    with FakeTriton() as triton:
+    with FakeTriton("fake", loaded=True, s_per_character=0.01) as triton:
         yield triton
 
 

@@ -16,13 +16,13 @@ from PIL import Image
 from client import batch_synthesize
 from client.batch.epub import read_book
 from tests.client.books import page, spoken, write_epub
-from tests.client.fake_triton import FakeTriton
+from tests.support.fake_triton import FakeTriton
 
 SMIL = "{http://www.w3.org/ns/SMIL}"
 
 
 def make(folder: Path, source: Path, *options: str) -> Path:
-    with FakeTriton() as triton:
+    with FakeTriton("fake", loaded=True, s_per_character=0.01) as triton:
         where = ("--triton", triton.address, "--no-server", "--model", "fake")
         with pytest.raises(SystemExit) as exit_:
             batch_synthesize.main([str(source), "-o", str(folder), "--book", "--epub", *options, *where])

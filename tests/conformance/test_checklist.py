@@ -5,6 +5,7 @@ import io
 import json
 import re
 import socket
+import time
 import uuid
 import wave
 from collections.abc import Callable
@@ -19,8 +20,9 @@ import pytest
 
 from openai_frontend.voices.names import OPENAI_VOICES, SPEAKERS
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
-from tests.openai_frontend.api.test_errors import check
+from tests.support.limits import frozen_limits
 from tests.support.listening import decode
+from tests.support.replies import check
 from tests.support.stack import Frontend, Gate, Stack
 from tests.support.waiting import eventually
 
@@ -286,15 +288,25 @@ def test_speech_has_a_request_id_that_the_client_shows(stack: Stack) -> None:
 
 
 def test_the_client_waits_as_it_is_told_and_tries_again(stack: Stack) -> None:
-    seen: list[int] = []
-    hooks = {"response": [lambda reply: seen.append(reply.status_code)]}
+    seen: list[tuple[int, float]] = []
+
+    def note(reply: httpx2.Response) -> None:
+        seen.append((reply.status_code, time.monotonic()))
+        clock.now_s += 1  # the wait for one request of sixty a minute
+
     settings: dict[str, Any] = {"triton_url": stack.triton.url, "default_model": "hibari", "idle_timeout": 0}
-    with Frontend(**settings, requests_per_minute=20) as frontend, httpx2.Client(event_hooks=hooks) as http:
-        for _ in range(20):  # what is refused counts, too
+    with (
+        frozen_limits() as clock,
+        Frontend(**settings, requests_per_minute=60) as frontend,
+        httpx2.Client(event_hooks={"response": [note]}) as http,
+    ):
+        for _ in range(60):  # what is refused counts, too
             assert httpx2.post(f"{frontend.url}/v1/audio/speech", json={}).status_code == 400
         client = frontend.openai(http_client=http).with_options(max_retries=2)
         assert client.audio.speech.create(**GOOD).read()
-    assert seen == [429, 200]
+    (first, refused_s), (second, served_s) = seen
+    assert (first, second) == (429, 200)
+    assert served_s - refused_s > 0.9  # a second, as Retry-After says; by itself the client waits for half of one
 
 
 def test_a_failure_that_would_only_repeat_tells_the_client_not_to_try_again(stack: Stack) -> None:

@@ -2,7 +2,8 @@
 
 import httpx2
 
-from tests.openai_frontend.api.test_errors import GOOD, check
+from tests.openai_frontend.api.test_errors import GOOD
+from tests.support.replies import check
 from tests.support.stack import Stack
 
 

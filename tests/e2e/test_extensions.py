@@ -14,8 +14,8 @@ import httpx2
 import pytest
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
-from tests.openai_frontend.api.test_errors import check, wav
 from tests.support.listening import decode, transcribe, word_error_rate, words
+from tests.support.replies import check, wav
 from tests.support.stack import Frontend, Stack, qwen_stack
 from tests.support.types import CheckpointOf
 

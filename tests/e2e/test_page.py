@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from selenium.webdriver import Chrome
 
-from tests.openai_frontend.api.test_errors import check
 from tests.support.browser import chromium
 from tests.support.page import Page
+from tests.support.replies import check
 from tests.support.stack import Gate, Stack
 
 STATIC = Path(__file__).parent.parent.parent / "openai_frontend/static"

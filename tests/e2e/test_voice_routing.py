@@ -21,8 +21,8 @@ from openai_frontend.voices.samples import SAMPLES
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
 from speech_protocol.models import HIBARI
 from tests.e2e.test_qwen import recording
-from tests.openai_frontend.api.test_errors import check
 from tests.support.listening import decode
+from tests.support.replies import check
 from tests.support.stack import SCRIPTED_REPOSITORY, Frontend, Stack, qwen_stack
 from tests.support.types import CheckpointOf
 from tests.support.waiting import eventually

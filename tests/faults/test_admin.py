@@ -14,7 +14,7 @@ from client import batch_synthesize, load_test
 from local_stack.triton_process import TritonProcess
 from speech_protocol import control
 from speech_protocol.request import SpeechRequest
-from tests.openai_frontend.api.test_errors import check
+from tests.support.replies import check
 from tests.support.stack import Frontend
 from tests.support.waiting import eventually
 

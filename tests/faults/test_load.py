@@ -11,8 +11,8 @@ import pytest
 import tritonclient.http
 
 from tests.faults.test_stub import FRAME_BYTES, SOON_S, body, pending, speak, streaming
-from tests.openai_frontend.api.test_errors import check
 from tests.support.processes import stubs
+from tests.support.replies import check
 from tests.support.slow_reader import SlowReader
 from tests.support.stack import Gate, Stack
 from tests.support.types import CheckpointOf

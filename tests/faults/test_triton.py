@@ -13,7 +13,7 @@ import pytest
 from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
 from speech_protocol.audio import SAMPLE_BYTES
 from tests.faults.test_stub import FRAME_BYTES, SOON_S, body, pending, speak, streaming
-from tests.openai_frontend.api.test_errors import check
+from tests.support.replies import check
 from tests.support.stack import SCRIPTED_REPOSITORY, Frontend, Gate, Stack
 from tests.support.waiting import eventually
 

@@ -1,19 +1,16 @@
-"""A Triton that is an ASGI application in a thread of this process: the calls that the frontend makes, and no model.
+"""A Triton that is an ASGI application in a thread of this process: our clients' calls, and models without weights.
 
-The text of a request is a JSON object: `chunks` of 80 ms (null: until the client hangs up), `hold` (the name of a gate
-before the second chunk, which `release` opens), `error` (a code, instead of audio), `error_after` (a number of chunks).
-Anything else is as many chunks as `chunks` of the fake says, 1 unless it is set.
+It has Triton's oddities: a model whose process died (`dead`) stays READY, an unload takes time (`hold_unloads`), and
+streams end without an end event when a process dies. What models say is in `fake_models.py`.
 """
 
 import asyncio
-import base64
 import json
 import threading
-from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, Self
 
-import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,34 +18,42 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from local_stack.triton_process import free_port
-from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason, StartEvent
+from speech_protocol.events import Event, StartEvent
+from tests.support.fake_models import CHUNK, Behaviour, Scripts, Tensors, failure, read_aloud, read_script
 from tests.support.waiting import eventually
 
-CHUNK = base64.b64encode((b"\x00\x10\x00\xf0" * FRAME_SAMPLES)[: FRAME_SAMPLES * SAMPLE_BYTES])
-
-
-def tone() -> bytes:
-    """A chunk that the voice library takes for a voice."""
-    time_s = np.arange(FRAME_SAMPLES) / SAMPLE_RATE_HZ
-    samples = 8000 * np.sin(2 * np.pi * 300 * time_s) * np.abs(np.sin(np.pi * 12.5 * time_s))
-    return base64.b64encode(samples.astype("<i2").tobytes())
+_REASONS = {"UNAVAILABLE": "unloaded"}
 
 
 class FakeTriton:
-    """Serves `models` on a free port of loopback; use it as a context manager. All are unloaded at the start."""
+    """Serves `models` on a free port of loopback; use it as a context manager. All are unloaded at the start, unless
+    `loaded`. Texts that are no script have `chunks` chunks of audio each, or with `s_per_character` a length and a
+    sound of their own; `check` and `behave` may refuse them. `requests` are the tensors that came, `calls` the loads
+    and unloads."""
 
-    def __init__(self, *models: str) -> None:
+    def __init__(self, *models: str, loaded: bool = False, s_per_character: float = 0.0) -> None:
         self.port = free_port()
-        self.states = dict.fromkeys(models, "UNAVAILABLE")
+        self.states = dict.fromkeys(models, "READY" if loaded else "UNAVAILABLE")
         self.calls: list[str] = []
-        self.requests: list[dict[str, Any]] = []
+        self.requests: list[Tensors] = []
         self.chunks = 1
         self.chunk = CHUNK
+        self.s_per_character = s_per_character
+        self.behave: Behaviour = lambda tensors: None
+        self.check: Callable[[str, Tensors], SpeechError | None] = lambda model, tensors: None
+        self.starts: dict[str, dict[str, Any]] = {}  # fields of a model's start event
+        self.checkpoint = "first"
         self.hold_loads: str | None = None  # the name of a gate
+        self.hold_unloads: str | None = None
+        self.load_errors: dict[str, str] = {}  # what Triton says of a model that cannot be loaded
+        self.dead: set[str] = set()  # until they are unloaded
+        self.resets = False  # streams are cut before they begin
+        self.last_inference_ms = 0
+        self.index_calls = 0
         self.active = 0
-        self._gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.scripts = Scripts()
+        self._loads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         routes = [
             Route("/v2/health/live", _live),
@@ -66,12 +71,20 @@ class FakeTriton:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def texts(self) -> list[str]:
+        return [str(tensors["TEXT"]) for tensors in self.requests]
 
     def release(self, gate: str) -> None:
         """Open a gate, for ever. Any thread."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(lambda: self._gates[gate].set())
+        self._loop.call_soon_threadsafe(lambda: self.scripts.gates[gate].set())
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -90,64 +103,95 @@ class FakeTriton:
         await self._server.serve()
 
     async def _index(self, _: Request) -> Response:
-        reasons = {"UNAVAILABLE": "unloaded"}
-        rows = [{"name": name, "state": state, "reason": reasons.get(state, "")} for name, state in self.states.items()]
-        return JSONResponse(rows)
+        self.index_calls += 1
+        reasons = {**_REASONS, "READY": ""}
+        return JSONResponse(
+            [
+                {"name": name, "state": state, "reason": self.load_errors.get(name) or reasons.get(state, "")}
+                for name, state in self.states.items()
+            ]
+        )
 
     async def _load(self, request: Request) -> Response:
-        self.calls.append(f"load {request.path_params['model']}")
+        model = request.path_params["model"]
+        self.calls.append(f"load {model}")
+        if error := self.load_errors.get(model):
+            return _refusal(f"failed to load '{model}', failed to poll from model repository: {error}")
         if self.hold_loads is not None:
-            self.states[request.path_params["model"]] = "LOADING"
-            await self._gates[self.hold_loads].wait()
-        self.states[request.path_params["model"]] = "READY"
+            self.states[model] = "LOADING"
+            await self.scripts.gates[self.hold_loads].wait()
+        self._loads += 1
+        self.states[model] = "READY"
         return Response()
 
     async def _unload(self, request: Request) -> Response:
-        self.calls.append(f"unload {request.path_params['model']}")
-        self.states[request.path_params["model"]] = "UNAVAILABLE"
+        model = request.path_params["model"]
+        self.calls.append(f"unload {model}")
+        self.dead.discard(model)
+        if self.hold_unloads is None:
+            self.states[model] = "UNAVAILABLE"
+        else:
+            self.states[model] = "UNLOADING"
+            self._unloading = asyncio.create_task(self._end_unload(model, self.hold_unloads))
         return Response()
 
+    async def _end_unload(self, model: str, gate: str) -> None:
+        await self.scripts.gates[gate].wait()
+        self.states[model] = "UNAVAILABLE"
+
     async def _statistics(self, request: Request) -> Response:
-        return JSONResponse({"model_stats": [{"name": request.path_params["model"], "last_inference": 0}]})
+        return JSONResponse(
+            {"model_stats": [{"name": request.path_params["model"], "last_inference": self.last_inference_ms}]}
+        )
 
     async def _generate(self, request: Request) -> Response:
-        body = await request.json()
-        if body["TEXT"]:  # else it is what the frontend asks a model's process with
-            self.requests.append(body)
-        return StreamingResponse(self._speak(body["TEXT"]), media_type="text/event-stream")
+        model, tensors = request.path_params["model"], await request.json()
+        if tensors["TEXT"]:  # else it is what our clients ask a model's process with
+            self.requests.append(tensors)
+        if self.states.get(model) != "READY":
+            return _refusal(f"Request for unknown model: '{model}' is not found")
+        if model in self.dead:
+            return _refusal(f"Stub process '{model}_0_0' is not healthy.", status=500)
+        if self.resets:
+            self._reset(request)
+        return StreamingResponse(self._respond(model, tensors), media_type="text/event-stream")
 
-    async def _speak(self, text: str) -> AsyncIterator[bytes]:
-        try:
-            script = dict(json.loads(text))
-        except (ValueError, TypeError):
-            script = {}
-        yield _message(StartEvent("fake", "none", "cpu", process="only", other_requests=self.active))
-        if not text:  # what the frontend asks a model's process with
-            yield _message(ErrorEvent.from_error(SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty.")))
+    def _reset(self, request: Request) -> None:
+        """Cut the connection of a request."""
+        for connection in self._server.server_state.connections:
+            if request.client is not None and connection.client == tuple(request.client):
+                connection.transport.abort()
+
+    async def _respond(self, model: str, tensors: Tensors) -> AsyncIterator[bytes]:
+        fields = {"process": f"process-{self._loads}", "other_requests": self.active, **self.starts.get(model, {})}
+        yield _message(StartEvent("fake", self.checkpoint, "cpu", **fields))
+        if not tensors["TEXT"]:
+            yield _message(*failure(SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty.")))
             return
-        if code := script.get("error"):
-            yield _message(ErrorEvent(code, "scripted"))
+        if refused := self.check(model, tensors):
+            yield _message(*failure(refused))
             return
         self.active += 1
         try:
-            sent = 0
-            chunks = script.get("chunks", self.chunks)
-            while chunks is None or sent < chunks:
-                if sent and sent == script.get("error_after"):
-                    yield _message(ErrorEvent("engine_failure", "The model failed."))
-                    return
-                if sent == 1 and script.get("hold"):
-                    await self._gates[script["hold"]].wait()
-                yield _message(AudioEvent(FRAME_SAMPLES), self.chunk)
-                sent += 1
-                await asyncio.sleep(0)
-            yield _message(EndEvent(FinishReason.STOP, sent * FRAME_SAMPLES, 1, 0.0, 0.0, 0.0))
+            async with aclosing(self._speak(tensors)) as responses:
+                async for response in responses:
+                    yield _message(*response)
         finally:
             self.active -= 1
+
+    def _speak(self, tensors: Tensors) -> Any:
+        script = read_script(tensors["TEXT"])
+        if script is None and self.s_per_character:
+            return read_aloud(tensors, self.s_per_character, self.behave)
+        return self.scripts.play(script or {}, self.chunk, self.chunks, tensors.get("traceparent", ""))
 
 
 async def _live(_: Request) -> Response:
     return Response()
+
+
+def _refusal(error: str, status: int = 400) -> Response:
+    return JSONResponse({"error": error}, status)
 
 
 def _message(event: Event, audio: bytes = b"") -> bytes:

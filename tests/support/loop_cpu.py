@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import mmap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,19 @@ def reference_s() -> float:
             total += number & 7
         best = min(best, time.thread_time() - begin_s)
     return best
+
+
+def paging_s(size_bytes: int) -> float:
+    """CPU time of filling fresh memory of a size, which the system pages in: the other unit of a limit, since machines
+    of one speed differ by a factor of ten there. Not the smallest of several: each buffer is paged in anew."""
+    data = bytes(size_bytes)
+    times_s = []
+    for _ in range(3):
+        begin_s = time.thread_time()
+        with mmap.mmap(-1, max(1, size_bytes)) as memory:
+            memory.write(data)
+        times_s.append(time.thread_time() - begin_s)
+    return max(times_s)
 
 
 @contextmanager

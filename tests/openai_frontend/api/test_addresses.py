@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_frontend.api.bodies.addresses import is_public
-from tests.openai_frontend.api.test_errors import check
+from tests.support.replies import check
 from tests.support.stack import Frontend
 
 PRIVATE = ("127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0")

@@ -3,7 +3,8 @@
 import httpx2
 import pytest
 
-from tests.support.stack import Frontend, Stack
+from tests.support.fake_stack import FakeStack
+from tests.support.stack import Frontend
 
 LISTED, OTHER = "https://app.example", "https://elsewhere.example"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
@@ -11,7 +12,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 
 @pytest.mark.parametrize(("origin", "allowed"), [(LISTED, LISTED), (OTHER, None)])
 def test_a_page_of_another_origin_may_call_only_where_it_is_listed(
-    stack: Stack, origin: str, allowed: str | None
+    stack: FakeStack, origin: str, allowed: str | None
 ) -> None:
     settings = {
         "default_model": "hibari",
@@ -32,6 +33,6 @@ def test_a_page_of_another_origin_may_call_only_where_it_is_listed(
             assert "x-request-id" in reply.headers["access-control-expose-headers"]
 
 
-def test_without_the_setting_no_origin_is_let_in(stack: Stack) -> None:
+def test_without_the_setting_no_origin_is_let_in(stack: FakeStack) -> None:
     reply = httpx2.get(f"{stack.frontend.url}/v1/models", headers={"Origin": LISTED})
     assert "access-control-allow-origin" not in reply.headers

@@ -6,8 +6,9 @@ import httpx2
 
 from speech_protocol.languages import AUTO, LANGUAGES
 from speech_protocol.models import QWEN3_TTS
-from tests.openai_frontend.api.test_errors import check
-from tests.support.stack import Frontend, Stack
+from tests.support.fake_stack import FakeStack
+from tests.support.replies import check
+from tests.support.stack import Frontend
 
 REASON = "Not installed here."
 GOOD = {"model": "tts-1", "voice": "alloy", "input": "Hello there.", "seed": 7, "response_format": "pcm"}
@@ -19,12 +20,12 @@ def get(frontend: Frontend, path: str, **query: str) -> Any:
     return reply.json()
 
 
-def embedded_only(stack: Stack) -> Frontend:
+def embedded_only(stack: FakeStack) -> Frontend:
     unavailable = {spec.name: REASON for spec in QWEN3_TTS}
     return Frontend(triton_url=stack.triton.url, default_model="hibari", idle_timeout=0, unavailable_models=unavailable)
 
 
-def test_the_lists_say_what_an_embedded_voice_alone_can_do(stack: Stack) -> None:
+def test_the_lists_say_what_an_embedded_voice_alone_can_do(stack: FakeStack) -> None:
     with embedded_only(stack) as frontend:
         listed = get(frontend, "/v1/audio/voices")
         voices = {voice["id"]: voice for voice in listed["voices"]}
@@ -44,31 +45,31 @@ def test_the_lists_say_what_an_embedded_voice_alone_can_do(stack: Stack) -> None
     assert health["hibari"]["speakers"] == ["heart"]
 
 
-def test_a_model_that_cannot_be_loaded_is_refused_with_the_reason(stack: Stack) -> None:
+def test_a_model_that_cannot_be_loaded_is_refused_with_the_reason(stack: FakeStack) -> None:
     with embedded_only(stack) as frontend:
         for fields in ({"model": "qwen3_tts_custom_voice"}, {"task_type": "VoiceDesign", "instructions": "Old."}):
             reply = httpx2.post(f"{frontend.url}/v1/audio/speech", json={**GOOD, **fields}, timeout=30)
             assert check(reply, 503, None, "checkpoint_unavailable") == REASON
 
 
-def test_where_qwen_can_be_loaded_all_its_languages_are_listed(stack: Stack) -> None:
+def test_where_qwen_can_be_loaded_all_its_languages_are_listed(stack: FakeStack) -> None:
     languages = get(stack.frontend, "/v1/audio/languages")
     assert languages["languages"] == [AUTO, *LANGUAGES]
     assert languages["models"]["qwen3_tts_base"] == list(LANGUAGES)
 
 
-def test_one_voice_is_listed_as_it_is_in_the_list(stack: Stack) -> None:
+def test_one_voice_is_listed_as_it_is_in_the_list(stack: FakeStack) -> None:
     for voice in get(stack.frontend, "/v1/audio/voices")["voices"]:
         assert get(stack.frontend, f"/v1/audio/voices/{voice['id']}") == voice
 
 
-def test_the_list_may_be_asked_for_one_model(stack: Stack) -> None:
+def test_the_list_may_be_asked_for_one_model(stack: FakeStack) -> None:
     assert "heart" in get(stack.frontend, "/v1/audio/voices", model="hibari", legacy="true")["voices"]
     assert get(stack.frontend, "/v1/audio/voices", model="")["voices"]
     check(httpx2.get(f"{stack.frontend.url}/v1/audio/voices?model=tts-9"), 404, "model", "model_not_found")
 
 
-def test_instructions_do_not_make_a_built_in_voice_a_designed_one(stack: Stack) -> None:
+def test_instructions_do_not_make_a_built_in_voice_a_designed_one(stack: FakeStack) -> None:
     with embedded_only(stack) as frontend:
         body = {**GOOD, "instructions": "Speak calmly."}
         assert httpx2.post(f"{frontend.url}/v1/audio/speech", json=body, timeout=60).status_code == 200

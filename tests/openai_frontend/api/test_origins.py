@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from openai_frontend.app import create_app
-from tests.openai_frontend.api.test_errors import check
+from tests.support.replies import check
 from tests.support.stack import Frontend, GivenSettings
 
 LISTED, OTHER = "https://app.example", "https://elsewhere.example"

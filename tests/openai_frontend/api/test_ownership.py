@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.e2e.test_voices import CONSENTS, NO_TRITON, SAMPLE, VOICES
-from tests.openai_frontend.api.test_errors import check
+from tests.openai_frontend.api.test_voices import CONSENTS, NO_TRITON, SAMPLE, VOICES
+from tests.support.replies import check
 from tests.support.stack import Frontend
 
 ANN, BEN = "sk-ann", "sk-ben"

@@ -16,9 +16,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from openai_frontend.api.refusals import RefusalLog, Routes
 from openai_frontend.voices.library import Library
-from tests.e2e.test_voices import NO_TRITON, SAMPLE, VOICES
-from tests.openai_frontend.api.test_errors import check
+from tests.openai_frontend.api.test_voices import NO_TRITON, SAMPLE, VOICES
 from tests.support.prometheus import DEPLOY
+from tests.support.replies import check
 from tests.support.stack import Frontend
 
 KEY = {"Authorization": "Bearer sk-right"}

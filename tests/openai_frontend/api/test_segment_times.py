@@ -11,8 +11,9 @@ import pytest
 
 from openai_frontend.synthesis.script import Silence, write_script
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from tests.openai_frontend.api.test_errors import check
-from tests.support.fake_triton import FakeTriton, tone
+from tests.support.fake_models import tone
+from tests.support.fake_triton import FakeTriton
+from tests.support.replies import check
 from tests.support.stack import Frontend
 
 LONG = "\n\n".join(f"Paragraph {number} begins here. " + "It goes on for a while. " * 9 for number in range(1, 4))

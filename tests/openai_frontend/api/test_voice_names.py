@@ -7,8 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.openai_frontend.api.test_errors import check
-from tests.support.fake_triton import FakeTriton, tone
+from tests.support.fake_models import tone
+from tests.support.fake_triton import FakeTriton
+from tests.support.replies import check
 from tests.support.stack import Frontend
 
 DESIGN = "qwen3_tts_voice_design"

@@ -8,7 +8,8 @@ import pytest
 from selenium.webdriver import Chrome
 
 from tests.support.browser import chromium
-from tests.support.fake_triton import FakeTriton, tone
+from tests.support.fake_models import tone
+from tests.support.fake_triton import FakeTriton
 from tests.support.page import Page
 from tests.support.stack import Frontend
 

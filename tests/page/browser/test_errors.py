@@ -70,7 +70,7 @@ def test_an_error_is_shown_with_its_message_and_request_id_until_the_next_try(pa
 
 
 def test_a_failure_in_the_middle_keeps_what_was_heard_and_offers_a_retry(page: Page, triton: FakeTriton) -> None:
-    page.write("text", json.dumps({"chunks": 10, "error_after": 5}))
+    page.write("text", json.dumps({"chunks": 10, "fail_after": 5}))
     page.click("speak")
     page.comes_to("error")
     assert page["problem"].text.startswith("The model failed.")

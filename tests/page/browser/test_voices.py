@@ -11,9 +11,10 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from tests.openai_frontend.api.test_errors import wav
-from tests.support.fake_triton import FakeTriton, tone
+from tests.support.fake_models import tone
+from tests.support.fake_triton import FakeTriton
 from tests.support.page import ESCAPE, Page
+from tests.support.replies import wav
 from tests.support.stack import Frontend
 
 DESIGN = "qwen3_tts_voice_design"

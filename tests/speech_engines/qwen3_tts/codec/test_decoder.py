@@ -148,7 +148,8 @@ def test_convolutions_that_take_some_streams_after_the_other_give_the_same_sampl
     from speech_engines.qwen3_tts.codec import layers as codec_layers
 
     monkeypatch.setattr(codec_layers, "_CACHED", cached)
-    assert_same(codec.decode_whole(codes), expected)
+    frames = 40  # of which each sample is made of what came before
+    assert_same(codec.decode_whole(codes[:, :frames]), expected[:, : frames * 1920])
 
 
 @pytest.mark.parametrize("reference_frames", [1, 30, 100])

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from speech_protocol.audio import SAMPLE_RATE_HZ
-from tests.openai_frontend.api.test_errors import check
+from tests.support.replies import check
 from tests.support.stack import Frontend
 
 VOICES = "/v1/audio/voices"

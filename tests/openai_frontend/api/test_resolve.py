@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from speech_protocol.control import HEADER
-from tests.e2e.test_voices import NO_TRITON, create
-from tests.openai_frontend.api.test_errors import check
+from tests.openai_frontend.api.test_voices import NO_TRITON, create
+from tests.support.replies import check
 from tests.support.stack import Frontend
 
 PATH = "/v1/audio/speech/resolve"

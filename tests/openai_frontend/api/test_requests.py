@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from openai_frontend.api.schemas import SpeechBody
-from tests.e2e.test_voice_routing import VOICES
-from tests.openai_frontend.api.test_errors import check
+from tests.openai_frontend.api.test_voices import VOICES
 from tests.openai_frontend.audio.signals import record, tone, with_soundfile
 from tests.openai_frontend.audio.uploads.test_reference import without_first_atom
-from tests.support.stack import Frontend, Gate, Stack
+from tests.support.fake_stack import FakeStack
+from tests.support.replies import check
+from tests.support.stack import Frontend, Gate
 from tests.support.waiting import eventually
 
 SPEECH = "/v1/audio/speech"
@@ -31,11 +32,11 @@ GOOD: dict[str, Any] = {
 LISTS = ("/v1/models", "/v1/audio/models", "/v1/audio/voices", "/v1/audio/languages", "/v1/test", "/v1/models/tts-1")
 
 
-def speak(stack: Stack, **fields: Any) -> httpx2.Response:
+def speak(stack: FakeStack, **fields: Any) -> httpx2.Response:
     return httpx2.post(stack.frontend.url + SPEECH, json={**GOOD, **fields}, timeout=60)
 
 
-def spoken(stack: Stack, **fields: Any) -> bytes:
+def spoken(stack: FakeStack, **fields: Any) -> bytes:
     reply = speak(stack, **fields)
     assert reply.status_code == 200, reply.text
     return reply.content
@@ -49,7 +50,7 @@ def last_event(reply: httpx2.Response) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", ["The sign says 出口 today.", "Привет means hello.", "A หมู farm."])
-def test_foreign_letters_are_left_out_of_an_english_text_with_a_warning(stack: Stack, text: str) -> None:
+def test_foreign_letters_are_left_out_of_an_english_text_with_a_warning(stack: FakeStack, text: str) -> None:
     latin = re.sub(r"[^\x00-\x7f]+", "", text)
     reply = speak(stack, input=text)
     assert (reply.status_code, reply.content) == (200, spoken(stack, input=latin))
@@ -59,11 +60,11 @@ def test_foreign_letters_are_left_out_of_an_english_text_with_a_warning(stack: S
 
 
 @pytest.mark.parametrize("text", ["出口はこちらです。", "Привет!", "สวัสดี"])
-def test_a_text_without_a_letter_that_the_model_reads_is_an_error_of_the_input(stack: Stack, text: str) -> None:
+def test_a_text_without_a_letter_that_the_model_reads_is_an_error_of_the_input(stack: FakeStack, text: str) -> None:
     assert "English" in check(speak(stack, input=text), 400, "input", "unspeakable_text")
 
 
-def test_a_language_that_was_asked_for_is_an_error_of_the_language(stack: Stack) -> None:
+def test_a_language_that_was_asked_for_is_an_error_of_the_language(stack: FakeStack) -> None:
     check(speak(stack, input="出口 is Japanese.", language="japanese"), 400, "language", "unsupported_language")
 
 
@@ -76,11 +77,11 @@ def test_a_language_that_was_asked_for_is_an_error_of_the_language(stack: Stack)
         ("An eﬃcient ﬁle.", "An efficient file."),
     ],
 )
-def test_texts_that_look_the_same_sound_the_same(stack: Stack, odd: str, plain: str) -> None:
+def test_texts_that_look_the_same_sound_the_same(stack: FakeStack, odd: str, plain: str) -> None:
     assert spoken(stack, input=odd) == spoken(stack, input=plain)
 
 
-def test_invisible_characters_alone_are_an_empty_input(stack: Stack) -> None:
+def test_invisible_characters_alone_are_an_empty_input(stack: FakeStack) -> None:
     check(speak(stack, input="\u200b\ufeff\u00ad"), 400, "input", "empty_input")
 
 
@@ -92,7 +93,7 @@ OPTIONAL = sorted(name for name, field in SpeechBody.model_fields.items() if not
 
 @pytest.mark.parametrize("empty", [None, ""], ids=["null", "empty"])
 @pytest.mark.parametrize("field", OPTIONAL)
-def test_an_optional_field_that_is_null_or_empty_means_its_default(stack: Stack, field: str, empty: object) -> None:
+def test_an_optional_field_that_is_null_or_empty_means_its_default(stack: FakeStack, field: str, empty: object) -> None:
     plain = {name: value for name, value in GOOD.items() if name != field}
     reply = httpx2.post(stack.frontend.url + SPEECH, json={**plain, field: empty}, timeout=60)
     assert reply.status_code == 200, reply.text
@@ -100,18 +101,20 @@ def test_an_optional_field_that_is_null_or_empty_means_its_default(stack: Stack,
         assert reply.content == httpx2.post(stack.frontend.url + SPEECH, json=plain, timeout=60).content
 
 
-def test_the_schema_says_that_optional_fields_may_be_null(stack: Stack) -> None:
+def test_the_schema_says_that_optional_fields_may_be_null(stack: FakeStack) -> None:
     schemas = httpx2.get(f"{stack.frontend.url}/openapi.json").json()["components"]["schemas"]
     for name, field in schemas["SpeechBody"]["properties"].items():
         assert ("null" in json.dumps(field)) == (name != "input"), name
 
 
 @pytest.mark.parametrize(("empty", "param"), [({"input": None}, "input"), ({"input": ""}, "input")])
-def test_a_required_field_that_is_null_or_empty_is_an_error(stack: Stack, empty: dict[str, Any], param: str) -> None:
+def test_a_required_field_that_is_null_or_empty_is_an_error(
+    stack: FakeStack, empty: dict[str, Any], param: str
+) -> None:
     check(speak(stack, **empty), 400, param)
 
 
-def test_a_voice_of_type_null_is_one_of_a_recording(stack: Stack) -> None:
+def test_a_voice_of_type_null_is_one_of_a_recording(stack: FakeStack) -> None:
     reply = httpx2.post(stack.frontend.url + VOICES, json={"name": "Ann", "type": None, "consent": None}, timeout=60)
     check(reply, 400, "audio_sample", "missing_required_parameter")
 
@@ -121,7 +124,7 @@ def test_a_voice_of_type_null_is_one_of_a_recording(stack: Stack) -> None:
     [{"temperature": 0}, {"temperature": 10}, {"top_k": 0}, {"top_p": 1}, {"repetition_penalty": 1.05}],
     ids=str,
 )
-def test_sampling_parameters_are_taken(stack: Stack, field: dict[str, float]) -> None:
+def test_sampling_parameters_are_taken(stack: FakeStack, field: dict[str, float]) -> None:
     assert spoken(stack, **field)
 
 
@@ -134,31 +137,31 @@ def test_sampling_parameters_are_taken(stack: Stack, field: dict[str, float]) ->
         *(("repetition_penalty", value) for value in (0, 11)),
     ],
 )
-def test_a_sampling_parameter_out_of_bounds_is_a_400_that_names_it(stack: Stack, field: str, value: object) -> None:
+def test_a_sampling_parameter_out_of_bounds_is_a_400_that_names_it(stack: FakeStack, field: str, value: object) -> None:
     assert field in check(speak(stack, **{field: value}), 400, field)
 
 
 # Bodies and HTTP
 
 
-def post(stack: Stack, body: bytes, **headers: str) -> httpx2.Response:
+def post(stack: FakeStack, body: bytes, **headers: str) -> httpx2.Response:
     headers = {"Content-Type": "application/json", **headers}
     return httpx2.post(stack.frontend.url + SPEECH, content=body, headers=headers, timeout=60)
 
 
-def test_a_body_that_is_not_utf_8_is_told_where(stack: Stack) -> None:
+def test_a_body_that_is_not_utf_8_is_told_where(stack: FakeStack) -> None:
     body = json.dumps({**GOOD, "input": "Zürich"}, ensure_ascii=False).encode("latin-1")
     message = check(post(stack, body), 400, None, "invalid_json")
     assert "UTF-8" in message
     assert f"byte {body.index(0xFC)}" in message
 
 
-def test_a_body_that_is_not_json_is_told_where(stack: Stack) -> None:
+def test_a_body_that_is_not_json_is_told_where(stack: FakeStack) -> None:
     assert "at character 9" in check(post(stack, b'{"input":'), 400, None, "invalid_json")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, gzip"])
-def test_a_compressed_body_is_a_415_that_says_so(stack: Stack, encoding: str) -> None:
+def test_a_compressed_body_is_a_415_that_says_so(stack: FakeStack, encoding: str) -> None:
     reply = post(stack, gzip.compress(json.dumps(GOOD).encode()), **{"Content-Encoding": encoding})
     assert "Content-Encoding" in check(reply, 415, None, "unsupported_content_encoding")
     assert reply.headers["accept-encoding"] == "identity"
@@ -166,20 +169,20 @@ def test_a_compressed_body_is_a_415_that_says_so(stack: Stack, encoding: str) ->
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/live", "/ready", "/metrics", "/openapi.json", *LISTS])
-def test_head_is_answered_as_get_without_a_body(stack: Stack, path: str) -> None:
+def test_head_is_answered_as_get_without_a_body(stack: FakeStack, path: str) -> None:
     head, get = (httpx2.request(method, stack.frontend.url + path, timeout=30) for method in ("HEAD", "GET"))
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
     assert head.headers["x-request-id"]
 
 
-def test_head_of_what_cannot_be_got_has_the_status_of_get(stack: Stack) -> None:
+def test_head_of_what_cannot_be_got_has_the_status_of_get(stack: FakeStack) -> None:
     for path, status in ((SPEECH, 405), ("/v1/nothing", 404), ("/v1/models/nothing", 404)):
         assert httpx2.head(stack.frontend.url + path).status_code == status
 
 
 @pytest.mark.parametrize("path", ["", "/live", "/v1/audio/voices?legacy=true", "/v1/models/Qwen%2FQwen3"])
-def test_a_request_target_may_be_the_whole_address(stack: Stack, path: str) -> None:
+def test_a_request_target_may_be_the_whole_address(stack: FakeStack, path: str) -> None:
     with socket.create_connection(("127.0.0.1", urlsplit(stack.frontend.url).port or 0), timeout=30) as connection:
         target = f"{stack.frontend.url}{path}"
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n".encode())
@@ -202,7 +205,7 @@ RECORDINGS = {
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_a_recording_as_devices_make_it_is_taken(stack: Stack, name: str) -> None:
+def test_a_recording_as_devices_make_it_is_taken(stack: FakeStack, name: str) -> None:
     consents = f"{stack.frontend.url}/v1/audio/voice_consents"
     form, files = {"name": name, "language": "en"}, {"recording": ("recording", RECORDINGS[name])}
     reply = httpx2.post(consents, data=form, files=files, timeout=60)
@@ -217,12 +220,12 @@ def outcome(frontend: Frontend, request_id: str, **headers: str) -> httpx2.Respo
     return httpx2.get(f"{frontend.url}{SPEECH}/{request_id}", headers=headers, timeout=30)
 
 
-def test_the_last_event_says_why_the_audio_ended(stack: Stack) -> None:
+def test_the_last_event_says_why_the_audio_ended(stack: FakeStack) -> None:
     assert last_event(speak(stack, stream_format="sse"))["finish_reason"] == "stop"
     assert last_event(speak(stack, stream_format="sse", max_new_tokens=3))["finish_reason"] == "length"
 
 
-def test_the_outcome_of_a_byte_stream_can_be_asked_for_by_its_request_id(stack: Stack) -> None:
+def test_the_outcome_of_a_byte_stream_can_be_asked_for_by_its_request_id(stack: FakeStack) -> None:
     reply = speak(stack, max_new_tokens=3, input="The sign says 出口 today.")
     found = outcome(stack.frontend, reply.headers["x-request-id"]).json()
     assert found["id"] == reply.headers["x-request-id"]
@@ -232,7 +235,7 @@ def test_the_outcome_of_a_byte_stream_can_be_asked_for_by_its_request_id(stack: 
 
 
 def test_the_outcome_of_a_stream_under_way_of_one_that_fails_and_of_one_that_is_left(
-    stack: Stack, name: str, gate: Gate
+    stack: FakeStack, name: str, gate: Gate
 ) -> None:
     def streamed(**script: object) -> Any:
         body = {"model": "scripted", "input": json.dumps({"name": name, **script}), "response_format": "pcm"}
@@ -251,7 +254,7 @@ def test_the_outcome_of_a_stream_under_way_of_one_that_fails_and_of_one_that_is_
     assert (found["status"], found["error"]["code"]) == ("failed", "engine_failure")
 
 
-def test_an_outcome_belongs_to_the_key_that_asked_for_the_speech(stack: Stack) -> None:
+def test_an_outcome_belongs_to_the_key_that_asked_for_the_speech(stack: FakeStack) -> None:
     settings = {"triton_url": stack.triton.url, "default_model": "hibari", "idle_timeout": 0, "api_keys": "ann,bob"}
     ann, bob = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer bob"}
     with Frontend(**settings) as frontend:

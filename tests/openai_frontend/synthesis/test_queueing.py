@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
-from tests.openai_frontend.api.test_errors import check
-from tests.support.stack import Frontend, Gate, Stack
+from tests.support.fake_stack import FakeStack
+from tests.support.replies import check
+from tests.support.stack import Frontend, Gate
 from tests.support.waiting import eventually
 
 
@@ -16,7 +17,7 @@ def speak(frontend: Frontend, name: str, key: str = "none", **script: object) ->
     return httpx2.post(f"{frontend.url}/v1/audio/speech", json=body, headers=headers, timeout=60)
 
 
-def test_keys_take_turns_where_one_has_sent_many_requests(stack: Stack, name: str, gate: Gate) -> None:
+def test_keys_take_turns_where_one_has_sent_many_requests(stack: FakeStack, name: str, gate: Gate) -> None:
     settings = {"idle_timeout": 0, "api_keys": "sk-1,sk-2", "max_active_requests": 1, "queue_timeout": 0}
     with (
         Frontend(triton_url=stack.triton.url, model_names={"scripted": "scripted"}, **settings) as frontend,
@@ -33,7 +34,7 @@ def test_keys_take_turns_where_one_has_sent_many_requests(stack: Stack, name: st
     assert begun == [f"{name}-{number}" for number in (0, 1, 3, 2)]
 
 
-def test_one_that_waits_too_long_is_told_when_to_come_again(stack: Stack, name: str, gate: Gate) -> None:
+def test_one_that_waits_too_long_is_told_when_to_come_again(stack: FakeStack, name: str, gate: Gate) -> None:
     settings = {"idle_timeout": 0, "max_active_requests": 1, "queue_timeout": 0.3}
     with (
         Frontend(triton_url=stack.triton.url, model_names={"scripted": "scripted"}, **settings) as frontend,

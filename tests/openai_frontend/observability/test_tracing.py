@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.support.stack import Frontend, Stack
+from tests.support.fake_stack import FakeStack
+from tests.support.stack import Frontend
 
 TIMEOUT_S = 60
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -62,7 +63,7 @@ def attributes(span: Any) -> dict[str, str]:
 
 
 def test_a_request_is_one_trace_from_the_callers_span_to_the_engine(
-    stack: Stack, collector: Collector, name: str
+    stack: FakeStack, collector: Collector, name: str
 ) -> None:
     settings = {"model_names": {"scripted": "scripted"}, "idle_timeout": 0}
     script = json.dumps({"name": name, "chunks": 2})
@@ -92,7 +93,7 @@ def test_a_request_is_one_trace_from_the_callers_span_to_the_engine(
     assert failed.status.code == failed.status.STATUS_CODE_ERROR
 
 
-def test_a_collector_that_is_away_holds_nobody_up(stack: Stack, name: str) -> None:
+def test_a_collector_that_is_away_holds_nobody_up(stack: FakeStack, name: str) -> None:
     settings = {"model_names": {"scripted": "scripted"}, "idle_timeout": 0}
     body = {"model": "scripted", "input": json.dumps({"name": name, "chunks": 2}), "response_format": "pcm"}
     away = "http://127.0.0.1:9"
