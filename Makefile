@@ -30,7 +30,7 @@ test: $(VENV)/dev.installed
 
 # A part of `make test`: what needs no tritonserver and no torch.
 test-fast: $(VENV)/dev.installed
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder tests/contract tests/openai_frontend \
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile -m "not slow" tests/contract tests/openai_frontend \
 		tests/speech_client tests/speech_protocol tests/speech_text tests/triton_supervisor $(ARGS)
 
 # A part of `make test`: processes killed, clients that read nothing, Triton gone.

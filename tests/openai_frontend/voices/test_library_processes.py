@@ -16,6 +16,8 @@ from openai_frontend.errors import ApiError
 from openai_frontend.voices.reference import Reference
 from tests.openai_frontend.voices.test_library import PCM, add, files_of, names, open_library
 
+pytestmark = pytest.mark.slow
+
 WRITERS = 4
 VOICES_EACH = 8
 

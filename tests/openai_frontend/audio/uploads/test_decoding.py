@@ -14,6 +14,8 @@ from tests.openai_frontend.audio.signals import tone, with_soundfile
 from tests.support.processes import has_ended
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 RECORDING = with_soundfile(tone(440, 2.0, 44_100), 44_100)
 TIMEOUT_S = 60
 Find = Callable[[], psutil.Process]
