@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support import npm
+from tests.support.locks import installing
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PROGRAMS: Final = Path(__file__).parent / "programs"
@@ -25,6 +26,12 @@ def clients() -> Path:
     """The `bin` folder of an environment with requirements/clients.txt; skips where that can't be installed."""
     requirements = ROOT / "requirements" / "clients.txt"
     folder = Path(sys.prefix) / f"clients-{_digest(requirements.read_bytes())}"
+    with installing(folder.name):
+        _install_clients(requirements, folder)
+    return folder / "bin"
+
+
+def _install_clients(requirements: Path, folder: Path) -> None:
     if not (folder / "installed").exists():
         uv = Path(sys.prefix) / "bin" / "uv"
         if not uv.exists():
@@ -33,7 +40,6 @@ def clients() -> Path:
         python = str(folder / "bin" / "python")
         _install([str(uv), "pip", "install", "--quiet", "--python", python, "-r", str(requirements)])
         (folder / "installed").touch()
-    return folder / "bin"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from tests.support.locks import installing
+
 _INSTALL_S: Final = 240
 
 
@@ -18,7 +20,11 @@ def installed(manifest: Path) -> Path:
     if npm is None or shutil.which("node") is None:
         pytest.skip("needs Node.js and npm")
     digest = hashlib.sha256(manifest.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = Path(sys.prefix) / f"node-{digest}"
+    with installing(f"node-{digest}"):
+        return _installed(npm, Path(sys.prefix) / f"node-{digest}", manifest)
+
+
+def _installed(npm: str, folder: Path, manifest: Path) -> Path:
     if (folder / "installed").exists():
         return folder
     folder.mkdir(exist_ok=True)

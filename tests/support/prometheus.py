@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from local_stack.triton_process import free_port
+from tests.support.locks import installing
 from tests.support.waiting import eventually
 
 _APT_TIMEOUT_S = 180
@@ -28,7 +29,8 @@ def find_tools(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for arguments in (["download", "prometheus"], ["update"], ["download", "prometheus"]):
         try:
-            subprocess.run(["apt-get", *arguments], cwd=folder, capture_output=True, timeout=_APT_TIMEOUT_S)
+            with installing("apt"):
+                subprocess.run(["apt-get", *arguments], cwd=folder, capture_output=True, timeout=_APT_TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired):
             break
         if packages := sorted(folder.glob("prometheus_*.deb")):

