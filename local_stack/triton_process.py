@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -43,6 +44,9 @@ _STEADY_S = 60.0
 _MAX_PAUSE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 _PREFIX = "speech-triton-"
+# Below the ports that Linux gives to outgoing connections.
+_PORTS = range(20_000, 32_000)
+_PORT_TRIES = 100
 # The proxy variables of a shell are not about loopback.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -306,10 +310,13 @@ def _clear_shared_memory(prefix: str) -> None:
 
 
 def free_port() -> int:
-    """A free TCP port on loopback."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A free TCP port on loopback, below those that the kernel gives to outgoing connections: they could take the port
+    before it is used. Raises OSError where none is found."""
+    for port in random.SystemRandom().sample(_PORTS, _PORT_TRIES):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no free port from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 def _die_with_parent() -> None:
