@@ -25,6 +25,7 @@ from openai_frontend.api.refusals import ReplyMiddleware, Routes
 from openai_frontend.api.routes import (
     admin,
     captions,
+    cartesia,
     clone,
     consents,
     docs,
@@ -171,7 +172,15 @@ def _add_routes(app: FastAPI) -> Routes:
         voices.router,
         consents.router,
     )
-    others = (captions.router, health.router, metrics_route.router, admin.router, page.router, docs.router)
+    others = (
+        captions.router,
+        cartesia.router,
+        health.router,
+        metrics_route.router,
+        admin.router,
+        page.router,
+        docs.router,
+    )
     for router in versioned:
         app.include_router(router, prefix="/v1")
         # Some clients take the base URL without /v1.

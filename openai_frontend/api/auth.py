@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openai_frontend.api.rate_limits import Allowance
@@ -75,7 +75,7 @@ class KeyMiddleware:
             return
         state = scope.setdefault("state", {})
         try:
-            caller = self._api_keys.caller(Headers(scope=scope).get("authorization", ""))
+            caller = self._api_keys.caller(_authorization(scope))
         except ApiError as error:
             if self._is_open_list(scope):
                 state["caller"] = None
@@ -107,6 +107,15 @@ class KeyMiddleware:
 
     def _is_open_list(self, scope: Scope) -> bool:
         return self._open_lists and _is_read(scope) and bool(_LISTS.fullmatch(scope["path"]))
+
+
+def _authorization(scope: Scope) -> str:
+    """The Authorization header; for a WebSocket also Cartesia's ways to send a key: a header, or a query parameter."""
+    headers = Headers(scope=scope)
+    if (given := headers.get("authorization", "")) or scope["type"] != "websocket":
+        return given
+    key = headers.get("x-api-key") or QueryParams(scope.get("query_string", b"")).get("api_key")
+    return f"Bearer {key}" if key else ""
 
 
 def _is_read(scope: Scope) -> bool:

@@ -83,3 +83,23 @@ def test_pipecats_service_hears_the_words(stack: Stack, python_client: Run, tmp_
     assert seen["rates_hz"] == [24_000]
     assert seen["errors"] == []
     hears(decode(file.read_bytes(), "pcm"))
+
+
+def test_livekits_cartesia_plugin_streams_a_text_and_hears_its_words_timed(
+    stack: Stack, python_client: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "speech.pcm"
+    seen = python_client("livekit_cartesia.py", stack.frontend.url, "alloy", SENTENCE, str(file))
+    assert seen["rates_hz"] == [24_000]
+    assert " ".join(seen["words"]).split() == SENTENCE.split()
+    hears(decode(file.read_bytes(), "pcm"))
+
+
+def test_pipecats_cartesia_service_hears_the_words(stack: Stack, python_client: Run, tmp_path: Path) -> None:
+    file = tmp_path / "speech.pcm"
+    url = stack.frontend.url.replace("http://", "ws://") + "/tts/websocket"
+    seen = python_client("pipecat_cartesia.py", url, "alloy", SENTENCE, str(file))
+    assert seen["errors"] == []
+    assert seen["rates_hz"] == [24_000]
+    assert " ".join(seen["words"]).split() == SENTENCE.split()
+    hears(decode(file.read_bytes(), "pcm"))

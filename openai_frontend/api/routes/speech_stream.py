@@ -2,9 +2,8 @@
 
 import asyncio
 import base64
-import json
 import uuid
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from openai_frontend.api.auth import Caller
+from openai_frontend.api.messages import INVALID_PAYLOAD, MessageError, Messages
 from openai_frontend.api.responses import word_fields
 from openai_frontend.api.routes.speech import check_words, wire_request
 from openai_frontend.api.schemas import SpeechBody, audio_format_of
@@ -31,7 +31,6 @@ _NAMES: Final = {"speaker": "voice"}
 # Stands in for the text until it arrives.
 _NO_TEXT: Final = "-"
 _CONFIG_S: Final = 10.0
-_UNSUPPORTED_DATA, _INVALID_PAYLOAD = 1003, 1007
 
 
 @router.websocket("/audio/speech/stream")
@@ -42,31 +41,23 @@ async def stream_speech(websocket: WebSocket) -> None:
     session = _Session(websocket, state, caller, uuid.uuid4().hex)
     try:
         await session.run()
-    except WebSocketDisconnect:
+    except (WebSocketDisconnect, ConnectionError):
         pass
     finally:
         await session.aclose()
-
-
-class _ProtocolError(Exception):
-    """The connection is closed with `code`."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class _Session:
     """One connection: a configuration, and one utterance after the other. Messages are read while one is spoken."""
 
     def __init__(self, websocket: WebSocket, state: State, caller: Caller, request_id: str) -> None:
-        self._websocket, self._state, self._caller, self._id = websocket, state, caller, request_id
+        self._messages = Messages(websocket, state.settings.send_timeout)
+        self._state, self._caller, self._id = state, caller, request_id
         self._body: SpeechBody | None = None
         self._wire: tuple[str, SpeechRequest] | None = None
         self._text: LiveText | None = None
         self._speech: asyncio.Task[None] | None = None
         self._utterance = 0
-        self._sending = asyncio.Lock()
 
     async def run(self) -> None:
         """Serve until `session.close`, a disconnect, or a message that is none."""
@@ -76,37 +67,23 @@ class _Session:
                     await self._handle(message)
                 except (ApiError, ValidationError) as error:
                     await self._send_error(error)
-        except _ProtocolError as error:
-            await self._send({"type": "error", "message": str(error), "code": "invalid_message"})
-            await self._websocket.close(error.code)
+        except MessageError as error:
+            await self._messages.send({"type": "error", "message": str(error), "code": "invalid_message"})
+            await self._messages.close(error.code)
             return
-        with suppress(RuntimeError):  # the client was first
-            await self._websocket.close()
+        await self._messages.close()
+
+    async def _receive(self) -> dict[str, Any]:
+        message = await self._messages.receive(_CONFIG_S if self._body is None else None)
+        if not isinstance(message.get("type"), str):
+            raise MessageError(INVALID_PAYLOAD, "A message has a `type`. Send one.")
+        return message
 
     async def aclose(self) -> None:
         """Cancel the utterance in flight."""
         if self._speech is not None:
             self._speech.cancel()
             await asyncio.gather(self._speech, return_exceptions=True)
-
-    async def _receive(self) -> dict[str, Any]:
-        timeout_s = _CONFIG_S if self._body is None else None
-        try:
-            async with asyncio.timeout(timeout_s):
-                event = await self._websocket.receive()
-        except TimeoutError:
-            raise _ProtocolError(_INVALID_PAYLOAD, f"No session.config arrived for {_CONFIG_S:g} s.") from None
-        if event["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(event.get("code", 1005))
-        if event.get("text") is None:
-            raise _ProtocolError(_UNSUPPORTED_DATA, "Binary messages are not accepted. Send JSON as text.")
-        try:
-            message = json.loads(event["text"])
-        except ValueError:
-            message = None
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise _ProtocolError(_INVALID_PAYLOAD, "A message is a JSON object with a `type`. Send one.")
-        return message
 
     async def _handle(self, message: dict[str, Any]) -> None:
         kind = message["type"]
@@ -134,7 +111,7 @@ class _Session:
         model, wire = await wire_request(body, self._state, self._id, self._caller)
         check_words(body, model, _NO_TEXT)
         self._body, self._wire, self._format = body, (model, wire), audio_format
-        await self._send({"type": "session.configured", "model": model, "format": audio_format.name})
+        await self._messages.send({"type": "session.configured", "model": model, "format": audio_format.name})
 
     async def _append(self, piece: object) -> None:
         if not isinstance(piece, str):
@@ -159,7 +136,7 @@ class _Session:
         self._text = None
         await self.aclose()
         self._speech = None
-        await self._send({"type": "audio.cancelled", "utterance_index": self._utterance})
+        await self._messages.send({"type": "audio.cancelled", "utterance_index": self._utterance})
         self._utterance += 1
 
     async def _speak(
@@ -172,7 +149,7 @@ class _Session:
                 model, request, audio_format, config.speed, live=text, owner=self._caller.owner
             )
             sentences = await self._send_audio(body, audio_format, with_words=config.wants_words)
-        except (WebSocketDisconnect, ConnectionError, RuntimeError):
+        except ConnectionError:
             return
         except Exception as error:  # noqa: BLE001 - logged where it is unexpected, and sent
             await self._send_error(error)
@@ -180,7 +157,7 @@ class _Session:
             self._text = None
         done = {"type": "session.done", "utterance_index": self._utterance, "total_sentences": sentences}
         self._utterance += 1
-        await self._send(done)
+        await self._messages.send(done)
 
     async def _send_audio(self, body: Body, audio_format: AudioFormat, *, with_words: bool) -> int:
         """The audio of an utterance; the number of its segments."""
@@ -200,15 +177,15 @@ class _Session:
 
     async def _send_start(self, index: int, text: str, audio_format: AudioFormat) -> None:
         fields = {"sentence_index": index, "sentence_text": text, "format": audio_format.name}
-        await self._send({"type": "audio.start", "utterance_index": self._utterance, **fields})
+        await self._messages.send({"type": "audio.start", "utterance_index": self._utterance, **fields})
 
     async def _send_done(self, index: int, size: int) -> None:
         fields = {"sentence_index": index, "total_bytes": size, "error": False}
-        await self._send({"type": "audio.done", "utterance_index": self._utterance, **fields})
+        await self._messages.send({"type": "audio.done", "utterance_index": self._utterance, **fields})
 
     async def _send_piece(self, encoded: Encoded, index: int, *, with_words: bool) -> None:
         if not with_words:
-            await self._send(encoded.data)
+            await self._messages.send(encoded.data)
             return
         fields = {
             "utterance_index": self._utterance,
@@ -216,23 +193,11 @@ class _Session:
             "audio_b64": base64.b64encode(encoded.data).decode(),
             "timestamps": [word_fields(word) for word in encoded.words],
         }
-        await self._send({"type": "audio.chunk", **fields})
+        await self._messages.send({"type": "audio.chunk", **fields})
 
     async def _send_error(self, error: Exception) -> None:
         if isinstance(error, ValidationError):
             error = RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()])
         failure = from_exception(error)
         fields = {"message": failure.message, "code": failure.code, "param": failure.param}
-        await self._send({"type": "error", "utterance_index": self._utterance, **fields})
-
-    async def _send(self, message: dict[str, Any] | bytes) -> None:
-        """Send a message. Raises ConnectionError where the client has read nothing for SEND_TIMEOUT seconds."""
-        async with self._sending:
-            try:
-                async with asyncio.timeout(self._state.settings.send_timeout or None):
-                    if isinstance(message, bytes):
-                        await self._websocket.send_bytes(message)
-                    else:
-                        await self._websocket.send_text(json.dumps(message))
-            except TimeoutError:
-                raise ConnectionError("the client reads nothing") from None
+        await self._messages.send({"type": "error", "utterance_index": self._utterance, **fields})
