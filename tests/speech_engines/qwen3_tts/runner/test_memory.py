@@ -99,7 +99,7 @@ def test_a_small_gpu_has_four_rows_and_a_large_one_no_more_than_it_needs(model: 
 
 def test_the_documented_table_is_the_arithmetic(model: Model, name: str) -> None:
     document = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    rows = [row for row in table_after("Memory of a GPU", document) if row[0] == name]
+    rows = [row for row in table_after("GPU memory", document) if row[0] == name]
     assert rows == [documented(model, name, count) for count in DOCUMENTED_ROWS]
 
 
