@@ -1,5 +1,5 @@
-# Two commands matter: `make serve` and `make test`. Everything installs itself into .venv.
-# PYTHON: an interpreter to build .venv with. HOST, PORT, MODEL_ID, ...: see docs/settings.md.
+# Start here: `make serve` and `make test`. Dependencies are installed into .venv automatically.
+# PYTHON: the interpreter for .venv. HOST, PORT, MODEL_ID, ...: see docs/settings.md.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ export MYPY_CACHE_DIR ?= $(VENV)/.mypy_cache
 
 .PHONY: ports sbom serve serve-qwen check-model test test-fast test-faults check format smoke bench soak lock clean
 .DEFAULT_GOAL := serve
-# The ports are looked at before anything is installed.
+# Ports are checked before anything is installed.
 .NOTPARALLEL:
 
 serve: ports $(VENV)/serve.installed
@@ -19,21 +19,21 @@ serve-qwen: ports $(VENV)/qwen.installed
 ports:
 	@PYTHON="$(PYTHON)" sh local_stack/ports.sh $(BIN)/python
 
-# That the engine is right on this machine's device, and how fast: make check-model MODEL_ID=/path/to/checkpoint
+# Verify and time the engine on this machine: make check-model MODEL_ID=/path/to/checkpoint
 check-model: $(VENV)/qwen.installed
 	@$(BIN)/python -m speech_engines.qwen3_tts.check $(MODEL_ID) $(ARGS)
 
-# WORKERS: processes that run test files at the same time, each with a tritonserver of its own; 0: none but this one.
+# WORKERS: parallel test processes, each with its own tritonserver; 0: run in this process.
 WORKERS ?= 3
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-# A part of `make test`: what needs no tritonserver and no torch.
+# The tests that need no tritonserver and no torch.
 test-fast: $(VENV)/dev.installed
 	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile -m "not slow" tests/contract tests/openai_frontend \
 		tests/speech_client tests/speech_protocol tests/speech_text tests/triton_supervisor $(ARGS)
 
-# A part of `make test`: processes killed, clients that read nothing, Triton gone.
+# The fault tests: killed processes, clients that read nothing, an unreachable Triton.
 test-faults: $(VENV)/dev.installed
 	$(BIN)/python -m pytest tests/faults $(ARGS)
 
@@ -44,7 +44,7 @@ check: $(VENV)/dev.installed
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile.triton Dockerfile.triton-cpu Dockerfile.frontend
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
-	@# The schema does not know Compose's own tags.
+	@# The schema does not support Compose's tags.
 	sed 's/ !reset//; s/ !override//' docker-compose.cpu.yml | $(BIN)/check-jsonschema --builtin-schema vendor.compose-spec --default-filetype yaml -
 	$(BIN)/yamllint --strict .
 	$(BIN)/python -m pytest -q tests/deploy/test_kubernetes.py tests/deploy/test_monitoring.py tests/deploy/test_alerts.py -k "kubernetes or promtool or panels or says or situation"
@@ -58,16 +58,16 @@ format: $(VENV)/dev.installed
 smoke: $(VENV)/serve.installed
 	@$(BIN)/python -m client.smoke $(TTS_URL)
 
-# Timings beside qwen-tts, on full-size random weights that are built once, into bench/results and the README; most of
-# an hour on two cores. A first look: make bench ARGS=--quick, which needs no more than a few minutes.
+# Timings compared with qwen-tts, on full-size random weights (built once), into bench/results and docs/benchmarks.md;
+# almost an hour on two cores. In a few minutes, with less precision: make bench ARGS=--quick
 bench: $(VENV)/dev.installed
 	$(BIN)/python -m bench $(ARGS)
 
-# Mixed traffic, and what fails and grows: make soak MINUTES=20
+# Soak test: mixed traffic, with failures and memory growth: make soak MINUTES=20
 soak: $(VENV)/dev.installed
 	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),20) $(ARGS)
 
-# What is in each image, as CycloneDX, into out/.
+# Software bills of materials of the images, as CycloneDX, into out/.
 sbom: $(VENV)/dev.installed
 	@mkdir -p out
 	$(BIN)/cyclonedx-py requirements requirements/frontend-image.txt --output-file out/sbom-frontend.json

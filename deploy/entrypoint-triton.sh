@@ -1,19 +1,19 @@
 #!/bin/sh
-# The Triton container's process 1: makes the key of Triton's HTTP API where there is none yet, then becomes the
-# supervisor, which runs tritonserver, passes SIGTERM on to it and starts it again when it hangs. More arguments are
-# passed on to tritonserver.
-# `check` as the first one checks the engine on this machine's GPU instead: docker compose run --rm triton check
+# Process 1 of the Triton container: generates the key of Triton's HTTP API if there is none, then executes the
+# supervisor, which runs tritonserver, forwards SIGTERM to it and restarts it when it hangs. Further arguments are
+# passed to tritonserver.
+# With `check` as the first argument, it checks the engine on this GPU instead: docker compose run --rm triton check
 set -eu
 
 cannot_write() {
-    echo "$1 cannot be written by user $(id -u): $2. Give that user the folder: on the host, run" \
-        "'sudo chown -R $(id -u):$(id -g)' with the folder that is mounted there." >&2
+    echo "$1 cannot be written by user $(id -u): $2. On the host, run" \
+        "'sudo chown -R $(id -u):$(id -g)' on the folder that is mounted there." >&2
 }
 
-# Said now, not at the first request that downloads.
+# Reported at startup, not by the first request that downloads.
 weights="${HF_HOME:-}"
 if [ -n "$weights" ] && ! { mkdir -p "$weights" && [ -w "$weights" ] && [ -x "$weights" ]; } 2>/dev/null; then
-    cannot_write "$weights" "weights that are not there yet cannot be downloaded"
+    cannot_write "$weights" "missing weights cannot be downloaded"
 fi
 
 if [ "${1:-}" = check ]; then
@@ -28,7 +28,7 @@ if [ -z "$key" ] && [ -n "$file" ]; then
         umask 077
         folder=$(dirname "$file")
         if ! [ -w "$folder" ]; then
-            cannot_write "$folder" "the key of Triton's model control cannot be made"
+            cannot_write "$folder" "the key of Triton's model control cannot be created"
             exit 1
         fi
         python3 -c 'import secrets; print(secrets.token_urlsafe(32))' >"$file.new"

@@ -1,4 +1,4 @@
-"""Holds what is served against the database of known weaknesses; part of `make check`.
+"""Checks the served packages against the database of known vulnerabilities; part of `make check`.
 
 Exits with 1 where a pinned package has one. Where the database is out of reach, it says so and lets the check pass.
 """

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes the virtual environment $1 with uv in it. PYTHON names the interpreter to start from.
-# The embedded Triton needs numpy 1, which has no build for Python 3.13, so 3.11 or 3.12 is looked for first; and its
-# Python backend needs the shared library of that Python (local_stack/embedded.py looks in the same places).
+# Creates the virtual environment $1 with uv in it. PYTHON is the preferred interpreter.
+# The embedded Triton needs numpy 1, which has no build for Python 3.13, so 3.11 or 3.12 is searched for; and its Python
+# backend needs the shared library of that Python (local_stack/embedded.py searches the same folders).
 set -eu
 venv=$1
 here=$(dirname "$0")
 . "$here/common.sh"
 
-# Says what is wrong with a Python; nothing where it fits.
+# Prints why a Python is unsuitable; nothing if it is suitable.
 unfit='
 import os, sys, sysconfig
 version = "%d.%d" % sys.version_info[:2]
@@ -33,18 +33,18 @@ for candidate in "$PYTHON" python3.12 python3.11; do
         break
     fi
 done
-# An interpreter that was asked for by name and is not there is a mistake; python3 is only where the search begins.
+# A missing interpreter is an error if it was named explicitly; python3 is only the start of the search.
 if [ "$problem" = "cannot be run here" ] && { [ -z "$fitting" ] || [ "$PYTHON" != python3 ]; }; then
     failed 1 "$PYTHON $problem. $advice"
 fi
-# A path, since pip --python takes no name.
+# A path, since pip --python accepts no name.
 python=$(command -v "${fitting:-$PYTHON}")
 if [ -n "$problem" ]; then
     echo "$PYTHON $problem: using ${fitting:-Python 3.12, which uv downloads,} instead"
 fi
 echo "installing into $venv with $python"
 
-# A pip that is there already, and can install elsewhere (22.3), saves the seconds that it takes to install another one.
+# An existing pip that supports --python (22.3) saves the seconds for installing another one.
 if "$python" -m pip --python "$python" --version >/dev/null 2>&1; then
     step "$python" -m venv --clear --without-pip "$venv" || failed $? "$python cannot make $venv. $advice"
     set -- "$python" -m pip --python "$venv/bin/python"
@@ -52,7 +52,7 @@ else
     step "$python" -m venv --clear "$venv" || failed $? "$python cannot make $venv. $advice"
     set -- "$venv/bin/python" -m pip
 fi
-# What pip says matters only where it fails.
+# pip's output is shown only on failure.
 step "$@" install --quiet --disable-pip-version-check --retries 2 --timeout 10 --require-hashes -r "$here/uv.txt" \
     2>"$venv/pip.log" || {
     status=$?
@@ -63,7 +63,7 @@ if [ -z "$fitting" ]; then
     keep=$(mktemp -d)
     trap 'rm -rf "$keep"' EXIT
     cp "$venv/bin/uv" "$keep/uv"
-    # Managed, or uv would take the system's 3.12 without its libpython.
+    # Managed, since uv would otherwise use the system's 3.12 without its libpython.
     step "$keep/uv" venv --clear --managed-python --python 3.12 "$venv" ||
         failed $? "uv could not bring Python 3.12. $network $advice"
     mv "$keep/uv" "$venv/bin/uv"

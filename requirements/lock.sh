@@ -1,8 +1,8 @@
 #!/bin/sh
-# Compiles the pinned requirement files from pyproject.toml. The largest set first: the others take its versions, so
-# that one virtual environment can grow from `make serve` to `make test` without a package changing under it. Every
-# file that a registry has of a version is listed by its hash: what is installed is what was tested, or nothing.
-# UPGRADE= keeps the versions that are pinned already.
+# Compiles the pinned requirement files from pyproject.toml. The largest set comes first and constrains the others, so
+# that one virtual environment can grow from `make serve` to `make test` without changing installed packages. Every
+# file of a version is listed by its hash: exactly what was tested is installed.
+# UPGRADE= keeps the versions that are already pinned.
 set -eu
 uv=$1
 upgrade=${UPGRADE---upgrade}
@@ -19,9 +19,9 @@ image="--python-version 3.12 --python-platform x86_64-manylinux_2_28 --no-python
 compile dev.txt pyproject.toml --extra embedded --extra qwen --extra dev $here
 compile qwen.txt pyproject.toml --extra embedded --extra qwen $here $tested
 compile serve.txt pyproject.toml --extra embedded $here $tested
-# What the tests install beside .venv, to call the server as other people's programs do.
+# Third-party clients that the tests install outside .venv.
 compile clients.txt requirements/clients.in $here
-# What installs and builds.
+# Tools for installing and building.
 compile uv.txt requirements/uv.in $here
 compile build.txt requirements/build.in $here
 compile frontend-image.txt pyproject.toml $image $tested

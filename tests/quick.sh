@@ -1,6 +1,6 @@
 #!/bin/sh
-# One sentence from a running server into test_output.wav: sh tests/quick.sh [URL]
-# TTS_API_KEY in the environment is the key of a server that asks for one.
+# Write one sentence from a running server to test_output.wav: sh tests/quick.sh [URL]
+# Set TTS_API_KEY if the server requires a key.
 set -eu
 url=${1:-${TTS_URL:-http://127.0.0.1:8101}}
 curl --fail-with-body --silent --show-error "$url/v1/audio/speech" \

@@ -69,7 +69,7 @@ def test_folders_that_root_or_an_earlier_server_made_can_be_written_after_the_on
     before = start(folder, *CONTAINER, **variables)
     assert before.returncode == 1
     assert (
-        f"{models} cannot be written by user 1000: weights that are not there yet cannot be downloaded" in before.stderr
+        f"{models} cannot be written by user 1000: missing weights cannot be downloaded" in before.stderr
     )
     assert f"{control} cannot be written by user 1000: the key of Triton's model control cannot be" in before.stderr
     assert len(before.stderr.splitlines()) == 2
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_given_away_is_said_and_stops_nothing(folder: Pa
     command = [*CONTAINER, str(OWN_FOLDERS), str(USER), str(folder / "models")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
-    assert "cannot be given to user 1000, whom the containers run as. On the host, run: sudo chown -R" in done.stderr
+    assert "cannot be given to user 1000, the user of the containers. On the host, run: sudo chown -R" in done.stderr
 
 
 def test_the_tritonserver_of_the_cpu_image_needs_nothing_of_its_environment_and_speaks(tmp_path: Path) -> None:
