@@ -3,7 +3,7 @@
     python -m bench [--checkpoint FOLDER] [--tiny FOLDER] [--rounds 5] [--quick] [--only codec engine]
 
 The checkpoints have random weights and never end an utterance by themselves: one full-size, one tiny; each is built
-where it is missing. A part that fails ends the suite, and leaves the results of the others as they are. With `--quick`,
+if it is missing. A part that fails ends the suite, and leaves the results of the others as they are. With `--quick`,
 or `--results` elsewhere, the README stays as it is.
 """
 
@@ -20,7 +20,7 @@ QUICK_RESULTS = Path("out/bench")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A module on one checkpoint. `frames` where they are not the module's default; `quick_frames` for a first look."""
+    """A module on one checkpoint. `frames` if they are not the module's default; `quick_frames` for a first look."""
 
     module: str
     quick_frames: int

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from bench import report
 
 DAY_S: Final = 86_400.0
-_DONE, _STARTED, _ARRIVES, _LOOK = range(4)  # in this order where they happen at once
+_DONE, _STARTED, _ARRIVES, _LOOK = range(4)  # in this order if they happen at once
 Rule = Callable[[float, int], int]  # from the time and the requests in flight to the wanted pods
 
 

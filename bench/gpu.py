@@ -5,7 +5,7 @@
 Needs torch, safetensors and tokenizers, and neither a network nor Triton. It makes full-size checkpoints with random
 weights under `--checkpoints`, and measures through the Engine protocol, with utterances of a forced length: that many
 requests at once, from the first request to the last sample; TTFA is request to first samples at the sink, and a step is
-the time between two chunks by the frames in the second. qwen-tts is measured, too, where it is installed. After each
+the time between two chunks by the frames in the second. qwen-tts is measured, too, if it is installed. After each
 part the result is written, so that a run that is cut off leaves what it found.
 """
 
@@ -234,7 +234,7 @@ def late_chunks(sink: TimedSink) -> int:
 
 
 def percentile(values: list[float], percent: int) -> float:
-    """0 where there are none, as with utterances of one chunk."""
+    """0 if there are none, as with utterances of one chunk."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else 0.0
 

@@ -70,7 +70,7 @@ def command(argv: Sequence[str]) -> str:
 
 
 def commit() -> str:
-    """Of the code that was measured; empty where it is no clone."""
+    """Of the code that was measured; empty if it is no clone."""
     try:
         found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -7,7 +7,7 @@ A real tritonserver with the embedded voice and tiny Qwen3-TTS checkpoints, and 
 Workers speak in every format and length, clone, listen to events, hang up at random moments, send what is refused, look
 at lists, and pause until models are idle and unloaded. A reply of another status than its request must have is a
 failure. Memory, files and threads are weighed after a warm-up of a fifth of the time, and at the end, each time when
-all is quiet and every model unloaded. Exits with 1 where something failed.
+all is quiet and every model unloaded. Exits with 1 if something failed.
 """
 
 import argparse

@@ -25,7 +25,7 @@ Result = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Figure:
     """`key` in the figures of result `file`. `name` may speak of the `frames` that were forced and their `seconds`.
-    `must` and `aim`: at least so much, or at most where it is a cost."""
+    `must` and `aim`: at least so much, or at most if it is a cost."""
 
     name: str
     file: str
@@ -114,7 +114,7 @@ class Line:
 
     @property
     def name(self) -> str:
-        frames = self.result["settings"].get("frames", 0)  # none where no length was forced
+        frames = self.result["settings"].get("frames", 0)  # none if no length was forced
         return self.figure.name.format(frames=frames, seconds=frames / FRAMES_PER_SECOND)
 
     @property
@@ -149,7 +149,7 @@ def render(folder: Path) -> str:
 
 
 def rewrite(page: Path, part: str) -> None:
-    """Raises ValueError where the file lacks the markers."""
+    """Raises ValueError if the file lacks the markers."""
     before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

@@ -5,10 +5,10 @@
 
 A target is the address of a server with OpenAI's /v1/audio/speech, or `triton+http://127.0.0.1:8000?model=hibari`
 for a speech model of Triton without the frontend; `model`, `voice` and `format` after a `?` are that target's own. All
-targets get the same loads, one after the other. A server's key, where it asks for one, is TTS_API_KEY; that of Triton
+targets get the same loads, one after the other. A server's key, if it asks for one, is TTS_API_KEY; that of Triton
 is TRITON_CONTROL_KEY, or found as `make serve` left it.
 
-Exits with 1 where a request failed that was not meant to, and 2 where a target cannot be asked at all.
+Exits with 1 if a request failed that was not meant to, and 2 if a target cannot be asked at all.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Finds the tritonserver binary that the nvidia-pytriton wheel carries, and what it needs to run on this machine.
 
 Only the binaries of that wheel are used. Facts: the Python stub is built per Python version, loads libpython from
-LD_LIBRARY_PATH, finds its packages through the first `python3` on PATH, and dies where that one's path is not ASCII.
+LD_LIBRARY_PATH, finds its packages through the first `python3` on PATH, and dies if that one's path is not ASCII.
 """
 
 import importlib.util
@@ -68,7 +68,7 @@ class EmbeddedTriton:
 
 
 def find_embedded_triton() -> EmbeddedTriton:
-    """The tritonserver of this environment. Raises SetupError where a part is missing."""
+    """The tritonserver of this environment. Raises SetupError if a part is missing."""
     spec = importlib.util.find_spec("pytriton")  # found, not imported: its Python API is not used
     if spec is None or not spec.submodule_search_locations:
         raise SetupError("The Triton binary is not installed. Run `make serve`, or install the extra `embedded`.")

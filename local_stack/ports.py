@@ -40,7 +40,7 @@ def check_ports(environment: Mapping[str, str]) -> List[str]:  # noqa: UP006
 
 
 def _why_not(host: str, port: int) -> str:
-    """Why nothing can listen there; empty where something can."""
+    """Why nothing can listen there; empty if something can."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as listener:
@@ -52,7 +52,7 @@ def _why_not(host: str, port: int) -> str:
 
 
 def cannot_start(problems: List[str]) -> str:  # noqa: UP006
-    """What is printed where the server cannot start."""
+    """What is printed if the server cannot start."""
     return "\n".join(f"Cannot start: {problem}" for problem in problems)
 
 

@@ -194,7 +194,7 @@ class TritonProcess:
         self._lock.release()
 
     def _unload_models(self) -> bool:
-        """False where a model still has a process after UNLOAD_TIMEOUT_S."""
+        """False if a model still has a process after UNLOAD_TIMEOUT_S."""
         deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
         asked: set[str] = set()
         try:
@@ -217,7 +217,7 @@ class TritonProcess:
         return {row["name"] for row in rows if row.get("state") in _PRESENT}
 
     def _post(self, path: str) -> bytes:
-        """Raises OSError where Triton refuses or does not answer."""
+        """Raises OSError if Triton refuses or does not answer."""
         request = urllib.request.Request(self.url + path, b"{}", headers(self._control_key))
         with _DIRECT.open(request, timeout=UNLOAD_TIMEOUT_S) as reply:
             return bytes(reply.read())
@@ -311,7 +311,7 @@ def _clear_shared_memory(prefix: str) -> None:
 
 def free_port() -> int:
     """A free TCP port on loopback, below those that the kernel gives to outgoing connections: they could take the port
-    before it is used. Raises OSError where none is found."""
+    before it is used. Raises OSError if none is found."""
     for port in random.SystemRandom().sample(_PORTS, _PORT_TRIES):
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))

@@ -114,7 +114,7 @@ _PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions
 
 
 def from_speech_error(error: SpeechError, retry_after_s: int | None = None) -> ApiError:
-    """An engine's or Triton's failure as a reply, which names the seconds to wait where they are given."""
+    """An engine's or Triton's failure as a reply, which names the seconds to wait if they are given."""
     status, headers = _SPEECH_ERRORS[error.code]
     if retry_after_s is not None:
         headers = {"Retry-After": str(retry_after_s)}

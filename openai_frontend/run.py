@@ -15,7 +15,7 @@ class NotStartedError(Exception):
 
 
 async def run(settings: Settings, signals: StopSignals, on_started: Callable[[], None] = lambda: None) -> None:
-    """Serve until a signal has arrived and the server has stopped. Raises NotStartedError, and OSError where the
+    """Serve until a signal has arrived and the server has stopped. Raises NotStartedError, and OSError if the
     address can't be had."""
     logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
     server = _Server(settings)

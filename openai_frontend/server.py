@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         self._settings = settings
 
     async def run_until_stopped(self) -> None:
-        """Raises OSError where the address can't be had."""
+        """Raises OSError if the address can't be had."""
         watch = asyncio.create_task(self.connections.watch())
         try:
             await self.serve(sockets=[listen(self._settings)])
@@ -80,7 +80,7 @@ class Listener(socket.socket):
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Raises BlockingIOError where no connection is pending, and at times so that the caller yields."""
+        """Raises BlockingIOError if no connection is pending, and at times so that the caller yields."""
         self._accepted += 1
         if self._accepted % (_ACCEPTED_AT_ONCE + 1) == 0:
             raise BlockingIOError

@@ -207,7 +207,7 @@ def _is_voice(voice: str, known: Iterable[str]) -> bool:
 
 
 def _known_voices(settings: Settings) -> list[str] | None:
-    """Every known voice name; None where a model may have speakers that only it knows."""
+    """Every known voice name; None if a model may have speakers that only it knows."""
     checkpoint = settings.checkpoints()[QWEN3_TTS_CUSTOM_VOICE.name]
     own = speakers_of_checkpoint(checkpoint) or ()
     is_another_one = _HUB_ID.fullmatch(checkpoint) and not checkpoint.startswith("Qwen/") and not own

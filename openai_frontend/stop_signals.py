@@ -30,7 +30,7 @@ class StopSignals:
             signal.signal(signal.SIGHUP, self._receive)
 
     def then(self, act: Callable[[], object]) -> None:
-        """From now on every signal calls `act`, on the main thread; it is called at once where one has arrived."""
+        """From now on every signal calls `act`, on the main thread; it is called at once if one has arrived."""
         self._act = act
         if self.requested:
             act()

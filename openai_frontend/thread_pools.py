@@ -31,7 +31,7 @@ class WorkerPool:
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """`function` of these arguments in a thread of the pool. When the caller is cancelled, a call that has begun
-        goes on, and one that has not is dropped. Raises ApiError 503 where the queue is full."""
+        goes on, and one that has not is dropped. Raises ApiError 503 if the queue is full."""
         if self._pending >= self._limit:
             message = f"The server's {self.name} queue is full. Retry later."
             raise ApiError(503, "server_overloaded", message, headers={"Retry-After": str(_RETRY_AFTER_S)})

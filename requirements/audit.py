@@ -1,6 +1,6 @@
 """Checks the served packages against the database of known vulnerabilities; part of `make check`.
 
-Exits with 1 where a pinned package has one. Where the database is out of reach, it says so and lets the check pass.
+Exits with 1 if a pinned package has one. If the database is out of reach, it says so and lets the check pass.
 """
 
 import contextlib

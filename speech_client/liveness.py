@@ -19,7 +19,7 @@ class Liveness:
         self._probes: dict[str, asyncio.Task[str | None]] = {}
 
     async def check(self, model: str, process: str, is_replaced: Callable[[], bool] = lambda: False) -> None:
-        """Raises SpeechError MODEL_DIED where the model has no process, ReplacedError where it is not `process` any
+        """Raises SpeechError MODEL_DIED if the model has no process, ReplacedError if it is not `process` any
         more or `is_replaced`: other clients load models, too. No answer in time counts as alive."""
         probe = self._probes.get(model)
         if probe is None or probe.done():

@@ -40,7 +40,7 @@ class Repository:
         self._unreachable_since_s: float | None = float("-inf")  # None while Triton answers
 
     async def now(self) -> dict[str, ModelStatus]:
-        """Every model's status. Raises UnreachableError at once where Triton does not answer."""
+        """Every model's status. Raises UnreachableError at once if Triton does not answer."""
         try:
             index = await self._triton.index()
         except UnreachableError:
@@ -72,8 +72,8 @@ class Repository:
         return status.state
 
     async def wait_unloaded(self, name: str, limit_s: float = UNLOAD_LIMIT_S) -> ModelState:
-        """The state after an unload: UNLOADED; READY or LOADING where another client has loaded the model again;
-        UNLOADING where the unload takes more than `limit_s`."""
+        """The state after an unload: UNLOADED; READY or LOADING if another client has loaded the model again;
+        UNLOADING if the unload takes more than `limit_s`."""
         begin_s = self._clock()
         seen_unloading = False
         # Triton does not announce the end of an unload. Right after the request its index may still say READY; later,
@@ -103,7 +103,7 @@ class Repository:
         return state
 
     async def load(self, name: str, crashed: Callable[[], None] = lambda: None) -> None:
-        """Load a model; once more where its process crashes meanwhile, after calling `crashed`."""
+        """Load a model; once more if its process crashes meanwhile, after calling `crashed`."""
         try:
             await self._triton.load(name)
         except SpeechError as error:

@@ -54,7 +54,7 @@ class Models(Protocol):
         ...
 
     async def check_alive(self, name: str, generation: int, process: str) -> None:
-        """Raises SpeechError where the process that serves the request no longer exists."""
+        """Raises SpeechError if the process that serves the request no longer exists."""
         ...
 
 
@@ -72,7 +72,7 @@ class Supervision:
 class SpeechStream:
     """One utterance in flight, from now on: a task reads its messages into a bounded queue.
 
-    The request is sent once more where the model turns out to be unavailable before any audio; with `may_wait`, also
+    The request is sent once more if the model turns out to be unavailable before any audio; with `may_wait`, also
     while the engine's queue is full. Must be cancelled or read to its end.
     """
 
@@ -96,7 +96,7 @@ class SpeechStream:
         self._task = asyncio.create_task(self._run())
 
     async def begun(self) -> SpeechError | None:
-        """Wait for the first message; the error in its place where the model can pronounce nothing of the text. Raises
+        """Wait for the first message; the error in its place if the model can pronounce nothing of the text. Raises
         any other failure: SpeechError or StreamTimeoutError."""
         if self._first is None:
             self._first = await self._queue.get()
@@ -182,7 +182,7 @@ class SpeechStream:
         self._silent_since_s = asyncio.get_running_loop().time()
 
     async def _watch(self, generation: int, reading: asyncio.Timeout, failures: list[Exception]) -> None:
-        """Fail the stream where no message arrives in time, or its process has ended: Triton does not close the streams
+        """Fail the stream if no message arrives in time, or its process has ended: Triton does not close the streams
         of a process that crashes."""
         try:
             while True:

@@ -122,8 +122,8 @@ class Triton:
         return max((int(row.get("last_inference", 0)) for row in statistics["model_stats"]), default=0)
 
     async def process_of(self, model: str) -> str | None:
-        """The id of the process that serves a model; None where it died, which Triton's index never tells, but a
-        request that no model accepts does; empty where there is no answer in time: a busy process may be late."""
+        """The id of the process that serves a model; None if it died, which Triton's index never tells, but a
+        request that no model accepts does; empty if there is no answer in time: a busy process may be late."""
         try:
             start = await self._probe(model)
         except SpeechError as error:
@@ -131,7 +131,7 @@ class Triton:
         return start.process if start else ""
 
     async def requests_of(self, model: str) -> int:
-        """How many requests a model is serving now, of any client; 0 where it does not answer."""
+        """How many requests a model is serving now, of any client; 0 if it does not answer."""
         try:
             start = await self._probe(model)
         except SpeechError:
@@ -139,7 +139,7 @@ class Triton:
         return start.other_requests if start else 0
 
     async def _probe(self, model: str) -> StartEvent | None:
-        """The start event of a request that no model accepts; None where none comes in time. Raises SpeechError."""
+        """The start event of a request that no model accepts; None if none comes in time. Raises SpeechError."""
         start: StartEvent | None = None
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), aclosing(self.speak(model, _PROBE)) as messages:

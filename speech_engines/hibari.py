@@ -141,7 +141,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _parts(voice: TimedVoice, sentence: str) -> list[list[SpokenWord]]:
-    """The words of a sentence, in parts that the model takes; none where it has nothing to pronounce, or where the
+    """The words of a sentence, in parts that the model takes; none if it has nothing to pronounce, or if the
     package fails on it.
 
     It does on a number of 37 digits or a digit in a circle, and that must not end the text around it.

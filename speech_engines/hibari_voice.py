@@ -36,7 +36,7 @@ class TimedVoice(Hibari):  # type: ignore[misc]
 
     def words(self, sentence: str) -> list[SpokenWord]:
         """The words of a sentence in order, punctuation with the word before it. Raises IndexError, TypeError or
-        ValueError where the package fails on the sentence."""
+        ValueError if the package fails on the sentence."""
         tokens = self.g2p.phonemize_tokens(self.g2p.tokenize(normalize(sentence)))
         words: list[SpokenWord] = []
         text = phonemes = ""

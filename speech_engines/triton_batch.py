@@ -100,7 +100,7 @@ class BatchModel:
         return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
 
     def _models(self) -> list[str]:
-        """The models beside this one in its repository; none where it can't be read."""
+        """The models beside this one in its repository; none if it can't be read."""
         try:
             folders = self._repository.iterdir() if self._repository else ()
             return sorted(each.name for each in folders if each.is_dir() and each.name != SPEECH_BATCH)

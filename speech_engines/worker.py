@@ -54,7 +54,7 @@ class Synthesizer(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def check(self, request: SpeechRequest) -> None:
-        """Raise SpeechError where `request` can't be served. Cheap, and safe from any thread."""
+        """Raise SpeechError if `request` can't be served. Cheap, and safe from any thread."""
 
     def synthesize(self, request: SpeechRequest, is_cancelled: Callable[[], bool]) -> Chunks:
         """Yield the utterance's samples, [T] float32 each, with their words if known, and return its summary."""

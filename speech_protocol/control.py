@@ -9,14 +9,14 @@ from typing import Final
 
 HEADER: Final = "triton-control-key"
 VARIABLE: Final = "TRITON_CONTROL_KEY"
-# Where `make serve` keeps the key that it made, for scripts that are run beside it.
+# The file in which `make serve` keeps the generated key, for scripts on the same machine.
 FILE: Final = Path(".triton-control-key")
 # Triton's groups of calls that speak (`infer`, `generate`, `generate_stream`), change what it runs, or read its logs.
 RESTRICTED: Final = ("inference", "model-repository", "shared-memory", "logging", "trace")
 
 
 def read_key(environment: Mapping[str, str] = os.environ) -> str:
-    """The key as the environment or the file has it; empty where neither does."""
+    """The key as the environment or the file has it; empty if neither does."""
     if key := environment.get(VARIABLE):
         return key
     try:
@@ -26,7 +26,7 @@ def read_key(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def make_key(environment: Mapping[str, str] = os.environ) -> str:
-    """The same, or a new one, kept in the file, which only its owner can read, where one can be written."""
+    """The same, or a new one, kept in the file, which only its owner can read, if one can be written."""
     if key := read_key(environment):
         return key
     key = secrets.token_urlsafe(32)

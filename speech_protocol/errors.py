@@ -54,7 +54,7 @@ class SpeechError(Exception):
 
     @classmethod
     def from_text(cls, text: str) -> Self | None:
-        """Find an error that `to_text` wrote inside `text`; None where there is none (an error of Triton's own)."""
+        """Find an error that `to_text` wrote inside `text`; None if there is none (an error of Triton's own)."""
         for match in _TEXT.finditer(text):
             if code := ErrorCode.parse(match["code"]):
                 return cls(code, match["message"].strip(), match["param"])

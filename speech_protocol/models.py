@@ -22,7 +22,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A Triton model of ours. `checkpoint_variable` is empty where the weights come with the engine."""
+    """A Triton model of ours. `checkpoint_variable` is empty if the weights come with the engine."""
 
     name: str
     task: Task
@@ -44,12 +44,12 @@ SPEECH_BATCH: Final = "speech_batch"
 
 
 def not_installed(model: str) -> str:
-    """Why a model of Qwen3-TTS can't be loaded where only the embedded voice is installed."""
+    """Why a model of Qwen3-TTS can't be loaded if only the embedded voice is installed."""
     return f"{model} needs Qwen3-TTS, which is not installed here. Start the server with `make serve-qwen`."
 
 
 def task_of_checkpoint(checkpoint: str) -> Task:
-    """The task of a Qwen3-TTS checkpoint: from its config.json where it is a folder, else from its name."""
+    """The task of a Qwen3-TTS checkpoint: from its config.json if it is a folder, else from its name."""
     try:
         config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
         return Task(config["tts_model_type"])
@@ -61,7 +61,7 @@ def task_of_checkpoint(checkpoint: str) -> Task:
 
 
 def speakers_of_checkpoint(checkpoint: str) -> tuple[str, ...] | None:
-    """The built-in speakers of a checkpoint that is a folder; None where it can't be told."""
+    """The built-in speakers of a checkpoint that is a folder; None if it can't be told."""
     try:
         config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
         return tuple(config["talker_config"]["spk_id"])

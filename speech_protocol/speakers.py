@@ -1,4 +1,4 @@
-"""The embedded voice's speakers, and which of them speaks where a request names a voice of OpenAI or of Qwen3-TTS."""
+"""The embedded voice's speakers, and which of them speaks if a request names a voice of OpenAI or of Qwen3-TTS."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ HIBARI_SPEAKERS: Final = (
     Speaker("fable", "male", "english", "British English"),
 )
 HIBARI_DEFAULT: Final = "heart"
-# By gender, and by accent where the voice is known for one. The default speaks for those not on the machine.
+# By gender, and by accent if the voice is known for one. The default speaks for those not on the machine.
 HIBARI_STAND_INS: Final[Mapping[str, str]] = {
     "alloy": "heart",
     "ash": "fenrir",
@@ -52,7 +52,7 @@ HIBARI_STAND_INS: Final[Mapping[str, str]] = {
 
 
 def hibari_speaker(name: str | None, present: Collection[str]) -> str | None:
-    """The speaker that says what is asked of `name`, where `present` are on the machine: `name` itself, its stand-in or
+    """The speaker that says what is asked of `name`, if `present` are on the machine: `name` itself, its stand-in or
     the default one. None for a name that is neither present nor stood in for."""
     if name is None or name in present:
         return name or HIBARI_DEFAULT

@@ -20,7 +20,7 @@ class EventLines:
 
 
 def read_response(data: bytes, model: str) -> tuple[Event, bytes]:
-    """The event of one response of `model`, and PCM with an audio event. Raises SpeechError where it is an error."""
+    """The event of one response of `model`, and PCM with an audio event. Raises SpeechError if it is an error."""
     fields = json.loads(data)
     if "error" in fields:
         raise error_from_triton(fields["error"], model)
@@ -39,7 +39,7 @@ def error_of_body(body: str) -> str:
 
 
 def error_from_triton(text: str, model: str) -> SpeechError:
-    """An error text of Triton: ours where it holds a code of ours, else the model can't take requests."""
+    """An error text of Triton: ours if it holds a code of ours, else the model can't take requests."""
     if error := SpeechError.from_text(text):
         return error
     if "restricted" in text and "API" in text:

@@ -1,6 +1,6 @@
 """CommonMark's emphasis for Chinese, Japanese and Korean, which put no space around a marked word.
 
-CommonMark takes `**` behind punctuation for a closing mark only where a space or punctuation follows it, so that
+CommonMark takes `**` behind punctuation for a closing mark only if a space or punctuation follows it, so that
 `**重要：**内容` keeps its marks. Here a CJK character on either side counts like punctuation there.
 """
 

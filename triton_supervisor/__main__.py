@@ -106,7 +106,7 @@ def _port(command: list[str], option: str, default: int) -> int:
 
 
 def main() -> None:
-    """Exits with 64 where no command is given, else with tritonserver's status."""
+    """Exits with 64 if no command is given, else with tritonserver's status."""
     command = sys.argv[1:]
     if not command:
         sys.exit("usage: python3 -m triton_supervisor tritonserver ARGUMENTS")

@@ -13,7 +13,7 @@ _ACTIVE: Final = re.compile(
 
 
 class TritonClient:
-    """One tritonserver. `headers` go with every call; every method but `begin_load` raises OSError or ValueError where
+    """One tritonserver. `headers` go with every call; every method but `begin_load` raises OSError or ValueError if
     it does not answer."""
 
     def __init__(self, url: str, metrics_url: str, headers: Mapping[str, str], timeout_s: float = 3.0) -> None:

@@ -30,7 +30,7 @@ class Process:
 
 
 def read_process(pid: int) -> Process | None:
-    """The process; None where it has ended, a zombie included."""
+    """The process; None if it has ended, a zombie included."""
     found = _read(Path(f"/proc/{pid}"))
     return found[1] if found and found[1].state != _ZOMBIE else None
 
@@ -51,7 +51,7 @@ def _below(pid: int, children: defaultdict[int, list[Process]]) -> Iterator[Proc
 
 
 def _read(folder: Path) -> tuple[int, Process] | None:
-    """A process and its parent's pid; None where it has ended meanwhile."""
+    """A process and its parent's pid; None if it has ended meanwhile."""
     try:
         # The name, in brackets, may hold anything, brackets and spaces included.
         state, parent, *_ = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()

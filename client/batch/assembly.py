@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An item with what is to be said of it; a job is None where the server refused its voice."""
+    """An item with what is to be said of it; a job is None if the server refused its voice."""
 
     work: Work
     jobs: tuple[Job | None, ...]
@@ -41,7 +41,7 @@ class Clip:
 
 
 class Recorder:
-    """One file of audio, and one of captions where they are wanted."""
+    """One file of audio, and one of captions if they are wanted."""
 
     def __init__(self, audio: AudioWriter, captions: CaptionWriter | None) -> None:
         self._audio, self._captions = audio, captions
@@ -199,7 +199,7 @@ class Assembler:
             recorder.abort()
 
     async def _pcm(self, job: Job | None) -> bytes | None:
-        """The PCM of the next utterance, once it is there; None where there will be none."""
+        """The PCM of the next utterance, once it is there; None if there will be none."""
         if job is None:
             return None
         while not self._store.has(job):

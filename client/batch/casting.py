@@ -9,7 +9,7 @@ from typing import Final
 from .rulefile import only, read_toml, table, text, texts
 
 _QUOTES: Final = ("“”", "„“", "«»", "»«", "「」", "『』", '""')
-# What is quoted is speech where it ends as speech does, or is more than a word or two: a title or a nickname is not.
+# What is quoted is speech if it ends as speech does, or is more than a word or two: a title or a nickname is not.
 _SPEECH_END: Final = re.compile(r"[.,!?…;:—–。！？、，][\"'’”»」』]*\Z|[-—–]\Z")
 _SPEECH_WORDS: Final = 4
 _COMMA_BEHIND: Final = ("„,", "«,", "»,")

@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a block is. Headings and lines get an end mark, for the pause behind them, where they have none."""
+    """What a block is. Headings and lines get an end mark, for the pause behind them, if they have none."""
 
     PARAGRAPH = "paragraph"
     LINE = "line"
@@ -104,7 +104,7 @@ class Chapter:
 
     @property
     def is_silent(self) -> bool:
-        """True where nothing of it is spoken."""
+        """True if nothing of it is spoken."""
         return not any(block.speech() for block in self.blocks)
 
 
@@ -145,7 +145,7 @@ def plain_blocks(text: str) -> tuple[Block, ...]:
 
 
 def by_headings(blocks: Iterable[Block], levels: int = 2) -> list[Chapter]:
-    """Chapters that begin at headings of the first `levels` levels; at those of the highest there is, where it is
+    """Chapters that begin at headings of the first `levels` levels; at those of the highest there is, if it is
     deeper. A document without headings is one chapter."""
     blocks = list(blocks)
     found = [block.level for block in blocks if block.kind is Kind.HEADING]

@@ -77,7 +77,7 @@ class AudioWriter(Protocol):
 
 
 def open_audio(path: Path, file_format: str, tags: Tags, *, chapters: bool = False) -> AudioWriter:
-    """A writer of mono at 24 kHz, which is resampled where the format asks for it."""
+    """A writer of mono at 24 kHz, which is resampled if the format asks for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if chapters:
         return _BookWriter(path, file_format, tags)

@@ -18,7 +18,7 @@ _DECLARED: Final = (
     re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE),
 )
 _LOOK_BYTES: Final = 2_048
-# What a label means on the web, where it is not what Python takes it for.
+# What a label means on the web, if it is not what Python takes it for.
 _LABELS: Final = {
     **dict.fromkeys(("iso-8859-1", "iso8859-1", "latin1", "us-ascii", "ascii", "ansi"), "cp1252"),
     **dict.fromkeys(("gb2312", "gbk", "x-gbk"), "gb18030"),
@@ -41,7 +41,7 @@ class EncodingError(ValueError):
 
 
 def decode(data: bytes) -> str:
-    """The text of an XML or HTML file; U+FFFD where a few bytes of it are damaged. Raises EncodingError."""
+    """The text of an XML or HTML file; U+FFFD if a few bytes of it are damaged. Raises EncodingError."""
     name, is_declared = _encoding(data)
     try:
         return data.decode(name)
@@ -51,7 +51,7 @@ def decode(data: bytes) -> str:
         return text
     if is_declared:
         raise EncodingError(f"it is not in the encoding that it names, {name}")
-    return data.decode("cp1252", "replace")  # which HTML takes where nothing is declared
+    return data.decode("cp1252", "replace")  # which HTML takes if nothing is declared
 
 
 def decode_text(data: bytes) -> str:

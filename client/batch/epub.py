@@ -34,7 +34,7 @@ class Book:
 
 
 def read_book(path: Path) -> Book:
-    """An EPUB from disk. Raises EpubError, and OSError where the file can't be read."""
+    """An EPUB from disk. Raises EpubError, and OSError if the file can't be read."""
     try:
         file = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
@@ -103,7 +103,7 @@ def _all_skipped(blocks: Sequence[Block], reason: Reason) -> list[Block]:
 
 
 def _parts(blocks: Sequence[Block], points: Sequence[Point]) -> Iterator[tuple[str | None, list[Block]]]:
-    """The page cut where the table of contents points to, each part with its title; None for one without. A point to
+    """The page, split where the table of contents points to, each part with its title; None for one without. A point to
     the page itself, or to an id that is not there, is its beginning."""
     anchors: Mapping[str, int] = {
         anchor: number for number, block in reversed(list(enumerate(blocks))) for anchor in block.anchors

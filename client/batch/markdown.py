@@ -18,7 +18,7 @@ from .document import Block, Chapter, Kind, Reason, Run, by_headings
 from .page import read_page
 from .tree import html_events
 
-# Elements behind whose beginning HTML reads no more markup: where they do not end, a word in angle brackets would take
+# Elements behind whose beginning HTML reads no more markup: if they do not end, a word in angle brackets would take
 # the rest of the text with it (GitHub's "disallowed raw HTML").
 _RAW: Final = re.compile(
     r"<(?=/?(?P<tag>title|textarea|style|xmp|iframe|noembed|noframes|script|plaintext|template|select|svg|math)\b)",

@@ -1,5 +1,5 @@
 """Two things that FFmpeg leaves undone in an MP4 file, in one pass over it: a player can start before it has read all
-of it, and the list of chapters that counts to 255 covers the whole book where there are more.
+of it, and the list of chapters that counts to 255 covers the whole book if there are more.
 
 FFmpeg's own fast start would read the file twice; and into `chpl`, Nero's list of chapters, it writes the first 255.
 The QuickTime track with all of them is next to it, and players read the one or the other.
@@ -109,7 +109,7 @@ def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[_Box]:
 
 
 def _find(index: bytes | bytearray, path: Sequence[bytes]) -> list[_Box]:
-    """The boxes along a path of kinds, the first of each kind; nothing where it is not there."""
+    """The boxes along a path of kinds, the first of each kind; nothing if it is not there."""
     found: list[_Box] = []
     begin, end = 0, len(index)
     for kind in path:

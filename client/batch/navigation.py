@@ -19,7 +19,7 @@ class Point:
 
 
 def read_points(archive: Archive, package: Package) -> list[Point]:
-    """The table of contents; nothing where there is none that can be read."""
+    """The table of contents; nothing if there is none that can be read."""
     for entry, read in ((package.navigation(), _of_navigation), (package.ncx(), _of_ncx)):
         if entry is None or not archive.has(entry.name):
             continue

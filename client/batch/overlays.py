@@ -1,7 +1,7 @@
 """An EPUB 3 with media overlays: the text of a book, its recording, and which words are heard when, so that a reading
 system shows what is spoken.
 
-The pages are made anew of the text as it was read, whatever the book was made of; what a rule skipped is in them where
+The pages are made anew of the text as it was read, whatever the book was made of; what a rule skipped is in them if
 it is content, such as code and notes, and is not highlighted.
 """
 

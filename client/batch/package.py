@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SpineItem:
-    """What is read next: a page, None where there is none, and `why` then says the reason."""
+    """What is read next: a page, None if there is none, and `why` then says the reason."""
 
     place: str
     entry: Entry | None
@@ -137,7 +137,7 @@ class Package:
         return self._first("language")
 
     def cover(self) -> tuple[bytes, str] | None:
-        """The picture of the cover and its media type, where it is one that players show."""
+        """The picture of the cover and its media type, if it is one that players show."""
         named = [each.get("content") for each in self._metadata_elements("meta") if each.get("name") == "cover"]
         found = [entry for entry in self.entries.values() if "cover-image" in entry.properties]
         found += [self.entries[name] for name in named if name in self.entries]

@@ -29,7 +29,7 @@ class SpeechDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One request to a model. `pause_s` is the silence behind it, `lead_s` that before it where a mark asks for it."""
+    """One request to a model. `pause_s` is the silence behind it, `lead_s` that before it if a mark asks for it."""
 
     text: str
     manner: SpeechDefaults

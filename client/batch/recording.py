@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
 with warnings.catch_warnings():
-    # pydub warns where there is no ffmpeg; nothing here needs one.
+    # pydub warns if there is no ffmpeg; nothing here needs one.
     warnings.simplefilter("ignore")
     from pydub import AudioSegment
     from pydub.silence import detect_leading_silence

@@ -1,4 +1,4 @@
-"""TOML files that people write: read once, and refused in a sentence where a name or a value is of no use."""
+"""TOML files that people write: read once, and refused in a sentence if a name or a value is of no use."""
 
 import tomllib
 from collections.abc import Iterable, Mapping

@@ -46,7 +46,7 @@ _RAISED: Final = re.compile(r"(?<![^\W\d_])(?:[kcdm]?m|ft|in|yd|mi|s|[a-zA-Z])$"
 
 
 def reason_of(tag: str, attributes: Mapping[str, str]) -> Reason | None:
-    """Why an element is not read aloud, by itself; None where it is."""
+    """Why an element is not read aloud, by itself; None if it is."""
     if "hidden" in attributes or attributes.get("aria-hidden", "").strip().lower() == "true":
         return Reason.HIDDEN
     if _INVISIBLE_STYLE.search(attributes.get("style", "")) or (tag == "dialog" and "open" not in attributes):

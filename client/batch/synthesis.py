@@ -65,7 +65,7 @@ class BatchSynthesizer:
         await self._triton.__aexit__()
 
     async def prepare(self, jobs: Iterable[Job], store: Store) -> None:
-        """Make sure that what the store has is from the checkpoints that are served now, where more has to be made: one
+        """Make sure that what the store has is from the checkpoints that are served now, if more has to be made: one
         utterance is spoken, and where it is from another checkpoint, what is there counts no more. Raises
         UnreachableError."""
         for model, each in _by_model(jobs).items():
@@ -102,7 +102,7 @@ class BatchSynthesizer:
             raise group.exceptions[0] from None
 
     async def _speak_into(self, store: Store, job: Job, *, may_change: bool = False) -> bool:
-        """Speak an utterance; whether the model did. Where there is no audio of it, `failures` says why. `may_change`:
+        """Speak an utterance; whether the model did. If there is no audio of it, `failures` says why. `may_change`:
         the checkpoint may be another one than that of the run before."""
         model = job.voice.model
         try:
@@ -133,8 +133,8 @@ class BatchSynthesizer:
         return spoken
 
     async def _persist(self, model: str, request: SpeechRequest) -> Spoken:
-        """Ask until it works, with growing pauses. Raises SpeechError where trying again would not help, and
-        UnreachableError where nothing worked for as long as the patience lasts."""
+        """Ask until it works, with growing pauses. Raises SpeechError if trying again would not help, and
+        UnreachableError if nothing worked for as long as the patience lasts."""
         failed_s: float | None = None  # since when
         failures, pause_s = 0, _POLL_S
         while True:

@@ -73,7 +73,7 @@ class Resolver:
     """Asks one server; without one, names are Triton's own. Use it as an async context manager."""
 
     def __init__(self, server: str | None, api_key: str, patience_s: float, hint: str = "") -> None:
-        """`hint`: the language that a book says it is in, used where the server knows it and nothing else is said."""
+        """`hint`: the language that a book says it is in, used if the server knows it and nothing else is said."""
         self._server, self._patience_s, self._hint = server, patience_s, hint
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._headers = {**authorization, **headers(read_key())}

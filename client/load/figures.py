@@ -15,7 +15,7 @@ _MAX_LAG_S: Final = 0.05
 
 def figures(traffic: Traffic) -> dict[str, Any]:
     """Of one load. Times are seconds; `x` is audio seconds made a second; percentiles are of requests that were served
-    whole, TTFA to the first audible sample, or to the first byte where the format is not decoded."""
+    whole, TTFA to the first audible sample, or to the first byte if the format is not decoded."""
     served = [outcome for outcome in traffic.outcomes if not outcome.failure]
     failures = Counter(outcome.failure for outcome in traffic.outcomes if outcome.failure)
     cancelled = failures.pop(CANCELLED, 0)

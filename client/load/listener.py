@@ -30,7 +30,7 @@ class Heard:
 
 
 class Listener:
-    """Takes the pieces of one reply as they come; plays from the first sample on, and pauses where none has arrived.
+    """Takes the pieces of one reply as they come; plays from the first sample on, and pauses when none has arrived.
 
     `audio_format`: pcm or wav, s16le mono 24 kHz; of any other only the first byte is timed.
     """

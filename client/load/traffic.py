@@ -36,7 +36,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request: `failure` is empty where the whole reply came."""
+    """One request: `failure` is empty if the whole reply came."""
 
     sent_s: float
     late_s: float  # sent later than it should have been: the tester's own fault
@@ -133,7 +133,7 @@ class Driver:
 
 
 async def warm_up(target: Target, prompts: Iterable[str], timeout_s: float) -> None:
-    """One request, which may load a model. Raises TargetError where it is not served."""
+    """One request, which may load a model. Raises TargetError if it is not served."""
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session,
         aclosing(target.speak(session, next(iter(prompts)))) as pieces,

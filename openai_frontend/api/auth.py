@@ -29,7 +29,7 @@ _OWNER_DIGITS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Where a request comes from: the start of its key's SHA-256, None where no key was asked for; and the key's
+    """Where a request comes from: the start of its key's SHA-256, None if no key was asked for; and the key's
     allowance."""
 
     owner: str | None
@@ -46,7 +46,7 @@ class ApiKeys:
         self._anonymous = Caller(None, Allowance(*limits))
 
     def caller(self, authorization: str) -> Caller:
-        """The caller of an Authorization header. Raises ApiError 401 without a valid key where keys are set."""
+        """The caller of an Authorization header. Raises ApiError 401 without a valid key if keys are set."""
         if not self._callers:
             return self._anonymous
         given = _digest(bearer_token(authorization))
@@ -123,7 +123,7 @@ def _is_read(scope: Scope) -> bool:
 
 
 def bearer_token(authorization: str) -> bytes:
-    """The token of an Authorization header, as it was sent; empty where it is not `Bearer` and a token."""
+    """The token of an Authorization header, as it was sent; empty if it is not `Bearer` and a token."""
     scheme, _, token = authorization.partition(" ")
     return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 

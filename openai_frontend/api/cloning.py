@@ -17,7 +17,7 @@ async def recording_fields(
     x_vector_only: bool | None = None,
 ) -> VoiceFields:
     """The voice of `recording`, a whole file. Without a transcript, or with `x_vector_only`, it is the speaker
-    embedding alone. Raises ApiError or SpeechError where the recording or the transcript can't be used."""
+    embedding alone. Raises ApiError or SpeechError if the recording or the transcript can't be used."""
     transcript = check_transcript(ref_text)
     if x_vector_only is False and transcript is None:
         message = "Without `x_vector_only_mode` the recording needs its transcript. Send it as `ref_text`."

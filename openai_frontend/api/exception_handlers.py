@@ -1,4 +1,4 @@
-"""Handles exceptions that no other handler has: logged once, and answered where that is still possible."""
+"""Handles exceptions that no other handler has: logged once, and answered if that is still possible."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -7,7 +7,7 @@ from speech_protocol.errors import SpeechError
 
 
 class FailureMiddleware:
-    """Answers an unforeseen exception with 500. Where the reply has begun, it stays incomplete, and the server closes
+    """Answers an unforeseen exception with 500. If the reply has begun, it stays incomplete, and the server closes
     the connection: so a client can tell a cut stream from a whole one."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -46,7 +46,7 @@ class Messages:
         return message
 
     async def send(self, message: dict[str, Any] | bytes) -> None:
-        """Send a message. Raises ConnectionError where the client reads nothing for too long, or has disconnected."""
+        """Send a message. Raises ConnectionError if the client reads nothing for too long, or has disconnected."""
         async with self._sending:
             try:
                 async with asyncio.timeout(self._send_timeout_s or None):

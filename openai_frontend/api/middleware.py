@@ -19,7 +19,7 @@ _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestIdMiddleware:
-    """Puts `x-request-id` (the client's own where it is sane) and `openai-processing-ms` on every reply, and forbids a
+    """Puts `x-request-id` (the client's own if it is sane) and `openai-processing-ms` on every reply, and forbids a
     browser to take it for another type than it says."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,7 +48,7 @@ class RequestIdMiddleware:
 
 class BodyLimitMiddleware:
     """Refuses a body over `limit_bytes` with 413, by its Content-Length or as soon as that much has arrived, and with
-    503 where `memory` is exhausted."""
+    503 if `memory` is exhausted."""
 
     def __init__(self, app: ASGIApp, limit_bytes: int, memory: BodyMemory) -> None:
         self._app = app
@@ -89,7 +89,7 @@ class BodyLimitMiddleware:
             await self._app(scope, receive_bounded, send_and_release)
 
     def _declared_bytes(self, headers: Headers) -> int:
-        """Content-Length, 0 without one. Raises ApiError where it is too large, or not the only length."""
+        """Content-Length, 0 without one. Raises ApiError if it is too large, or not the only length."""
         declared = headers.get("content-length", "0")
         if "transfer-encoding" in headers and "content-length" in headers:
             # Two servers that read the same bytes may disagree on where this request ends and the next begins.

@@ -25,7 +25,7 @@ class HostMiddleware:
 
     `allowed` holds names, `*.example` for every name below one, or `*`. Without any, `loopback` tells whether only this
     machine can connect: then its own names and addresses are accepted, and nothing else; otherwise every host is. A
-    loopback name or address is always accepted, and so is every address where others can connect, since probes and
+    loopback name or address is always accepted, and so is every address if others can connect, since probes and
     scrapers use addresses and DNS rebinding needs a name.
     """
 
@@ -72,7 +72,7 @@ class OriginMiddleware:
         if _ANY in self._allowed or origin in self._allowed:
             return True
         # The browser's own word, which no page can change; it also holds behind a proxy that changes the Host header.
-        # `none` is the user, not a page. Browsers leave it out where a network is between them and plain HTTP.
+        # `none` is the user, not a page. Browsers leave it out if a network is between them and plain HTTP.
         if site := headers.get("sec-fetch-site"):
             return site in {"same-origin", "none"}
         if origin is None:

@@ -79,7 +79,7 @@ class Outcomes:
 
 
 def summary(end: EndEvent, warnings: tuple[str, ...]) -> dict[str, Any]:
-    """OpenAI's `usage`, and of our own why the audio ended and, where there are any, the warnings."""
+    """OpenAI's `usage`, and of our own why the audio ended and, if there are any, the warnings."""
     frames = -(-end.audio_samples // FRAME_SAMPLES)
     # Text tokens in, codec frames of 80 ms out.
     usage = {"input_tokens": end.text_tokens, "output_tokens": frames, "total_tokens": end.text_tokens + frames}

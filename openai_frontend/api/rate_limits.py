@@ -53,11 +53,11 @@ class Allowance:
         self._buckets = {name: _Bucket(limit, clock) for name, limit in limits.items() if limit}
 
     def spend_request(self) -> None:
-        """Raises ApiError 429 where the minute's requests are used up."""
+        """Raises ApiError 429 if the minute's requests are used up."""
         self._spend("requests", 1)
 
     def spend_characters(self, count: int) -> None:
-        """Raises ApiError 429 where the minute's characters do not suffice."""
+        """Raises ApiError 429 if the minute's characters do not suffice."""
         self._spend("characters", count)
 
     def headers(self) -> dict[str, str]:

@@ -52,7 +52,7 @@ class RefusalLog:
         self._counts: dict[tuple[int, str], int] = {}
 
     def note(self, status: int, code: str, route: str, client: str) -> None:
-        """A request from the address `client` was refused with `status` and, where it is known, an error code."""
+        """A request from the address `client` was refused with `status` and, if it is known, an error code."""
         if status not in _LOGGED and code not in _LOGGED_CODES:
             return
         kind = (status, code)
@@ -79,7 +79,7 @@ class RefusalLog:
 
 
 class ReplyMiddleware:
-    """Counts each reply when its status is sent, and notes it in the log where it is a refusal."""
+    """Counts each reply when its status is sent, and notes it in the log if it is a refusal."""
 
     def __init__(self, app: ASGIApp, routes: Routes, metrics: Metrics, log: RefusalLog | None = None) -> None:
         self._app = app

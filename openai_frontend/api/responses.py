@@ -80,7 +80,7 @@ async def respond(
 
 async def respond_whole(request: Request, opening: Awaitable[Body], audio_format: AudioFormat) -> Response:
     """Answer when all audio is there, with the times of its words in the header `X-Word-Timestamps`, or
-    `X-Word-Timestamps-Omitted` where they do not fit into a header."""
+    `X-Word-Timestamps-Omitted` if they do not fit into a header."""
     whole = await unless_disconnected(request, _whole(opening))
     if whole is None:
         return Response(status_code=499)
@@ -137,7 +137,7 @@ async def _events(body: Body, outcome: Outcome, granularities: Collection[str]) 
             if encoded.end is not None:
                 yield _event("speech.audio.done", **summary(encoded.end, body.warnings))
                 outcome.completed(encoded.end, body.warnings)
-    except Exception as error:  # noqa: BLE001 - logged where it is unexpected
+    except Exception as error:  # noqa: BLE001 - logged if it is unexpected
         outcome.failed(error)
         # The status is sent already: inside a stream of events, an error is one more event.
         yield sse_error(error)
@@ -148,7 +148,7 @@ def _event(kind: str, **fields: object) -> bytes:
 
 
 def _times(encoded: Encoded, granularities: Collection[str]) -> dict[str, Any]:
-    """The fields of an event with times; none where nothing that is asked for begins."""
+    """The fields of an event with times; none if nothing that is asked for begins."""
     segments = [_segment(start) for start in encoded.begun] if "segment" in granularities else []
     words = [word_fields(word) for word in encoded.words] if "word" in granularities else []
     return {**({"segments": segments} if segments else {}), **({"words": words} if words else {})}

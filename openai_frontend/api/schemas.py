@@ -160,7 +160,7 @@ def audio_format_of(name: str | None, settings: Settings, sample_rate_hz: int | 
 
 
 def check_input(text: str, settings: Settings) -> str:
-    """A text to speak, without the space around it. Raises ApiError 400 where it is empty or too long."""
+    """A text to speak, without the space around it. Raises ApiError 400 if it is empty or too long."""
     text = check_text("input", text, settings.max_input_chars, ", or several requests")
     if not text:
         raise invalid("input", "The input is empty. Send at least one word.", "empty_input")
@@ -168,12 +168,12 @@ def check_input(text: str, settings: Settings) -> str:
 
 
 def check_transcript(text: str | None) -> str | None:
-    """The transcript of a recording, without the space around it. Raises ApiError 400 where it is too long."""
+    """The transcript of a recording, without the space around it. Raises ApiError 400 if it is too long."""
     return check_text("ref_text", text or "", MAX_REF_TEXT_CHARS) or None
 
 
 def check_text(field: str, text: str, limit: int, what_to_do: str = "") -> str:
-    """A text without the space around it. Raises ApiError 400 where it has more than `limit` characters."""
+    """A text without the space around it. Raises ApiError 400 if it has more than `limit` characters."""
     stripped = text.strip()
     if len(stripped) > limit:
         message = f"{field} has {len(stripped)} characters, the limit is {limit}. Send fewer{what_to_do}."

@@ -22,7 +22,7 @@ class UploadDecoder:
 
     async def decode(self, data: bytes, param: str = "ref_audio", owner: Hashable = None) -> bytes:
         """A recording as the PCM of a reference (s16le, mono, 24 kHz); `param` is the field it came in. Raises
-        ReferenceAudioError, or ApiError: 413 where it is too large, 503 where the server is at capacity."""
+        ReferenceAudioError, or ApiError: 413 if it is too large, 503 if the server is at capacity."""
         if len(data) > self._max_bytes:
             raise upload_too_large(param, self._max_bytes)
         with self._admission.admit(owner):

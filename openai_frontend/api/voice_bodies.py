@@ -35,7 +35,7 @@ class _Body(OptionalFields):
     """Extension: the language that is spoken in the recording, or to be spoken in the sample."""
 
     def language_name(self) -> str | None:
-        """The language as the wire's; None where it is open. Raises ApiError 400."""
+        """The language as the wire's; None if it is open. Raises ApiError 400."""
         language = parse_language(self.language or AUTO)
         if language is None:
             known = ", ".join((AUTO, *LANGUAGES))
@@ -62,7 +62,7 @@ class PromptVoice(_Body):
     prompt: Annotated[Instructions, Field(pattern=r"\S")]
     """What the voice is like."""
     script_hint: Annotated[Text | None, Field(max_length=MAX_SCRIPT_CHARS)] = None
-    """What the voice says in the sample that it is kept as; a sentence in its language where it is left out."""
+    """What the voice says in the sample that it is kept as; a sentence in its language if it is left out."""
     seed: Seed | None = None
     """Extension: the same seed gives the same voice, and that of a speech request with this `prompt` as instructions,
     this `script_hint` as input, and this seed."""

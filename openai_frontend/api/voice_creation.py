@@ -23,7 +23,7 @@ SAMPLE_LIMIT_S: Final = 60.0
 
 
 async def clone(body: SampleVoice, state: State, owner: str | None) -> tuple[Reference, Origin]:
-    """A voice from a recording. Raises ApiError or SpeechError where it can't be used."""
+    """A voice from a recording. Raises ApiError or SpeechError if it can't be used."""
     language = body.language_name()
     transcript = check_transcript(body.ref_text)
     await state.pools.reading.run(state.library.check_consent, body.consent, owner)

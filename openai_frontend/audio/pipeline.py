@@ -14,7 +14,7 @@ class SpeechEncoder:
     """One reply's audio. Feed PCM (s16le, mono, 24 kHz) as it comes, then `finish`, or `abort` at any time.
 
     The methods may be called from different threads, one call after the other; only `abort` may overlap another call.
-    After `finish` or `abort` every method returns nothing. `pool` runs the `_async` methods where they cost CPU time.
+    After `finish` or `abort` every method returns nothing. `pool` runs the `_async` methods if they cost CPU time.
     Raises ValueError for a speed outside 0.25 to 4.0.
     """
 
@@ -55,11 +55,11 @@ class SpeechEncoder:
                 self._lock.release()
 
     async def feed_async(self, pcm: bytes) -> bytes:
-        """`feed`, in a thread where it costs CPU time, so that other replies go on."""
+        """`feed`, in a thread if it costs CPU time, so that other replies go on."""
         return await self._run(lambda: self.feed(pcm)) if self._needs_cpu else self.feed(pcm)
 
     async def finish_async(self) -> bytes:
-        """`finish`, in a thread where it costs CPU time."""
+        """`finish`, in a thread if it costs CPU time."""
         return await self._run(self.finish) if self._needs_cpu else self.finish()
 
     async def _run(self, work: Callable[[], bytes]) -> bytes:

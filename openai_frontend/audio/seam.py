@@ -1,4 +1,4 @@
-"""Trims silence: at a reply's start, and at the ends of a segment where another follows, so that a
+"""Trims silence: at a reply's start, and at the ends of a segment if another follows, so that a
 pause is as long as it says."""
 
 from typing import Final

@@ -14,7 +14,7 @@ _LARGE: Final = "1.7b"
 
 
 def usual_bytes(checkpoint: str) -> int:
-    """GPU memory that a checkpoint takes, by its name; none where it has none."""
+    """GPU memory that a checkpoint takes, by its name; none if it has none."""
     if not checkpoint or checkpoint.startswith("hibari"):
         return 0
     return _LARGE_BYTES if _LARGE in checkpoint.lower() else _USUAL_BYTES

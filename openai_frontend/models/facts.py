@@ -49,7 +49,7 @@ class ModelFacts:
         return usual_bytes(self._checkpoints.get(model, ""))
 
     def languages(self, model: str) -> tuple[str, ...]:
-        """The languages of the model: as it reported, else those of its kind; empty where unknown."""
+        """The languages of the model: as it reported, else those of its kind; empty if unknown."""
         if (event := self._started.get(model)) and event.languages:
             return event.languages
         if model == HIBARI.name:
@@ -63,7 +63,7 @@ class ModelFacts:
         return (HIBARI_DEFAULT,) if model == HIBARI.name else ()
 
     def why_unavailable(self, model: str) -> str | None:
-        """Why requests to the model fail: the operator's reason, or its last load's error; None where they may work."""
+        """Why requests to the model fail: the operator's reason, or its last load's error; None if they may work."""
         if reason := self.unavailable.get(model):
             return reason
         status = self._statuses().get(model)

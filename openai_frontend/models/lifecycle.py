@@ -1,4 +1,4 @@
-"""Load on demand, a lease for each request, eviction where capacity is bounded, unload when idle."""
+"""Load on demand, a lease for each request, eviction if capacity is bounded, unload when idle."""
 
 import asyncio
 import contextlib
@@ -91,7 +91,7 @@ class Lifecycle:
         self._model(name).mark_unavailable(generation, dead=dead)
 
     async def check_alive(self, name: str, generation: int, process: str) -> None:
-        """Raises SpeechError where the process that serves a request has crashed, ReplacedError where another one has
+        """Raises SpeechError if the process that serves a request has crashed, ReplacedError if another one has
         taken its place."""
         model = self._model(name)
         await self._liveness.check(name, process, lambda: generation != model.generation)
@@ -113,8 +113,8 @@ class Lifecycle:
         return max(0.0, self._idle_timeout_s - idle_s)
 
     async def unload(self, name: str) -> ModelState:
-        """Unload now, wait until it is over, and return the state that the model is in then: not UNLOADED where another
-        client has loaded it again at once. Raises SpeechError, BUSY where requests hold the model or it is loading."""
+        """Unload now, wait until it is over, and return the state that the model is in then: not UNLOADED if another
+        client has loaded it again at once. Raises SpeechError, BUSY if requests hold the model or it is loading."""
         model = self._model(name)
         state = await self._repository.state(name)
         if model.leases:
@@ -165,7 +165,7 @@ class Lifecycle:
 
     @asynccontextmanager
     async def _reserve(self, wanted: ManagedModel) -> AsyncGenerator[None, None]:
-        """Capacity for one load; where it is bounded, for one model at a time. Raises SpeechError BUSY."""
+        """Capacity for one load; if it is bounded, for one model at a time. Raises SpeechError BUSY."""
         if not self._capacity.is_bounded:
             yield
             return
@@ -174,7 +174,7 @@ class Lifecycle:
             yield
 
     async def _evict_for(self, wanted: ManagedModel) -> None:
-        """Evict models, the least recently used ones first, until `wanted` fits. Where all are in use, one of them gets
+        """Evict models, the least recently used ones first, until `wanted` fits. If all are in use, one of them gets
         no new leases after a while, so that its requests end. Raises SpeechError BUSY after `switch_timeout_s`."""
         begin_s = self._clock()
         yielding: list[ManagedModel] = []

@@ -1,6 +1,6 @@
 """A warm standby: the weights of an unloaded model stay in the host's memory, so that its next load reads no disk.
 
-The files are mapped and locked, which takes no memory twice: the model's process maps the same pages. Where the system
+The files are mapped and locked, which takes no memory twice: the model's process maps the same pages. If the system
 does not let us lock so much, they are asked for again and again instead, which holds them as long as nobody else needs
 the memory.
 """
@@ -24,7 +24,7 @@ _AGAIN_S: Final = 60.0
 def weights_of(checkpoint: str) -> list[Path]:
     """The files of a checkpoint, a folder or a hub id, that are on this machine and can be read, links followed."""
     folder = Path(checkpoint)
-    if not os.path.isdir(folder):  # False, too, where it may not be looked at
+    if not os.path.isdir(folder):  # False, too, if it may not be looked at
         hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface") / "hub"
         folder = hub / f"models--{checkpoint.replace('/', '--')}" / "snapshots"
     try:
@@ -78,7 +78,7 @@ class WeightPinner:
 
 
 def _lock(pages: mmap.mmap) -> bool:
-    """Read every page and keep it; false where the system's limit on locked memory is lower."""
+    """Read every page and keep it; false if the system's limit on locked memory is lower."""
     try:
         mlock = ctypes.CDLL(None, use_errno=True).mlock
     except (OSError, AttributeError):

@@ -88,7 +88,7 @@ class Metrics:
                 self.guard_trips.labels(model, reason)
 
     def set_states(self, states: Mapping[str, ModelState]) -> None:
-        """The state of each model now; none where Triton does not answer."""
+        """The state of each model now; none if Triton does not answer."""
         self.triton_up.set(bool(states))
         self.states.clear()  # the states in an unreachable Triton are unknown
         self.prime(states)

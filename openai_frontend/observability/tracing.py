@@ -18,7 +18,7 @@ class Trace(Protocol):
 
     @property
     def traceparent(self) -> str:
-        """What is passed on, in W3C's form; empty where nothing is traced."""
+        """What is passed on, in W3C's form; empty if nothing is traced."""
         ...
 
     def part(self, name: str) -> "Any":
@@ -109,5 +109,5 @@ class OtelTracer:
 
 
 def make_tracer(endpoint: str) -> Tracer:
-    """The tracer for an endpoint; one that does nothing where it is empty."""
+    """The tracer for an endpoint; one that does nothing if it is empty."""
     return OtelTracer(endpoint) if endpoint else NoTracer()

@@ -59,7 +59,7 @@ class ServerSettings(_Group):
     live_idle_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     """Seconds that an utterance whose text is still being written waits for more of it."""
     max_connections: Count = 1000
-    """Maximum connections, fewer where the limit on open files is lower; one more closes the oldest idle one."""
+    """Maximum connections, fewer if the limit on open files is lower; one more closes the oldest idle one."""
     header_timeout: Seconds = 10
     """Seconds for a request's headers, from the connection or, on a kept one, from their first byte."""
     body_timeout: Seconds = 30
@@ -78,7 +78,7 @@ class ModelSettings(_Group):
     triton_url: Address = "http://127.0.0.1:8000"
     """Where tritonserver answers HTTP."""
     triton_control_key: SecretStr | None = None
-    """Shared secret for Triton's inference and model control, where they are restricted; `make serve` makes one."""
+    """Shared secret for Triton's inference and model control, if they are restricted; `make serve` makes one."""
     triton_control_key_file: str = ""
     """File with that secret; the containers share one that Triton's container writes."""
     model_id: str = QWEN3_TTS_CUSTOM_VOICE.default_checkpoint
@@ -98,7 +98,7 @@ class ModelSettings(_Group):
     idle_timeout: Seconds = 120
     """Seconds without a request after which a model is unloaded; 0: never."""
     unload_on_stop: bool = True
-    """On shutdown, unload the models that this frontend has used; false where others use the same Triton."""
+    """On shutdown, unload the models that this frontend has used; false if others use the same Triton."""
     keep_loaded: str = ""
     """Triton models that are loaded at the start and never unloaded, separated by commas."""
     warm_standby: str = ""

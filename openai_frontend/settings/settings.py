@@ -69,7 +69,7 @@ class Settings(
         return self
 
     def control_key(self) -> str:
-        """The secret for Triton's model control; empty where it is not restricted."""
+        """The secret for Triton's model control; empty if it is not restricted."""
         if self.triton_control_key is not None:
             return self.triton_control_key.get_secret_value()
         return Path(self.triton_control_key_file).read_text("ascii").strip() if self.triton_control_key_file else ""

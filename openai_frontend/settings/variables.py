@@ -31,7 +31,7 @@ _LETTERS_FOR_TWO: Final = 10
 
 def misspelled(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Each variable that is no setting but close to one, and the variable of that setting: within two letters, or
-    within one where the name has fewer than ten, or never where it has fewer than seven."""
+    within one if the name has fewer than ten, or never if it has fewer than seven."""
     known = [name.upper() for name in Settings.model_fields]
     for variable in sorted(set(variables) - {*known, *OTHER_VARIABLES}):
         for name in known:

@@ -61,7 +61,7 @@ class Body:
         self.warnings: tuple[str, ...] = ()
 
     async def start(self, messages: AsyncGenerator[Message, None]) -> None:
-        """Wait for the first piece. Raises ApiError or SpeechError where there is no audio."""
+        """Wait for the first piece. Raises ApiError or SpeechError if there is no audio."""
         self._messages = messages
         self._first = await self._read()
         if self._first is None or (self._first.end is not None and not self._first.end.audio_samples):

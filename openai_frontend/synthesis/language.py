@@ -26,7 +26,7 @@ _LATIN_CODES: Final = ("en", "de", "it", "pt", "es", "fr")
 
 
 def detect_script(text: str) -> str:
-    """The language whose script `text` uses; `auto`, which lets the model decide, where many languages share it."""
+    """The language whose script `text` uses; `auto`, which lets the model decide, if many languages share it."""
     letters = len(_LETTER.findall(text))
     for language, script in _SCRIPTS:
         if len(script.findall(text)) > _SCRIPT_SHARE * letters:

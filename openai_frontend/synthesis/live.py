@@ -39,7 +39,7 @@ class LiveText:
         self.is_closed = False
 
     def append(self, piece: str) -> None:
-        """Add a piece. Raises ApiError 400 after `close`, or where the text is too long."""
+        """Add a piece. Raises ApiError 400 after `close`, or if the text is too long."""
         if self.is_closed:
             raise invalid("text", "The text has ended. Start another utterance.")
         if self._chars + len(piece) > self._limit_chars:
@@ -62,7 +62,7 @@ class LiveText:
         self.is_closed = True
 
     def take(self) -> str | None:
-        """The next segment, of as many complete sentences as fit, or None where none is complete."""
+        """The next segment, of as many complete sentences as fit, or None if none is complete."""
         segment = ""
         while self._ready and (not segment or text_width(segment) + text_width(self._ready[0]) <= SEGMENT_WIDTH):
             segment += self._ready.popleft()
@@ -70,7 +70,7 @@ class LiveText:
         return segment or None
 
     async def next(self) -> str | None:
-        """The next segment, when there is one; None at the end. Raises ApiError 408 where no text arrives in time."""
+        """The next segment, when there is one; None at the end. Raises ApiError 408 if no text arrives in time."""
         try:
             async with asyncio.timeout(self._idle_s or None):
                 while (segment := self.take()) is None and not self.is_closed:

@@ -33,7 +33,7 @@ _LEFT_OUT: Final = "letters that are not Latin were left out: the model reads En
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How texts are read. `whole`: in one utterance, pause marks and all; `guesses_language`: where none is given;
+    """How texts are read. `whole`: in one utterance, pause marks and all; `guesses_language`: if none is given;
     `reads_latin_only`: letters of other scripts are left out."""
 
     whole: bool
@@ -59,7 +59,7 @@ class TextPreparation:
         self._fair_queue = FairQueue(_PROCESSES, 0)
 
     async def prepare(self, text: str, language: str, rules: Rules, owner: Hashable) -> Prepared:
-        """The script of a text and its language. Raises ApiError 400 where there is nothing to speak."""
+        """The script of a text and its language. Raises ApiError 400 if there is nothing to speak."""
         if len(text) <= _SHORT_CHARS:
             return await self._pool.run(prepare, text, language, rules)
         async with self._fair_queue.take(owner):

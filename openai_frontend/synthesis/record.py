@@ -58,7 +58,7 @@ class RequestRecord:
 
     def arrived(self, message: Message, asked_s: float) -> None:
         """A message that was asked for at `asked_s` is there. It is late where it was waited for after all before was
-        played, and not where a slow client held it up."""
+        played, and not if a slow client held it up."""
         now_s = self._clock()
         if isinstance(message.event, EndEvent):
             self._end = message.event

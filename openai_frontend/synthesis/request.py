@@ -132,7 +132,7 @@ class Synthesis:
         return play_script(script, speak, self._ahead, self._options.max_lead_s, retries=retries)
 
     def _speak(self, model: str, request: SpeechRequest, chosen_seed: int | None) -> Speak:
-        """Starts segments of a request, with `chosen_seed` where it has none."""
+        """Starts segments of a request, with `chosen_seed` if it has none."""
         seed = chosen_seed if request.seed is None else request.seed
 
         def speak(number: int, text: str, attempt: int) -> SpeechStream:

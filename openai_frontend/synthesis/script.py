@@ -32,7 +32,7 @@ def write_script(text: str) -> Script:
     """Cut a text at its pause marks, and what is too long for one utterance into segments with natural pauses.
 
     Segments come without the white space around them; one without a letter or a digit is not spoken. Raises ApiError
-    400 where nothing is left to speak but pauses.
+    400 if nothing is left to speak but pauses.
     """
     parts = split_pauses(text)
     script: list[str | Silence] = []

@@ -97,7 +97,7 @@ class _Player:
         return samples
 
     async def begin(self, index: int, text: str) -> "SegmentReader | None":
-        """A reader for the segment at that index of the script; None where the model can pronounce nothing of it.
+        """A reader for the segment at that index of the script; None if the model can pronounce nothing of it.
         Starts the segments ahead. Raises SpeechError."""
         self._finish_segment()
         self._number += 1
@@ -127,7 +127,7 @@ class _Player:
         return lead, SeamTrimmer(start=index > 0, end=index < self._parts - 1)
 
     def total(self) -> EndEvent:
-        """`total_of` its segments. Raises SpeechError where nothing could be pronounced."""
+        """`total_of` its segments. Raises SpeechError if nothing could be pronounced."""
         self._finish_segment()
         if self._unspeakable is not None and not self._ends:
             raise self._unspeakable
@@ -145,7 +145,7 @@ class _Player:
 
 
 class SegmentReader:
-    """Reads the first stream of `running`: without silence at its seams, and once more where it ran away unheard.
+    """Reads the first stream of `running`: without silence at its seams, and once more if it ran away unheard.
 
     Words leave with the audio in which they start, their samples counted from the start of the segment's audio.
     """

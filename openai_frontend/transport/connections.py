@@ -88,7 +88,7 @@ class ConnectionLimits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ConnectionLimits":
-        """Those of the settings, within the process's limit on open files, which is raised where that is allowed."""
+        """Those of the settings, within the process's limit on open files, which is raised if that is allowed."""
         most = connection_limit(settings.max_connections, settings.max_pending_requests)
         return cls(most, settings.header_timeout, settings.body_timeout)
 
@@ -112,7 +112,7 @@ class Connections:
 
     def opened(self, connection: Connection, now_s: float) -> None:
         """Take in a new connection. At the limit, the oldest that is not sending or being served a request is closed
-        for it; where there is none, the new one is refused."""
+        for it; if there is none, the new one is refused."""
         if len(self) >= self.limits.max_connections:
             oldest = self._oldest(Phase.HEAD) or self._oldest(Phase.IDLE)
             if oldest is None:

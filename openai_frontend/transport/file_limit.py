@@ -11,7 +11,7 @@ _RESERVED: Final = 160
 
 
 def connection_limit(wanted: int, upstream: int) -> int:
-    """`wanted`, or fewer where the process may not open that many files, with one more for each of `upstream`
+    """`wanted`, or fewer if the process may not open that many files, with one more for each of `upstream`
     requests to Triton. Raises the soft limit as far as the hard one allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + min(upstream, wanted) + _RESERVED

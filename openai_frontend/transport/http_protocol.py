@@ -249,7 +249,7 @@ class HttpProtocol(H11Protocol):
         self.transport.close()
 
     async def _closing_after_an_unread_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app; where it answers before it has read a large body, the rest is not read and the connection closed."""
+        """The app; if it answers before it has read a large body, the rest is not read and the connection closed."""
         cycle = self.cycle
 
         async def send_and_close(message: Message) -> None:

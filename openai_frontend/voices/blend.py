@@ -21,7 +21,7 @@ class Part:
 
 
 def is_blend(voice: str) -> bool:
-    """True where `voice`, which is no name, can only be meant as a blend."""
+    """True if `voice`, which is no name, can only be meant as a blend."""
     return "+" in voice or voice.rstrip().endswith(")")
 
 

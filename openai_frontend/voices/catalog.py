@@ -52,7 +52,7 @@ class Target:
 
     @property
     def needs_instructions(self) -> bool:
-        """True where the instructions are the voice."""
+        """True if the instructions are the voice."""
         return _task(self.model) is Task.VOICE_DESIGN
 
 
@@ -111,7 +111,7 @@ class Catalog:
         return self._mapped.get(fold(voice), voice)
 
     def speaker(self, voice: str) -> str | None:
-        """The built-in speaker that a name means; None where it means none."""
+        """The built-in speaker that a name means; None if it means none."""
         return self._built_in.get(fold(self.meant(voice)))
 
     def is_built_in(self, voice: str | None) -> bool:
@@ -119,7 +119,7 @@ class Catalog:
         return self.speaker(voice or self._default_voice) is not None
 
     def check_new_name(self, name: str) -> None:
-        """Raise ApiError 400 where a new voice of this name could not be spoken with."""
+        """Raise ApiError 400 if a new voice of this name could not be spoken with."""
         if fold(name) in self.voices:
             message = f"'{name}' is a name of the server's own. Choose another one, and map '{name}' to the new voice "
             raise invalid(
@@ -130,7 +130,7 @@ class Catalog:
         self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
     ) -> Target:
         """What speaks a request that names these, among the voices of `owner`. `task` is what the request itself is
-        for, where it tells: `CLONE` without a voice means that it brings a recording. Raises ApiError, or SpeechError
+        for, if it tells: `CLONE` without a voice means that it brings a recording. Raises ApiError, or SpeechError
         for a model that can't be loaded here."""
         asked = _task(self.model(model))
         own = voice is None and task in {Task.CLONE, Task.VOICE_DESIGN}
@@ -196,13 +196,13 @@ class Catalog:
         return fitting
 
     def _loadable(self, model: str) -> str:
-        """`model`. Raises SpeechError where the operator said that it can't be loaded here."""
+        """`model`. Raises SpeechError if the operator said that it can't be loaded here."""
         if reason := self._unavailable.get(model):
             raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, reason)
         return model
 
     def _speaker(self, speaker: str | None, voice: str, model: str, owner: str | None) -> str | None:
-        """The speaker of `model` that a name means. Raises ApiError 400 where it is known to have no such speaker."""
+        """The speaker of `model` that a name means. Raises ApiError 400 if it is known to have no such speaker."""
         if model == HIBARI.name and (name := fold(self.meant(voice))) in HIBARI_STAND_INS:
             return name  # which its speakers stand in for
         known = self._qwen_speakers if model == QWEN3_TTS_CUSTOM_VOICE.name else None

@@ -17,7 +17,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @contextmanager
 def storage_failure(folder: Path) -> Iterator[None]:
-    """Turns disk failures into ApiError: 507 where it is full, 503 where it is slow or refuses."""
+    """Turns disk failures into ApiError: 507 if it is full, 503 if it is slow or refuses."""
     try:
         yield
     except TimeoutError:

@@ -108,7 +108,7 @@ class Library:
         return voice
 
     def check_capacity(self, name: str, owner: str | None = None, size_bytes: int = 0) -> None:
-        """Raise ApiError 400 where `owner` can't add a voice of this name and size."""
+        """Raise ApiError 400 if `owner` can't add a voice of this name and size."""
         self._check_name(name, owner)
         self._check_bounds(len(self._voices.entries()), "voices", size_bytes)
 
@@ -120,7 +120,7 @@ class Library:
             raise invalid("name", message, "voice_name_taken")
 
     def add_voice(self, name: str, reference: Reference, origin: Origin) -> Voice:
-        """Keep a voice. Raises ApiError, and keeps nothing, where its name is taken or the library is full."""
+        """Keep a voice. Raises ApiError, and keeps nothing, if its name is taken or the library is full."""
         voice = Voice(
             id=self._voices.new_id(),
             name=name,
@@ -144,7 +144,7 @@ class Library:
         return added
 
     def rename_voice(self, voice_id: str, name: str, owner: str | None = None) -> Voice:
-        """Raises ApiError 404 where `owner` has none, 400 where another voice of theirs has the name."""
+        """Raises ApiError 404 if `owner` has none, 400 if another voice of theirs has the name."""
         self.voice(voice_id, owner)
         voice = self._voices.update(voice_id, {"name": name}, lambda: self._check_name(name, owner, voice_id))
         if voice is None:
@@ -152,7 +152,7 @@ class Library:
         return voice
 
     def remove_voice(self, voice_id: str, owner: str | None = None) -> None:
-        """Raises ApiError 404 where `owner` has none."""
+        """Raises ApiError 404 if `owner` has none."""
         self.voice(voice_id, owner)
         if not self._voices.remove(voice_id):
             raise voice_not_found(voice_id)
@@ -191,7 +191,7 @@ class Library:
         return consent
 
     def check_consent(self, consent_id: str | None, owner: str | None = None) -> None:
-        """Raise ApiError 400 for an id of no consent of `owner`, and for none where the server requires one."""
+        """Raise ApiError 400 for an id of no consent of `owner`, and for none if the server requires one."""
         consent = self._consents.entries().get(consent_id or "")
         if consent_id and (consent is None or not self._is_of(owner, consent)):
             message = f"There is no voice consent '{consent_id}'. GET /v1/audio/voice_consents lists all."
@@ -223,7 +223,7 @@ class Library:
         return self._consents.add(consent.id, consent.to_metadata(), {_RECORDING: recording}, check)
 
     def rename_consent(self, consent_id: str, name: str, owner: str | None = None) -> Consent:
-        """Raises ApiError 404 where `owner` has none."""
+        """Raises ApiError 404 if `owner` has none."""
         self.consent(consent_id, owner)
         consent = self._consents.update(consent_id, {"name": name})
         if consent is None:
@@ -231,7 +231,7 @@ class Library:
         return consent
 
     def remove_consent(self, consent_id: str, owner: str | None = None) -> None:
-        """Raises ApiError 404 where `owner` has none."""
+        """Raises ApiError 404 if `owner` has none."""
         self.consent(consent_id, owner)
         if not self._consents.remove(consent_id):
             raise consent_not_found(consent_id)

@@ -23,7 +23,7 @@ def built_in_voices(
     catalog: Catalog, facts: ModelFacts, model: str | None = None, owner: str | None = None
 ) -> list[dict[str, Any]]:
     """An entry for each public name but those of the library, for requests that name `model`; a name that it does not
-    speak with is left out. Where a name is spoken as an earlier one, or as a voice of the library, `same_as` has that
+    speak with is left out. If a name is spoken as an earlier one, or as a voice of the library, `same_as` has that
     one's name. Raises ApiError 404 for a model that does not exist."""
     by_name = catalog.is_particular(model)
     first: dict[tuple[str, str | None], str] = {}

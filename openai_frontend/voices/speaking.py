@@ -25,7 +25,7 @@ async def voice_fields(
     target: Target, library: Library, reading: WorkerPool, x_vector_only: bool | None = None
 ) -> VoiceFields:
     """The speaker or the references of `target`. `x_vector_only`: use only the speaker embedding of a stored voice, as
-    a blend always does; None: where it has no transcript. Raises ApiError where a voice can't be read or used in that
+    a blend always does; None: if it has no transcript. Raises ApiError if a voice can't be read or used in that
     way."""
     if not target.voices:
         return {"speaker": target.speaker}

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 class Store(Generic[T]):
     """The entries below one folder, which is made when the first is written. `parse` makes one of an id and metadata,
-    and raises KeyError, TypeError or ValueError where it can't. Every lookup goes by what the folder holds, so an id
+    and raises KeyError, TypeError or ValueError if it can't. Every lookup goes by what the folder holds, so an id
     from a client never becomes a path. Any thread may call."""
 
     def __init__(self, folder: Path, prefix: str, lock: Path, parse: Callable[[str, Mapping[str, Any]], T]) -> None:
@@ -62,7 +62,7 @@ class Store(Generic[T]):
         return self._prefix + secrets.token_hex(16)
 
     def entries(self) -> Mapping[str, T]:
-        """Every whole entry by its id, as the disk has it now; costs one `stat` where nothing has changed."""
+        """Every whole entry by its id, as the disk has it now; costs one `stat` if nothing has changed."""
         with self._refreshing:
             self._refresh()
             return self._entries
@@ -77,7 +77,7 @@ class Store(Generic[T]):
         self, entry_id: str, metadata: Mapping[str, Any], files: Mapping[str, bytes], admit: Callable[[], None]
     ) -> T:
         """Write an entry. `admit`, called when no other process can add one, may raise to refuse it; nothing of it is
-        then left. Raises ApiError where the disk does not take it."""
+        then left. Raises ApiError if the disk does not take it."""
         values = {**metadata, "files": {name: len(data) for name, data in files.items()}}
         with storage_failure(self._folder):
             _make_folder(self._lock_path.parent)
@@ -97,7 +97,7 @@ class Store(Generic[T]):
         return self._parse(entry_id, values)
 
     def update(self, entry_id: str, changes: Mapping[str, Any], admit: Callable[[], None] = lambda: None) -> T | None:
-        """Change metadata of an entry; None where there is no such entry (any more). `admit`, called when no other
+        """Change metadata of an entry; None if there is no such entry (any more). `admit`, called when no other
         process can change or add one, may raise to refuse it. Raises ApiError."""
         if entry_id not in self.entries():
             return None
@@ -118,7 +118,7 @@ class Store(Generic[T]):
         return self._parse(entry_id, values)
 
     def remove(self, entry_id: str) -> bool:
-        """Remove an entry; False where there is none (any more). Raises ApiError."""
+        """Remove an entry; False if there is none (any more). Raises ApiError."""
         if entry_id not in self.entries():
             return False
         grave = self._folder / f"{_GRAVE}{secrets.token_hex(8)}"
@@ -171,7 +171,7 @@ class Store(Generic[T]):
         self._seen_ns = changed_ns if looked_ns - changed_ns > _TICK_NS else None
 
     def _open(self, name: str, level: int) -> tuple[T | None, int]:
-        """The entry and its size; None where it is damaged, which is logged at `level`."""
+        """The entry and its size; None if it is damaged, which is logged at `level`."""
         folder = self._folder / name
         try:
             values = json.loads((folder / METADATA).read_text(encoding="utf-8"))

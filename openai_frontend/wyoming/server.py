@@ -115,7 +115,7 @@ class _Connection:
         return self._text
 
     async def _start(self, data: dict[str, Any], *, is_stream: bool) -> LiveText:
-        """Begin an utterance, once the one before has ended. Raises ApiError where a stream is open."""
+        """Begin an utterance, once the one before has ended. Raises ApiError if a stream is open."""
         if self._text is not None:
             raise invalid("text", "A stream is open. Send synthesize-stop first.")
         if self._speech is not None:
@@ -130,7 +130,7 @@ class _Connection:
             await self._send_audio(text, voice if isinstance(voice, dict) else {})
         except ConnectionError:
             return
-        except Exception as error:  # noqa: BLE001 - logged where it is unexpected, and sent
+        except Exception as error:  # noqa: BLE001 - logged if it is unexpected, and sent
             failure = from_exception(error)
             await self._write(Error(failure.message, failure.code).event())
         if is_stream:

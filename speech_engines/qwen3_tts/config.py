@@ -1,4 +1,4 @@
-"""Settings of a Qwen3-TTS engine: read once from the environment, frozen, refused where a value is unknown."""
+"""Settings of a Qwen3-TTS engine: read once from the environment, frozen, refused if a value is unknown."""
 
 import math
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ ENGINES: Final = ("batching", "reference")
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """`auto` means: CUDA where there is a GPU that can be used, else the CPU; bfloat16 on a GPU and on a CPU that have
-    it in hardware, else float32; flash attention where it is installed and can be used, else PyTorch's own (`attention`
+    """`auto` means: CUDA if there is a GPU that can be used, else the CPU; bfloat16 on a GPU and on a CPU that have
+    it in hardware, else float32; flash attention if it is installed and can be used, else PyTorch's own (`attention`
     is about the reference engine only). The codec is float32 everywhere, whatever `dtype` says.
 
     `max_batch` requests run at once, as far as their positions fit into the caches, which take at most `cache_share` of

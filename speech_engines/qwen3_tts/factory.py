@@ -25,7 +25,7 @@ _LESS = "Free some, or set a smaller MAX_BATCH or another DEVICE."
 
 
 def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) -> Engine:
-    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError where its checkpoint can't be had."""
+    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError if its checkpoint can't be had."""
     config = EngineConfig.from_environment(environment)
     try:
         if config.engine == "reference":

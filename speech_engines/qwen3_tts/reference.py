@@ -114,7 +114,7 @@ class ReferenceSynthesizer:
         """The whole utterance, at most `limit_frames` long."""
         import torch
 
-        # A seed of our own also where none is asked for: torch starts every process from the same one.
+        # A seed of our own also if none is asked for: torch starts every process from the same one.
         torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
         try:
             with device_errors(self.placement.device), torch.inference_mode(), self._stopped_by(is_cancelled):
@@ -146,7 +146,7 @@ class ReferenceSynthesizer:
         return generated
 
     def _reference(self, request: SpeechRequest) -> dict[str, Any]:
-        """In-context cloning where there is a transcript, unless the request forbids it; else the x-vector alone."""
+        """In-context cloning if there is a transcript, unless the request forbids it; else the x-vector alone."""
         samples = np.frombuffer(request.ref_audio or b"", dtype="<i2").astype(np.float32) / 32768
         ref_text = self._plain(request.ref_text or "")
         if request.x_vector_only or not ref_text:
@@ -227,7 +227,7 @@ def _load(checkpoint: Checkpoint, placement: Placement) -> Any:
 
 
 def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) -> Engine:
-    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError where its checkpoint can't be had."""
+    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError if its checkpoint can't be had."""
     config = EngineConfig.from_environment(environment)
     checkpoint = open_checkpoint(spec, environment)
     synthesizer = ReferenceSynthesizer(spec, checkpoint, config)

@@ -2,7 +2,7 @@
 
 Parsers build every value, also of unused fields, and hold the interpreter's lock meanwhile: 14 MB of `[],`
 take a second. A request is a few fields, of which some are long texts. So a large body is looked over as it arrives,
-piece by piece, and refused where it has more values than a request needs; what is then left to the parser is copying.
+piece by piece, and refused if it has more values than a request needs; what is then left to the parser is copying.
 """
 
 import json
@@ -25,8 +25,8 @@ _VALUE_MARKS: Final = (b",", b":", b"[", b"{")
 
 
 async def read_json(pieces: AsyncIterator[bytes], parsers: WorkerPool) -> Any:
-    """The value of a body; a large one is parsed in a thread of `parsers`. Raises RequestValidationError where it is no
-    JSON, ApiError 400 where it is too complex."""
+    """The value of a body; a large one is parsed in a thread of `parsers`. Raises RequestValidationError if it is no
+    JSON, ApiError 400 if it is too complex."""
     shape = _Shape()
     kept: list[bytes] = []
     size_bytes = 0
@@ -116,7 +116,7 @@ class _Shape:
         self._values += sum(outside.count(mark) for mark in _VALUE_MARKS)
 
     def check(self) -> None:
-        """Raise ApiError 400 where it is more than a request needs."""
+        """Raise ApiError 400 if it is more than a request needs."""
         _check(self._values, _MAX_VALUES, "values")
         _check(self._escapes, _MAX_ESCAPES, "escapes")
 

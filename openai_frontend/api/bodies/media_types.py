@@ -10,7 +10,7 @@ FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 def media_type(request: Request) -> str:
-    """The Content-Type without its parameters, in small letters; empty where there is none."""
+    """The Content-Type without its parameters, in small letters; empty if there is none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -20,7 +20,7 @@ def is_json(kind: str) -> bool:
 
 
 async def check_json(request: Request) -> None:
-    """Raises ApiError 415 where there is a body that is not declared as JSON."""
+    """Raises ApiError 415 if there is a body that is not declared as JSON."""
     kind = media_type(request)
     if is_json(kind):
         return

@@ -32,11 +32,11 @@ class BodyMemory:
 
     @property
     def largest_body_bytes(self) -> int:
-        """What a body can have where no other is held."""
+        """What a body can have if no other is held."""
         return self._limit(self._limit_bytes)
 
     def check(self, declared_bytes: int) -> None:
-        """Raise ApiError 503 where a body of this size would not fit now."""
+        """Raise ApiError 503 if a body of this size would not fit now."""
         if self.held_bytes + declared_bytes > self._limit(declared_bytes):
             message = "The server holds as many request bodies as its memory allows. Try again in a moment."
             raise ApiError(503, "server_overloaded", message, headers={"Retry-After": "2"})
@@ -76,7 +76,7 @@ class BodyLease:
         self._held_bytes = 0
 
     def take(self, count_bytes: int) -> None:
-        """Raises ApiError 503 where `size` more bytes do not fit."""
+        """Raises ApiError 503 if `size` more bytes do not fit."""
         self._memory.take(count_bytes, self._held_bytes + count_bytes)
         self._held_bytes += count_bytes
 

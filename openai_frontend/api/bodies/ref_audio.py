@@ -106,7 +106,7 @@ async def _read(reply: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
 
 
 def _host(address: str) -> str:
-    """`host`, or `host:port` where the port is not the scheme's own; empty for what is never fetched."""
+    """`host`, or `host:port` if the port is not the scheme's own; empty for what is never fetched."""
     try:
         parts = urlsplit(address)
         port = parts.port

@@ -178,7 +178,7 @@ class _Connection:
             await self._send("done", context_id, done=True, status_code=200)
         except ConnectionError:
             pass
-        except Exception as error:  # noqa: BLE001 - logged where it is unexpected, and sent
+        except Exception as error:  # noqa: BLE001 - logged if it is unexpected, and sent
             failure = from_exception(error)
             await self._send_error(context_id, failure.message, failure.status)
         finally:

@@ -29,7 +29,7 @@ _SILENT = "Triton does not answer. Retry later."
 
 @router.get("/health")
 async def health(state: CurrentState) -> JSONResponse:
-    """`status` is `ok`, or `unavailable` with 503 where Triton does not answer. `message` says what the default model
+    """`status` is `ok`, or `unavailable` with 503 if Triton does not answer. `message` says what the default model
     lacks, such as its weights."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
@@ -53,7 +53,7 @@ async def live() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(state: CurrentState) -> dict[str, str]:
-    """Whether a request can be served, be its model loaded or not: 503 where Triton is out of reach. `message`, as
+    """Whether a request can be served, be its model loaded or not: 503 if Triton is out of reach. `message`, as
     /health has it, is no reason for 503: a request would load the model, or get the reason."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
@@ -69,7 +69,7 @@ async def ready(state: CurrentState) -> dict[str, str]:
 
 
 async def _hindrance(state: State, index: Mapping[str, ModelStatus]) -> dict[str, str]:
-    """A `message` where the default model's next load has failed before, or is likely to fail or take long."""
+    """A `message` if the default model's next load has failed before, or is likely to fail or take long."""
     name = state.catalog.main_model
     status = index.get(name)
     if status is None:

@@ -61,7 +61,7 @@ async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCalle
 
 
 def check_words(body: SpeechBody, model: str, text: str) -> None:
-    """Raise ApiError 400 where times of words are asked for and the model has none, or the reply would be too long to
+    """Raise ApiError 400 if times of words are asked for and the model has none, or the reply would be too long to
     hold."""
     field = "word_timestamps" if body.word_timestamps else "timestamp_granularities"
     if body.wants_words and model != HIBARI.name:

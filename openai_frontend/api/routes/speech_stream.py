@@ -151,7 +151,7 @@ class _Session:
             sentences = await self._send_audio(body, audio_format, with_words=config.wants_words)
         except ConnectionError:
             return
-        except Exception as error:  # noqa: BLE001 - logged where it is unexpected, and sent
+        except Exception as error:  # noqa: BLE001 - logged if it is unexpected, and sent
             await self._send_error(error)
         if self._text is text:  # it failed while the text was open
             self._text = None

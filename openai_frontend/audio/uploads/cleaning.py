@@ -18,7 +18,7 @@ _SPEECH_DB: Final = -30.0
 _SOUND_DB: Final = -45.0
 _MARGIN_SAMPLES: Final = SAMPLE_RATE_HZ // 10
 _MIN_SAMPLES: Final = SAMPLE_RATE_HZ // 2
-# RMS of the speech, about -20 LUFS. A steady gain, lower where peaks between the samples would come too near to full
+# RMS of the speech, about -20 LUFS. A steady gain, lower if peaks between the samples would come too near to full
 # scale: nothing is compressed or limited, so the voice keeps its sound.
 _TARGET_DB: Final = -20.0
 _PEAK_DB: Final = -1.0
@@ -29,7 +29,7 @@ _MAX_NEAR_PEAK: Final = 0.6
 
 
 def clean(samples: Samples) -> Samples:
-    """[N] at 24 kHz, not silent, to [M]: half a second at least. Raises ReferenceAudioError where it can't be used."""
+    """[N] at 24 kHz, not silent, to [M]: half a second at least. Raises ReferenceAudioError if it can't be used."""
     levels_db = _levels_db(samples)
     speech = levels_db > levels_db.max() + _SPEECH_DB
     _check_clipping(samples, speech)

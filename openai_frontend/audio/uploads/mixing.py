@@ -15,7 +15,7 @@ _SAMPLED_HZ: Final = 8_000
 
 
 def mono(recording: Recording) -> Samples:
-    """[N]: the mean of the channels, or the strongest one alone where the mean has lost it."""
+    """[N]: the mean of the channels, or the strongest one alone if the mean has lost it."""
     channel = _strongest_where_the_mean_is_lost(recording)
     mixed: Samples
     if channel is None:

@@ -18,7 +18,7 @@ _FIRST_TAGS: Final = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pn
 _SAMPLE_COUNT: Final = re.compile(rb"(?:stsz.{4}\0{4}|stz2.{8}|trun.{4})(?P<count>.{4})", re.DOTALL)
 # Five hours of AAC; index entries take 24 bytes each.
 _MAX_SAMPLES: Final = 1_000_000
-# The same where all samples have one size, as those of uncompressed audio have: a minute at 192 kHz.
+# The same if all samples have one size, as those of uncompressed audio have: a minute at 192 kHz.
 _FIXED_SAMPLE_COUNT: Final = re.compile(rb"stsz.{4}(?!\0{4}).{4}(?P<count>.{4})", re.DOTALL)
 _MAX_FIXED_SAMPLES: Final = 12_000_000
 # Uncompressed audio is indexed by chunk, an entry for each 1,024 samples: four minutes at 192 kHz.

@@ -66,7 +66,7 @@ def _unavailable(message: str) -> SpeechError:
 
 
 def _variable(spec: ModelSpec, name: str, environment: Mapping[str, str]) -> str:
-    """The variable that named the checkpoint, or the one to set where none did."""
+    """The variable that named the checkpoint, or the one to set if none did."""
     own, shared = spec.checkpoint_variable, environment.get("MODEL_ID")
     if environment.get(own) or (shared and shared != name):
         return own
@@ -89,7 +89,7 @@ def _check_kind(name: str, config: Any, spec: ModelSpec, variable: str) -> None:
 
 
 def _hub_folder(name: str, variable: str, environment: Mapping[str, str]) -> Path:
-    """The snapshot of a hub id: from the cache where it is whole there, so that loading needs no network; else new."""
+    """The snapshot of a hub id: from the cache if it is whole there, so that loading needs no network; else new."""
     from huggingface_hub import snapshot_download
 
     if not _HUB_ID.fullmatch(name):
@@ -119,7 +119,7 @@ def _hub_cache(environment: Mapping[str, str]) -> str | None:
 
 
 def _hub_problem(name: str, environment: Mapping[str, str]) -> str | None:
-    """Why `name` can't be had from the hub, or None where it can. Answers in bounded time: a thread of its own asks, as
+    """Why `name` can't be had from the hub, or None if it can. Answers in bounded time: a thread of its own asks, as
     neither a name look-up nor a list of addresses that are tried one by one obeys a timeout."""
     from huggingface_hub import errors, model_info
 

@@ -30,7 +30,7 @@ PATTERNS: Final = (
 
 
 def missing_files(folder: Path) -> list[str]:
-    """What the folder lacks. Raises ValueError or OSError where an index can't be read."""
+    """What the folder lacks. Raises ValueError or OSError if an index can't be read."""
     missing = []
     for alternatives in _REQUIRED:
         if not any(_has(folder, files) for files in alternatives):

@@ -35,7 +35,7 @@ class RequestRules:
         return by_size or self.spec.task is Task.VOICE_DESIGN
 
     def check(self, request: SpeechRequest) -> None:
-        """Raise SpeechError where the request can't be served; nothing is computed."""
+        """Raise SpeechError if the request can't be served; nothing is computed."""
         if request.language.lower() not in (AUTO, *self.checkpoint.languages):
             known = ", ".join((AUTO, *self.checkpoint.languages))
             message = f"{self.spec.name} does not speak '{request.language}'. Use one of: {known}."
@@ -55,7 +55,7 @@ class RequestRules:
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "instruct")
 
     def speaker(self, request: SpeechRequest) -> str:
-        """The built-in speaker of a request, its default where it names none."""
+        """The built-in speaker of a request, its default if it names none."""
         default = DEFAULT_SPEAKER if DEFAULT_SPEAKER in self.speakers else self.speakers[0]
         return (request.speaker or default).lower()
 

@@ -16,7 +16,7 @@ _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many 
 # On a CPU, what a product costs is reading its weights. MKL's ways for few rows are slow at that; by small blocks of
 # outputs, each on one core, it keeps pace with the memory.
 _FEW_ROWS: Final = 4  # as rows
-_SOME_ROWS: Final = 64  # as columns, where weights are large
+_SOME_ROWS: Final = 64  # as columns, if weights are large
 _BLOCK: Final = 16
 _LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
 _CACHED: Final = 2**19  # numbers in inputs that stay in the caches from one operation to the next

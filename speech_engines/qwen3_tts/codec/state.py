@@ -108,7 +108,7 @@ class CodecCall:
         start = state.positions[rows][:, None]  # [B, 1]
         queries = start + torch.arange(frames, device=device)  # [B, T] the frames' positions
         last, slots = start + frames - 1, torch.arange(capacity, device=device)
-        keys = last - (last - slots) % capacity  # [B, capacity] position in each slot, negative where empty
+        keys = last - (last - slots) % capacity  # [B, capacity] position in each slot, negative if empty
         age = queries[:, :, None] - keys[:, None]
         is_seen = ((age >= 0) & (age < window.size) & (keys >= 0)[:, None])[:, None]  # [B, 1, T, capacity]
         self.mask = torch.zeros_like(is_seen, dtype=state.rings.dtype).masked_fill_(~is_seen, float("-inf"))

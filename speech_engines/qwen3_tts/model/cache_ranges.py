@@ -25,7 +25,7 @@ class CacheRanges:
         self._free = [CacheRange(0, cache_positions)]  # in order, no two of them side by side
 
     def take(self, count: int) -> CacheRange | None:
-        """The first free cache range of that length; None where there is none now."""
+        """The first free cache range of that length; None if there is none now."""
         for index, free in enumerate(self._free):
             if free.count >= count:
                 rest = CacheRange(free.start + count, free.count - count)
@@ -35,7 +35,7 @@ class CacheRanges:
 
     def grow(self, cache_range: CacheRange, count: int) -> CacheRange | None:
         """A cache range of `count` cache positions in place of this one: longer where it lies, if what follows is free,
-        else the first that is free once this one is given back, which may overlap it. None, and nothing changed, where
+        else the first that is free once this one is given back, which may overlap it. None, and nothing changed, if
         there is none."""
         for index, free in enumerate(self._free):
             if free.start == cache_range.stop and cache_range.count + free.count >= count:

@@ -24,7 +24,7 @@ class StackConfig:
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Self:
-        """Raises ValueError where a layer would have to do what ours do not."""
+        """Raises ValueError if a layer would have to do what ours do not."""
         _require(fields, hidden_act="silu", attention_bias=False, sliding_window=None)
         _require(fields.get("rope_scaling") or {}, rope_type="default")
         return cls(

@@ -118,7 +118,7 @@ class FrameModel:
         self.finish_prefill(slot, hidden, self.talker.logits(hidden), done + len(embeds))
 
     def check_room(self, slot: int, positions: int) -> None:
-        """Raise ValueError where `positions` more, and a frame, do not fit into the slot's cache range."""
+        """Raise ValueError if `positions` more, and a frame, do not fit into the slot's cache range."""
         count = self.lengths[slot] + positions
         if count >= self._cache_ranges[slot].count:
             raise ValueError(f"{count} positions and a frame do not fit into {self._cache_ranges[slot].count}")
@@ -159,7 +159,7 @@ class FrameModel:
         del self._paused[slot]
 
     def step(self, slots: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """One frame for each of these different slots: codes [B, 16] int64, and ended [B] bool where codebook 0 was
+        """One frame for each of these different slots: codes [B, 16] int64, and ended [B] bool, true if codebook 0 was
         EOS: that row's codes are void. Never waits for the device."""
         positions = self.advance(slots)
         try:
@@ -180,7 +180,7 @@ class FrameModel:
         return positions
 
     def rewind(self, slots: Sequence[int]) -> None:
-        """Take back what `advance` took, where the step was not done."""
+        """Take back what `advance` took, if the step was not done."""
         for slot in slots:
             self.lengths[slot] -= 1
 

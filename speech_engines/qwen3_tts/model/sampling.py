@@ -74,7 +74,7 @@ class LogitsWarper:
         return scores.masked_fill((scores < floor) | is_tail, _MINUS_INFINITY)
 
     def best(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """What a call leaves, where no row has a top_k above TOP_K_ONLY_MAX or a top_p: scores and codes [B,
+        """What a call leaves, if no row has a top_k above TOP_K_ONLY_MAX or a top_p: scores and codes [B,
         CANDIDATES]."""
         scores, codes = (logits / self.temperature).topk(min(CANDIDATES, logits.shape[-1]))
         return scores.masked_fill_(scores < scores.gather(1, self.last), _MINUS_INFINITY), codes

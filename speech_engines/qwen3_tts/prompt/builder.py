@@ -130,7 +130,7 @@ class PromptBuilder:
         return speaker
 
     def _language_ids(self, request: SpeechRequest, speaker: str | None) -> list[int]:
-        """The language in its brackets. A speaker of a dialect speaks it where the language is open or Chinese."""
+        """The language in its brackets. A speaker of a dialect speaks it if the language is open or Chinese."""
         talker, language = self._talker, request.language.lower()
         known = talker["codec_language_id"]
         if language != AUTO and (language not in known or language not in LANGUAGES):

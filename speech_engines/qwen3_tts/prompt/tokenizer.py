@@ -1,7 +1,7 @@
 """Text to token ids: the byte-level BPE of a checkpoint folder, with the ids that Qwen2's tokenizer gives.
 
-Upstream loads its processor with `fix_mistral_regex=True`. Where the checkpoint is a folder, transformers then cuts
-text by Mistral's expression instead of Qwen2's; where it is a hub id, it does not. The models were trained on Qwen2's,
+Upstream loads its processor with `fix_mistral_regex=True`. If the checkpoint is a folder, transformers then cuts
+text by Mistral's expression instead of Qwen2's; if it is a hub id, it does not. The models were trained on Qwen2's,
 so it is used here for both, and whatever a `tokenizer.json` says: a fine-tuned checkpoint may have been saved with the
 other.
 """
@@ -55,7 +55,7 @@ class TextTokenizer:
         return [self._start, *self._bpe.encode(role).ids, *self._newline]
 
     def instruct_ids(self, instruct: str) -> list[int]:
-        """The user's turn of the template with `instruct` in it, whole; empty where nothing is said."""
+        """The user's turn of the template with `instruct` in it, whole; empty if nothing is said."""
         ids = self.text_ids(instruct)
         return [*self.role_ids("user"), *ids, self._end, *self._newline] if ids else []
 
@@ -94,7 +94,7 @@ def _load_bpe(folder: Path, whole: Mapping[str, Any]) -> Tokenizer:
 
 
 def _load_merges(folder: Path, whole: Mapping[str, Any]) -> models.BPE:
-    """From vocab.json and merges.txt, or from tokenizer.json where a checkpoint has no others."""
+    """From vocab.json and merges.txt, or from tokenizer.json if a checkpoint has no others."""
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
     if vocabulary.is_file() and merges.is_file():
         return models.BPE.from_file(str(vocabulary), str(merges))

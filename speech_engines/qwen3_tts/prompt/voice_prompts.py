@@ -229,12 +229,12 @@ class VoicePrompts:
 
 def voice_keys(request: SpeechRequest) -> tuple[bytes, ...]:
     """A key for each recording that the request wants to clone. To digest a minute of audio takes milliseconds: once a
-    request, and not between two steps of a batch. Raises SpeechError where there is no recording."""
+    request, and not between two steps of a batch. Raises SpeechError if there is no recording."""
     return tuple(_key(*said) for said in _recordings(request))
 
 
 def transcript_of(request: SpeechRequest) -> str | None:
-    """What the recording says, where it is to be continued (in context); None where its x-vector alone is wanted."""
+    """What the recording says, if it is to be continued (in context); None if its x-vector alone is wanted."""
     ref_text = (request.ref_text or "").strip()
     return ref_text if ref_text and not request.x_vector_only else None
 

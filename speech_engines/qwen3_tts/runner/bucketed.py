@@ -84,7 +84,7 @@ class BucketedFrames:
 
 
 def row_counts(slots: int, span: int) -> list[int]:
-    """Numbers of rows that a frame is computed for: powers of two and all; every other one of these where rows are
+    """Numbers of rows that a frame is computed for: powers of two and all; every other one of these if rows are
     long, which few are, as each graph costs some fifty milliseconds of a load."""
     counts = buckets(slots)
     return counts if span <= SPANS[0] else counts[::-1][::2][::-1]

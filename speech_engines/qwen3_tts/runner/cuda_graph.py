@@ -26,7 +26,7 @@ class Recorder(Protocol):
         ...
 
     def record(self, work: Work) -> Work:
-        """`work`, as it is now, with the memory that it reads and writes now. Raises RuntimeError where it can't be
+        """`work`, as it is now, with the memory that it reads and writes now. Raises RuntimeError if it can't be
         recorded."""
         ...
 

@@ -62,7 +62,7 @@ def is_present(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def why_unusable(device: str = "cuda") -> str | None:
-    """A sentence on why `device` can't be used; None where it can."""
+    """A sentence on why `device` can't be used; None if it can."""
     import torch
 
     if torch.version.cuda is None:
@@ -94,7 +94,7 @@ def dtype_for(device: str) -> str:
 
 
 def driver_version() -> str:
-    """The NVIDIA driver's, empty where it can't be told."""
+    """The NVIDIA driver's, empty if it can't be told."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -118,7 +118,7 @@ def device_errors(device: str) -> Iterator[None]:
 
 
 def fault_of(error: BaseException, device: str) -> Fault:
-    """Asks the device where the error itself does not tell: then it waits for it."""
+    """Asks the device if the error itself does not tell: then it waits for it."""
     import torch
 
     text = str(error)

@@ -17,7 +17,7 @@ CONTEXT_BYTES: Final = 450 * MIB
 GRAPH_BYTES: Final = 8 * MIB
 # What the work of the largest graph holds at once; all share it.
 POOL_BYTES: Final = 256 * MIB
-# For prompts that run kernel by kernel, and what the allocator rounds up; where voices are cloned, for the encoders'
+# For prompts that run kernel by kernel, and what the allocator rounds up; if voices are cloned, for the encoders'
 # activations, a minute of recording at most, and the prompts that are kept.
 HEADROOM_BYTES: Final = 192 * MIB
 CLONING_BYTES: Final = 1024 * MIB
@@ -53,7 +53,7 @@ class Needs:
         return rows * self.row + positions * self.position
 
     def parts(self, weights: int, size: "Size") -> dict[str, int]:
-        """All that a model of that size takes, by what for. The headroom is taken only where it is used."""
+        """All that a model of that size takes, by what for. The headroom is taken only if it is used."""
         return {
             "CUDA": CONTEXT_BYTES,
             "weights": weights,
@@ -77,7 +77,7 @@ def wanted_positions(rows: int) -> int:
 
 def fit(needs: Needs, free: int, share: float, rows: int | None = None) -> Size | None:
     """What fits into `free` bytes, which are left beside the weights: `rows`, or as many as fit, a power of
-    two. The caches take at most their `share` of what graphs and headroom leave. None where nothing fits."""
+    two. The caches take at most their `share` of what graphs and headroom leave. None if nothing fits."""
     candidates = [rows] if rows else [1 << power for power in range(MAX_ROWS.bit_length())][::-1]
     for count in candidates:
         budget = int(share * (free - needs.graphs(count) - needs.headroom))

@@ -238,7 +238,7 @@ class TorchModelRunner:
 
 
 def size_of(frames: FrameModel, codec: Codec, placement: Placement, config: EngineConfig, *, clones: bool) -> Size:
-    """Rows and positions beside these weights, which are on their device. Raises SpeechError where they do not fit."""
+    """Rows and positions beside these weights, which are on their device. Raises SpeechError if they do not fit."""
     needs = Needs.from_config(frames.config, frames.dtype.itemsize, codec.stream_bytes, clones=clones)
     if placement.device == "cpu":
         rows = config.max_batch or CPU_ROWS

@@ -31,7 +31,7 @@ class Placement:
 
     @classmethod
     def from_config(cls, config: EngineConfig) -> "Placement":
-        """Raises SpeechError where a GPU is asked for and can't be used: it is never replaced by the CPU."""
+        """Raises SpeechError if a GPU is asked for and can't be used: it is never replaced by the CPU."""
         from speech_engines.qwen3_tts.model.weights import has_matrix_unit
 
         device, notes = _device(config.device)
@@ -49,7 +49,7 @@ class Placement:
 
 
 def _device(wanted: str) -> tuple[str, tuple[str, ...]]:
-    """`wanted` where it can be used; for `auto` a GPU that can, else the CPU and why not the GPU, if there is one."""
+    """`wanted` if it can be used; for `auto` a GPU that can, else the CPU and why not the GPU, if there is one."""
     import torch
 
     if wanted == "cpu":
