@@ -1,4 +1,4 @@
-"""`tts-server`, or `python -m openai_frontend`: the frontend, for a Triton that runs elsewhere."""
+"""`tts-server`, or `python -m openai_frontend`: the frontend alone, for a Triton that runs elsewhere."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from openai_frontend.stop_signals import StopSignals
 
 
 def main() -> None:
-    """Serve until SIGTERM or Ctrl-C. Exits with one line for each reason why it can't start."""
+    """Serve until SIGTERM or Ctrl-C. Exits with one line for each problem that prevents the start."""
     show_settings = _show_settings()
     signals = StopSignals()
     signals.install()

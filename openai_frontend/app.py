@@ -1,4 +1,4 @@
-"""The composition root: builds every part once, in order of dependency, and closes them in reverse."""
+"""The composition root: builds every component once, in order of dependency, and closes them in reverse."""
 
 import asyncio
 import logging
@@ -60,7 +60,7 @@ from speech_client.triton import Triton
 
 logger = logging.getLogger(__name__)
 
-# What a page of another origin may read of a reply.
+# Response headers that pages of other origins may read.
 _EXPOSED: Final = ("x-request-id", "openai-processing-ms", "x-speech-warning", "retry-after")
 
 
@@ -90,7 +90,7 @@ def create_app(settings: Settings, connections: Connections | None = None) -> Fa
 
 @asynccontextmanager
 async def _running(app: FastAPI, settings: Settings, metrics: Metrics) -> AsyncGenerator[None, None]:
-    """Every part that has a beginning and an end."""
+    """Every component with a lifetime."""
     logger.info("settings that differ from their defaults: %s", settings.model_dump(exclude_defaults=True))
     async with (
         Triton(settings.triton_url, settings.load_timeout, settings.control_key()) as triton,
@@ -162,7 +162,7 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
 
 
 def _add_routes(app: FastAPI) -> Routes:
-    """Every router and folder; returns the templates that replies are counted by."""
+    """Add every router and folder; returns the path templates for counting replies."""
     versioned = (
         speech.router,
         speech_stream.router,

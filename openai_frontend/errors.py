@@ -1,6 +1,6 @@
-"""The frontend's exceptions, and the table from a failure to an OpenAI-shaped reply.
+"""The frontend's exceptions, and the table from a failure to an OpenAI-shaped error.
 
-Every failure leaves as `{"error": {"message", "type", "param", "code"}}`, all four keys, with the right status.
+Every failure is sent as `{"error": {"message", "type", "param", "code"}}`, all four keys, with its status.
 """
 
 import json
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 _NO_RETRY: Final = {"x-should-retry": "false"}
 _RETRY_SOON: Final = {"Retry-After": "2"}
-# Of a path in a message.
+# Maximum length of a path in a message.
 _SHOWN_CHARS: Final = 100
 
 
 class ApiError(Exception):
-    """A failure as the client sees it."""
+    """A failure as sent to the client."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # With its keyword arguments, which pickle would lose: it may come from another process.
+        # With its keyword arguments, which pickle would lose: the error may come from another process.
         return partial(ApiError, param=self.param, headers=self.headers), (self.status, self.code, self.message)
 
     def body(self) -> dict[str, Any]:
@@ -58,7 +58,8 @@ class ApiError(Exception):
         return JSONResponse(self.body(), self.status, self.headers)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reply with it from a middleware; a WebSocket is closed before it opens, which the server answers with 403."""
+        """Answer with it from a middleware; a WebSocket is closed before it opens, which the server answers with
+        403."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": self.code})
             return
@@ -67,7 +68,7 @@ class ApiError(Exception):
 
 
 def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
-    """400 about one field of the request."""
+    """An error 400 about one field of the request."""
     return ApiError(400, code, message, param=param)
 
 
@@ -90,7 +91,7 @@ def timed_out(seconds: float) -> ApiError:
     return ApiError(504, "timeout", message, headers=_NO_RETRY)
 
 
-# Engine failures. A failure that the same request will meet again says that a retry is useless.
+# Engine failures. `x-should-retry: false` marks those that the same request would encounter again.
 _SPEECH_ERRORS: Final[Mapping[ErrorCode, tuple[int, Mapping[str, str]]]] = {
     ErrorCode.INVALID_REQUEST: (400, {}),
     ErrorCode.UNSPEAKABLE_TEXT: (400, {}),
@@ -114,7 +115,7 @@ _PARAMS: Final = {"text": "input", "speaker": "voice", "instruct": "instructions
 
 
 def from_speech_error(error: SpeechError, retry_after_s: int | None = None) -> ApiError:
-    """An engine's or Triton's failure as a reply, which names the seconds to wait if they are given."""
+    """A failure of an engine or of Triton as an HTTP error, with the seconds to wait if they are known."""
     status, headers = _SPEECH_ERRORS[error.code]
     if retry_after_s is not None:
         headers = {"Retry-After": str(retry_after_s)}
@@ -126,7 +127,7 @@ def from_speech_error(error: SpeechError, retry_after_s: int | None = None) -> A
 
 
 def from_exception(error: Exception) -> ApiError:
-    """Any exception as a reply; what is not foreseen is logged whole and answered with nothing inside."""
+    """Any exception as an HTTP error; an unexpected one is logged with its traceback and answered without details."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, SpeechError):
@@ -143,7 +144,7 @@ def from_exception(error: Exception) -> ApiError:
 
 
 def _of_route(request: Request, error: Exception) -> ApiError | None:
-    """What to do about a path or a method that is not served."""
+    """The advice for a path or a method that is not served."""
     if not isinstance(error, HTTPException) or error.status_code not in {404, 405}:
         return None
     path = request.url.path[:_SHOWN_CHARS]
@@ -154,7 +155,7 @@ def _of_route(request: Request, error: Exception) -> ApiError | None:
     return ApiError(405, "method_not_allowed", message, headers=error.headers)
 
 
-# pydantic's names of what is wrong with a field; any other is one of its type.
+# pydantic's error types; any other one is an error of type.
 _VALIDATION_CODES: Final = {
     "missing": "missing_required_parameter",
     "string_too_long": "string_above_max_length",
@@ -169,11 +170,11 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return _invalid_json(_json_problem(first))
-    # A union's location names its members too: keep the field, drop what is inside the brackets of pydantic.
+    # A union's location includes its members: keep the field, drop pydantic's parts in brackets.
     path = [str(part) for part in first["loc"] if part not in {"body", "query", "path"}]
     param = path[0] if path else None
     code = _VALIDATION_CODES.get(first["type"], "invalid_type")
-    if param is None:  # nothing of the body was understood, often for want of its type
+    if param is None:  # the body was not understood at all, often because of its media type
         return ApiError(400, code, "The body is no JSON object. Send one, with Content-Type: application/json.")
     if first["type"] == "is_instance_of" or "UploadFile" in first["msg"]:
         return ApiError(400, "invalid_type", f"{param}: Send a file, in a form of multipart/form-data.", param=param)
@@ -189,24 +190,24 @@ def _invalid_json(problem: str) -> ApiError:
 
 
 def _json_problem(error: Mapping[str, Any]) -> str:
-    """What is wrong and where, as far as the parser says."""
+    """The problem and its position, as far as the parser reports it."""
     reason, position = error.get("ctx", {}).get("error", ""), error["loc"][-1]
     return f"{reason}, at character {position}" if reason and isinstance(position, int) else str(reason)
 
 
 def sse_error(error: Exception) -> bytes:
-    """A failure inside an open event stream."""
+    """A failure within an open event stream."""
     return f"event: error\ndata: {json.dumps(from_exception(error).body())}\n\n".encode()
 
 
 def install(app: FastAPI) -> None:
-    """Make every failure of `app` leave in OpenAI's shape."""
+    """Send every failure of `app` in OpenAI's format."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         failure = _of_route(request, error) or from_exception(error)
         request.state.error_code = failure.code
         return failure.to_response()
 
-    # An exception of any other kind ends in FailureMiddleware.
+    # Every other exception is handled by FailureMiddleware.
     for kind in (ApiError, SpeechError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)

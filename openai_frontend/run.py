@@ -1,4 +1,4 @@
-"""Runs the server until a signal: streams have STOP_TIMEOUT to finish, a second signal ends them at once."""
+"""Runs the server until a signal: streams have STOP_TIMEOUT to finish, a second signal ends them immediately."""
 
 import asyncio
 import logging
@@ -11,12 +11,12 @@ from openai_frontend.stop_signals import StopSignals
 
 
 class NotStartedError(Exception):
-    """The app itself failed while it started; the log says why."""
+    """The app failed to start; the log has the reason."""
 
 
 async def run(settings: Settings, signals: StopSignals, on_started: Callable[[], None] = lambda: None) -> None:
-    """Serve until a signal has arrived and the server has stopped. Raises NotStartedError, and OSError if the
-    address can't be had."""
+    """Serve until a signal has arrived and the server has stopped. Raises NotStartedError, and OSError if the address
+    is unavailable."""
     logging.getLogger("uvicorn.error").addFilter(_is_worth_a_line)
     server = _Server(settings)
     tune_interpreter()
@@ -24,7 +24,7 @@ async def run(settings: Settings, signals: StopSignals, on_started: Callable[[],
     while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     if server.started:
-        # Not before: a uvicorn that is stopped while it starts leaves the app's lifespan open.
+        # Not earlier: a uvicorn that is stopped during its start does not close the app's lifespan.
         signals.then(server.stop)
         if not signals.requested:
             on_started()
@@ -41,7 +41,7 @@ class _Server(Server):
         yield
 
     def stop(self) -> None:
-        """Accept nothing more and finish what is in flight; the second call cuts that off."""
+        """Refuse new connections and finish requests in flight; the second call aborts them."""
         if self.should_exit:
             for task in self.server_state.tasks:
                 task.cancel()
@@ -49,6 +49,6 @@ class _Server(Server):
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """False for a stream that is cut off when the server stops: its own log line says so, and it is no error."""
+    """False for a stream that is cut off at shutdown: its own log line reports it, and it is not an error."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, asyncio.CancelledError) and not record.getMessage().startswith("Cancel ")

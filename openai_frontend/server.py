@@ -1,4 +1,4 @@
-"""The HTTP server around the app, as every entry point runs it."""
+"""The HTTP server around the app, shared by every entry point."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,16 @@ from openai_frontend.transport.http_protocol import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
-# Longer than clients and proxies keep a connection: they must close first, or a request may meet a closed connection.
-# OpenAI's client gives one up after 5 s, which is uvicorn's default too, and so would meet a reset now and then.
+# Longer than clients and proxies keep a connection: they must close first, or a request may reach a closed connection.
+# OpenAI's client closes after 5 s, which is also uvicorn's default, so with that it would get an occasional reset.
 _KEEP_ALIVE_S: Final = 75
-# Probes of a connection on which nothing is sent: a peer that vanished without a word is noticed after two minutes.
+# Keep-alive probes for idle connections: a peer that has disappeared is detected after two minutes.
 _PROBES: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-# Connections are accepted in groups, so that the bound on them is looked at in between.
+# Connections are accepted in batches, so that the limit is checked in between.
 _ACCEPTED_AT_ONCE: Final = 16
 _OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _SWITCH_INTERVAL_S: Final = 0.001
-# Of one WebSocket message: some pages of text.
+# The maximum size of a WebSocket message: several pages of text.
 _MAX_WEBSOCKET_BYTES: Final = 128 * 1024
 
 
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         self._settings = settings
 
     async def run_until_stopped(self) -> None:
-        """Raises OSError if the address can't be had."""
+        """Raises OSError if the address is unavailable."""
         watch = asyncio.create_task(self.connections.watch())
         try:
             await self.serve(sockets=[listen(self._settings)])
@@ -68,9 +68,9 @@ class Server(uvicorn.Server):
 
 
 class Listener(socket.socket):
-    """A listening socket that never raises for want of file descriptors: the connection is closed instead.
+    """A listening socket that never raises for lack of file descriptors: it closes the connection instead.
 
-    asyncio would log a traceback for each place in its backlog and accept nothing for a second.
+    asyncio would log a traceback for each entry of its backlog and accept nothing for a second.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -80,7 +80,7 @@ class Listener(socket.socket):
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Raises BlockingIOError if no connection is pending, and at times so that the caller yields."""
+        """Raises BlockingIOError if no connection is pending, and at intervals to let the caller yield."""
         self._accepted += 1
         if self._accepted % (_ACCEPTED_AT_ONCE + 1) == 0:
             raise BlockingIOError
@@ -100,7 +100,7 @@ class Listener(socket.socket):
             self._spare = -1
 
     def _close_one(self) -> None:
-        """Take the first connection of the queue with the file that is kept for this, and close it."""
+        """Accept the first pending connection with the reserved file descriptor, and close it."""
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
@@ -109,25 +109,25 @@ class Listener(socket.socket):
         except OSError:
             logger.debug("no connection could be closed")
         finally:
-            # Another thread may have taken the file meanwhile; then the next call takes a new one.
+            # Another thread may have taken the descriptor in the meantime; the next call reserves a new one.
             with contextlib.suppress(OSError):
                 self._spare = os.open(os.devnull, os.O_RDONLY)
 
 
 def tune_interpreter() -> None:
-    """For a process that serves and does nothing else: call it when everything is imported and built."""
-    # A thread that computes gives the event loop its turn after a millisecond, not five.
+    """Tune a process that only serves: call it when everything is imported and built."""
+    # A computing thread yields to the event loop after one millisecond, not five.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    # What is there by now stays: the garbage collector need not look at it again, which takes tens of milliseconds.
+    # Existing objects are permanent: exclude them from garbage collection, which takes tens of milliseconds.
     gc.collect()
     gc.freeze()
 
 
 def listen(settings: Settings) -> Listener:
-    """The socket at the address of these settings. Raises OSError."""
+    """The listening socket for these settings. Raises OSError."""
     family, kind, protocol, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-    # With its protocol: only then does asyncio turn Nagle's algorithm off, which holds a reply's second packet back
-    # until the client has acknowledged the first, 40 ms later.
+    # With its protocol number: only then does asyncio disable Nagle's algorithm, which holds a reply's second packet
+    # back until the client has acknowledged the first, 40 ms later.
     listener = Listener(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -136,8 +136,8 @@ def listen(settings: Settings) -> Listener:
             if hasattr(socket, option):
                 listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         if settings.send_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Every connection inherits it. Nothing else ends one whose client reads nothing for ever: the server only
-            # ever waits for room in its buffers.
+            # Inherited by every connection. Without it, a connection whose client never reads would never end, since
+            # the server only waits for buffer space.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.send_timeout * 1000))
         listener.bind(address)
         listener.listen(2048)

@@ -1,4 +1,4 @@
-"""Reads and checks the settings at the start: all problems at once, one sentence each."""
+"""Reads and checks the settings at startup: reports all problems at once, in one sentence each."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ _LISTED: Final = 40  # names in a sentence
 
 
 class SettingsProblem(Exception):  # noqa: N818 - a problem of the settings, not an error of the program
-    """`sentences` has one for each invalid setting: its variable, its value, and what is allowed."""
+    """`sentences` has one for each invalid setting: its variable, its value, and the allowed values."""
 
     def __init__(self, sentences: list[str]) -> None:
         super().__init__("\n".join(sentences))
@@ -47,7 +47,7 @@ class SettingsProblem(Exception):  # noqa: N818 - a problem of the settings, not
 
 
 def read_settings(**given: Any) -> Settings:
-    """The settings of the environment, overridden by those that are `given`. Raises SettingsProblem."""
+    """The settings of the environment, overridden by those in `given`. Raises SettingsProblem."""
     problems: dict[str, str] = {}
     settings = _parsed(given, problems)
     for name, sentence in _checks(settings):
@@ -64,7 +64,7 @@ def read_settings(**given: Any) -> Settings:
 
 
 def warn(settings: Settings) -> None:
-    """Log at the start what does not work yet, such as a voice that is not stored."""
+    """Log warnings at startup about settings that do not work yet, such as a voice that is not stored."""
     known = _known_voices(settings)
     meant = dict.fromkeys(settings.voice_names.values())
     if known is not None and (unknown := [voice for voice in meant if not _is_voice(voice, known)]):
@@ -91,7 +91,7 @@ def _parsed(given: dict[str, Any], problems: dict[str, str]) -> Settings:
             return Settings(**{**given, **replaced})
         except ValidationError as error:
             for each in error.errors():
-                # An error of the settings as a whole concerns the keys.
+                # An error of the settings as a whole is about the keys.
                 name = str(each["loc"][0]) if each["loc"] else _KEYS[1]
                 problems.setdefault(name, _sentence(name, each) if each["loc"] else str(each["ctx"]["error"]))
                 names = (name,) if each["loc"] else _KEYS
@@ -114,7 +114,7 @@ def _wrong(name: str, value: object, allowed: str) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    """The values of a field in words, from its type and bounds."""
+    """The allowed values of a field in words, from its type and limits."""
     kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if get_origin(kind) is Literal]
     if kinds:  # Literal, or Literal | None
         return f"one of {', '.join(get_args(kinds[0]))}"
@@ -129,7 +129,7 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Field and sentence for each setting that names something that does not exist."""
+    """Field and sentence for each setting that refers to something that does not exist."""
     yield from _check_models(settings)
     yield from _check_checkpoints(settings)
     yield from _check_files(settings)
@@ -207,7 +207,7 @@ def _is_voice(voice: str, known: Iterable[str]) -> bool:
 
 
 def _known_voices(settings: Settings) -> list[str] | None:
-    """Every known voice name; None if a model may have speakers that only it knows."""
+    """Every known voice name; None if a model may have speakers that are unknown before it is loaded."""
     checkpoint = settings.checkpoints()[QWEN3_TTS_CUSTOM_VOICE.name]
     own = speakers_of_checkpoint(checkpoint) or ()
     is_another_one = _HUB_ID.fullmatch(checkpoint) and not checkpoint.startswith("Qwen/") and not own
@@ -216,7 +216,7 @@ def _known_voices(settings: Settings) -> list[str] | None:
     embedded = tuple(speaker.name for speaker in HIBARI_SPEAKERS) if settings.main_model() == HIBARI.name else ()
     folder = Path(settings.voices_folder)
     stored: list[str] = []
-    with suppress(ApiError, OSError):  # a folder that can't be read has no voices for us
+    with suppress(ApiError, OSError):  # an unreadable folder has no usable voices
         entries = Store(folder / "voices", "voice_", folder / ".lock", Voice.from_metadata).entries()
         stored = [*(voice.name for voice in entries.values()), *entries]
     speakers = (speaker.name for speaker in SPEAKERS)

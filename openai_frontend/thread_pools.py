@@ -1,6 +1,7 @@
 """Bounded thread pools, one for each purpose, so that none starves another.
 
-A store that waits for another process's lock must not hold up an encoder, nor a large upload the reading of a voice.
+A store that waits for another process's lock must not delay an encoder, and a large upload must not delay reading a
+voice.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _RETRY_AFTER_S: Final = 2
 
 
 class WorkerPool:
-    """`threads` threads and a queue of at most `max_queued` calls before them."""
+    """A pool of `threads` threads with a queue of at most `max_queued` calls."""
 
     def __init__(self, name: str, threads: int, max_queued: int) -> None:
         self.name = name
@@ -30,8 +31,8 @@ class WorkerPool:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """`function` of these arguments in a thread of the pool. When the caller is cancelled, a call that has begun
-        goes on, and one that has not is dropped. Raises ApiError 503 if the queue is full."""
+        """Call `function` in a thread of the pool. If the caller is cancelled, a running call continues, and a queued
+        one is dropped. Raises ApiError 503 if the queue is full."""
         if self._pending >= self._limit:
             message = f"The server's {self.name} queue is full. Retry later."
             raise ApiError(503, "server_overloaded", message, headers={"Retry-After": str(_RETRY_AFTER_S)})
@@ -45,18 +46,18 @@ class WorkerPool:
         self._pending -= 1
 
     def close(self) -> None:
-        """Drop what has not begun; what has ends by itself."""
+        """Drop queued calls; running ones finish."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 async def read_upload(pool: WorkerPool, upload: UploadFile) -> bytes:
-    """The bytes of an uploaded file. The copy of megabytes is made in a thread of `pool`."""
+    """The bytes of an uploaded file. Megabytes are copied in a thread of `pool`."""
     return await pool.run(upload.file.read)
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The pools of one frontend."""
+    """The thread pools of one frontend."""
 
     encoding: WorkerPool = field(
         default_factory=lambda: WorkerPool("encoding", threads=(os.cpu_count() or 1) + 2, max_queued=4096)

@@ -1,4 +1,4 @@
-"""Whether a model's process is alive, which Triton's index does not say: it lists a crashed model as READY."""
+"""Checks whether a model's process is alive: Triton's index lists a crashed model as READY."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,15 +12,15 @@ class ReplacedError(SpeechError):
 
 
 class Liveness:
-    """Probes the processes of the models. Streams of one model share a probe that is in flight."""
+    """Probes the models' processes. Streams of one model share a probe in flight."""
 
     def __init__(self, triton: Triton) -> None:
         self._triton = triton
         self._probes: dict[str, asyncio.Task[str | None]] = {}
 
     async def check(self, model: str, process: str, is_replaced: Callable[[], bool] = lambda: False) -> None:
-        """Raises SpeechError MODEL_DIED if the model has no process, ReplacedError if it is not `process` any
-        more or `is_replaced`: other clients load models, too. No answer in time counts as alive."""
+        """Raises SpeechError MODEL_DIED if the model has no process, ReplacedError if its process is no longer
+        `process`, or `is_replaced` says so: other clients load models, too. No answer in time counts as alive."""
         probe = self._probes.get(model)
         if probe is None or probe.done():
             probe = self._probes[model] = asyncio.create_task(self._process_of(model))

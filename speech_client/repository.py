@@ -1,7 +1,7 @@
-"""Triton's model repository: the index, waits for changes of state, and loads that are safe in every state.
+"""Triton's model repository: the index, waiting for state changes, and loads that are safe in every state.
 
-Two rules come from Triton's behaviour. A load while a model is UNLOADING runs two copies at once, so the end of the
-unload is waited for. A model whose process crashed stays READY, so it is unloaded before it is loaded again.
+Two rules follow from Triton's behaviour. A load while a model is UNLOADING runs two copies at once, so the load waits
+for the end of the unload. A model whose process crashed stays READY, so it is unloaded before it is loaded again.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from speech_protocol.errors import ErrorCode, SpeechError
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.05
-# Streams in flight finish before an unload is over.
+# Streams in flight finish before an unload ends.
 UNLOAD_LIMIT_S: Final = 900.0
-# A crashed model has no streams, and may stay UNLOADING for ever.
+# A crashed model has no streams, and may stay UNLOADING forever.
 _CRASHED_UNLOAD_LIMIT_S: Final = 3.0
 # How long after an unload request the index may still say READY.
 _UNLOAD_BEGINS_S: Final = 2.0
 
 
 class Repository:
-    """The models of one Triton. A Triton that became unreachable is waited for `restart_timeout_s`, one that was never
-    reached `start_timeout_s`; `clock` is monotonic, in seconds. Methods raise SpeechError."""
+    """The models of one Triton. Calls wait `restart_timeout_s` for a Triton that became unreachable, and
+    `start_timeout_s` for one that was never reached; `clock` is monotonic, in seconds. Methods raise SpeechError."""
 
     def __init__(
         self,
@@ -37,10 +37,10 @@ class Repository:
     ) -> None:
         self._triton, self._clock = triton, clock
         self._restart_timeout_s, self._start_timeout_s = restart_timeout_s, start_timeout_s
-        self._unreachable_since_s: float | None = float("-inf")  # None while Triton answers
+        self._unreachable_since_s: float | None = float("-inf")  # None while Triton is reachable
 
     async def now(self) -> dict[str, ModelStatus]:
-        """Every model's status. Raises UnreachableError at once if Triton does not answer."""
+        """The status of every model. Raises UnreachableError immediately if Triton does not answer."""
         try:
             index = await self._triton.index()
         except UnreachableError:
@@ -72,11 +72,11 @@ class Repository:
         return status.state
 
     async def wait_unloaded(self, name: str, limit_s: float = UNLOAD_LIMIT_S) -> ModelState:
-        """The state after an unload: UNLOADED; READY or LOADING if another client has loaded the model again;
-        UNLOADING if the unload takes more than `limit_s`."""
+        """The state after an unload: UNLOADED; READY or LOADING if another client has loaded the model again; UNLOADING
+        if the unload takes longer than `limit_s`."""
         begin_s = self._clock()
         seen_unloading = False
-        # Triton does not announce the end of an unload. Right after the request its index may still say READY; later,
+        # Triton does not report the end of an unload. Right after the request its index may still say READY; later,
         # READY means that another client has loaded the model again.
         while True:
             state = await self.state(name)
@@ -90,8 +90,8 @@ class Repository:
     async def prepare_load(
         self, name: str, *, dead: bool, limit_s: float = UNLOAD_LIMIT_S, crashed: Callable[[], None] = lambda: None
     ) -> ModelState:
-        """Bring a model into a state from which it may be loaded, and return it; READY needs no load. A `dead` one is
-        unloaded first, after calling `crashed`; an unload in progress is waited for."""
+        """Bring a model into a state in which it can be loaded, and return the state; READY needs no load. A `dead`
+        model is unloaded first, after calling `crashed`; the method waits for an unload in progress."""
         state = await self.state(name)
         if dead and state is ModelState.READY:
             logger.warning("the process of %s crashed; reloading", name)
@@ -103,7 +103,7 @@ class Repository:
         return state
 
     async def load(self, name: str, crashed: Callable[[], None] = lambda: None) -> None:
-        """Load a model; once more if its process crashes meanwhile, after calling `crashed`."""
+        """Load a model; retry once if its process crashes during the load, after calling `crashed`."""
         try:
             await self._triton.load(name)
         except SpeechError as error:
@@ -114,6 +114,6 @@ class Repository:
             await self._triton.load(name)
 
     async def bring_up(self, name: str, *, dead: bool = False, limit_s: float = UNLOAD_LIMIT_S) -> None:
-        """Make sure that a model is loaded."""
+        """Ensure that a model is loaded."""
         if await self.prepare_load(name, dead=dead, limit_s=limit_s) is not ModelState.READY:
             await self.load(name)

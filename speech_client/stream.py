@@ -15,9 +15,9 @@ from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger(__name__)
 
-# Messages that a stream buffers; a slow reader's others stay in Triton.
+# Messages that a stream buffers; Triton holds back the rest for a slow reader.
 BUFFERED_MESSAGES: Final = 32
-# The model did not take the request, which can be sent again.
+# The model did not accept the request, so it can be retried.
 RETRIED: Final = frozenset({ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN})
 _QUEUE_POLL_S: Final = 0.2
 # A model's process is probed when no message has arrived for this long.
@@ -33,13 +33,13 @@ class StreamTimeoutError(Exception):
 
 
 class Server(Protocol):
-    """What sends the messages of an utterance: `Triton`."""
+    """The source of an utterance's messages: `Triton`."""
 
     def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]: ...
 
 
 class Models(Protocol):
-    """The state of the models, as a stream needs it and reports on it."""
+    """The state of the models, which a stream reads and updates."""
 
     def generation(self, name: str) -> int:
         """The number of the model's current load."""
@@ -50,7 +50,7 @@ class Models(Protocol):
         ...
 
     def mark_unavailable(self, name: str, generation: int, *, dead: bool = False) -> None:
-        """A request of that load found the model unavailable, or its process `dead`."""
+        """Report that a request of that load found the model unavailable, or its process `dead`."""
         ...
 
     async def check_alive(self, name: str, generation: int, process: str) -> None:
@@ -60,8 +60,8 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """How streams are supervised. `timeout_s`: the longest wait for a message, 0 for no limit; `started` is called with
-    the model's name and each start event; `retries`: whether an unavailable model is asked once more."""
+    """How streams are supervised. `timeout_s`: maximum wait for a message, 0 for no limit; `started`: called with the
+    model's name and each start event; `retries`: whether to retry once with an unavailable model."""
 
     models: Models
     timeout_s: float = 0.0
@@ -70,10 +70,10 @@ class Supervision:
 
 
 class SpeechStream:
-    """One utterance in flight, from now on: a task reads its messages into a bounded queue.
+    """One utterance in flight: a task reads its messages into a bounded queue, from construction on.
 
-    The request is sent once more if the model turns out to be unavailable before any audio; with `may_wait`, also
-    while the engine's queue is full. Must be cancelled or read to its end.
+    The request is retried once if the model is found unavailable before any audio; with `may_wait`, also while the
+    engine's queue is full. Must be cancelled or read to its end.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class SpeechStream:
         self._process = ""
         self._delivered = False
         self._silent_since_s: float | None = None  # None while the queue is full
-        self.ran_away = False  # the runaway guard has ended the utterance
+        self.ran_away = False  # whether the runaway guard has ended the utterance
         self._task = asyncio.create_task(self._run())
 
     async def begun(self) -> SpeechError | None:
-        """Wait for the first message; the error in its place if the model can pronounce nothing of the text. Raises
-        any other failure: SpeechError or StreamTimeoutError."""
+        """Wait for the first message; returns the error instead if the model can pronounce nothing in the text. Raises
+        every other failure: SpeechError or StreamTimeoutError."""
         if self._first is None:
             self._first = await self._queue.get()
         if isinstance(self._first, SpeechError) and self._first.code is ErrorCode.UNSPEAKABLE_TEXT:
@@ -182,8 +182,8 @@ class SpeechStream:
         self._silent_since_s = asyncio.get_running_loop().time()
 
     async def _watch(self, generation: int, reading: asyncio.Timeout, failures: list[Exception]) -> None:
-        """Fail the stream if no message arrives in time, or its process has ended: Triton does not close the streams
-        of a process that crashes."""
+        """Fail the stream if no message arrives in time or its process has ended: Triton does not close the streams of
+        a process that crashes."""
         try:
             while True:
                 await self._check(generation)
@@ -205,9 +205,9 @@ class SpeechStream:
                     await self._supervision.models.check_alive(self._model, generation, self._process)
                     await asyncio.sleep(_SILENCE_S)
             except TimeoutError:
-                pass  # the next round decides: a message may have arrived meanwhile
+                pass  # the next round decides: a message may have arrived in the meantime
 
 
 def is_runaway(message: Message) -> bool:
-    """Whether this is the end of an utterance that the runaway guard has cut."""
+    """Whether this is the end of an utterance that the runaway guard has stopped."""
     return isinstance(message.event, EndEvent) and message.event.finish_reason in GUARD_REASONS

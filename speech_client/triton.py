@@ -1,6 +1,6 @@
 """HTTP client of tritonserver: index, load, unload, statistics, and speech as a stream of events.
 
-`tritonclient` has no call for `generate_stream`, so streams go through aiohttp, which its asyncio client is built on.
+`tritonclient` has no call for `generate_stream`, so streams use aiohttp, which its asyncio client is built on.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from speech_protocol.stream import EventLines, error_from_triton, error_of_body,
 CONNECT_TIMEOUT_S = 5.0
 QUERY_TIMEOUT_S = 5.0
 _PROBE = SpeechRequest("", request_id="probe")
-_PIECE_BYTES = 3 * 2**16  # whole groups of three, so that the base64 of pieces can be joined
+_PIECE_BYTES = 3 * 2**16  # a multiple of three, so that the base64 of pieces can be concatenated
 
 
 class ModelState(StrEnum):
@@ -58,7 +58,7 @@ class Message:
 
 
 class Triton:
-    """An async client of one tritonserver; use it as a context manager. Every method raises SpeechError."""
+    """An async client of one tritonserver; use it as a context manager. All methods raise SpeechError."""
 
     def __init__(self, url: str, load_timeout_s: float, control_key: str = "") -> None:
         self._url = url.rstrip("/")
@@ -70,7 +70,7 @@ class Triton:
     async def __aenter__(self) -> Self:
         host = self._url.partition("://")[2]
         ssl = self._url.startswith("https://")
-        # A load answers when the model is ready, so its client needs a time-out of its own.
+        # A load returns when the model is ready, so it needs a separate client with a longer time-out.
         self._queries = await self._resources.enter_async_context(
             InferenceServerClient(host, ssl=ssl, conn_timeout=QUERY_TIMEOUT_S)
         )
@@ -78,7 +78,7 @@ class Triton:
             InferenceServerClient(host, ssl=ssl, conn_timeout=self._load_timeout_s)
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0)  # admission bounds the streams, not the connection pool
+        connector = aiohttp.TCPConnector(limit=0)  # admission limits the streams, not the connection pool
         self._streams = await self._resources.enter_async_context(
             aiohttp.ClientSession(timeout=timeout, connector=connector)
         )
@@ -101,7 +101,8 @@ class Triton:
         return self.last_index
 
     async def load(self, model: str) -> None:
-        """Load and wait until ready. Parallel loads of one model join; never call it while the model is UNLOADING."""
+        """Load a model and wait until it is ready. Concurrent loads of one model join; never call it while the model is
+        UNLOADING."""
         with triton_errors(model):
             try:
                 await self._loads.load_model(model, headers=self._control)
@@ -111,19 +112,20 @@ class Triton:
                 raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message) from None
 
     async def unload(self, model: str) -> None:
-        """Begin an unload; streams in flight finish, and the index says when it is over."""
+        """Start an unload; streams in flight finish, and the index reports its end."""
         with triton_errors(model):
             await self._queries.unload_model(model, headers=self._control)
 
     async def last_inference_ms(self, model: str) -> int:
-        """When the last request of any client ended, in ms since the epoch; 0 for never."""
+        """When the last request of any client ended, in ms since the epoch; 0 if there was none."""
         with triton_errors(model):
             statistics = await self._queries.get_inference_statistics(model)
         return max((int(row.get("last_inference", 0)) for row in statistics["model_stats"]), default=0)
 
     async def process_of(self, model: str) -> str | None:
-        """The id of the process that serves a model; None if it died, which Triton's index never tells, but a
-        request that no model accepts does; empty if there is no answer in time: a busy process may be late."""
+        """The id of the process that serves a model; None if it crashed, which only a request that no model accepts
+        detects, since Triton's index does not show it; empty if there is no answer in time: a busy process may be slow.
+        """
         try:
             start = await self._probe(model)
         except SpeechError as error:
@@ -131,7 +133,7 @@ class Triton:
         return start.process if start else ""
 
     async def requests_of(self, model: str) -> int:
-        """How many requests a model is serving now, of any client; 0 if it does not answer."""
+        """The number of requests that a model is serving, of any client; 0 if it does not answer."""
         try:
             start = await self._probe(model)
         except SpeechError:
@@ -139,7 +141,7 @@ class Triton:
         return start.other_requests if start else 0
 
     async def _probe(self, model: str) -> StartEvent | None:
-        """The start event of a request that no model accepts; None if none comes in time. Raises SpeechError."""
+        """The start event of a request that no model accepts; None if none arrives in time. Raises SpeechError."""
         start: StartEvent | None = None
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S), aclosing(self.speak(model, _PROBE)) as messages:
@@ -176,13 +178,13 @@ async def speak(
     """The messages of one request to the Triton at `url`, up to and including its end event. The session must have no
     total time-out: a generator may be advanced from several tasks, and the time-out would cancel the wrong one. Raises
     SpeechError."""
-    # With recordings the body has megabytes: encoding it would block the event loop.
+    # With recordings the body is megabytes long: encoding it would block the event loop.
     large = request.ref_audio is not None or request.ref_blend is not None
     body = await asyncio.to_thread(_body, request) if large else _body(request)
     address = f"{url}/v2/models/{model}/generate_stream"
     headers = {"Content-Type": "application/json", **headers}
     with triton_errors(model):
-        # As a file, which is sent in pieces; bytes would go in one.
+        # As a file, which is sent in pieces; bytes would be sent at once.
         async with session.post(address, data=io.BytesIO(body), headers=headers) as response:
             if response.status != 200:
                 raise error_from_triton(error_of_body(await response.text()), model)
@@ -198,9 +200,9 @@ async def speak(
 
 
 def _body(request: SpeechRequest) -> bytes:
-    """`to_tensors` as JSON. Recordings, which are megabytes, are put in piece by piece: encoding and escaping them
-    at once would hold up every other thread for a tenth of a second."""
-    # What is no input of the model goes to it as a parameter.
+    """`to_tensors` as JSON. Recordings (megabytes) are inserted piece by piece: encoding and escaping them at once
+    would block all other threads for a tenth of a second."""
+    # Values that are not inputs of the model are passed as request parameters.
     parameters = {"traceparent": request.traceparent} if request.traceparent else {}
     small = replace(request, ref_audio=None, ref_blend=None)
     pieces = [json.dumps({**small.to_tensors(), **parameters, "id": request.request_id}).encode()[:-1]]

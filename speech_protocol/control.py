@@ -1,4 +1,4 @@
-"""The key of Triton's own HTTP API: loading a model is running code, and inference is compute."""
+"""The key of Triton's HTTP API, which restricts loading (equivalent to running code) and inference."""
 
 import os
 import secrets
@@ -11,12 +11,12 @@ HEADER: Final = "triton-control-key"
 VARIABLE: Final = "TRITON_CONTROL_KEY"
 # The file in which `make serve` keeps the generated key, for scripts on the same machine.
 FILE: Final = Path(".triton-control-key")
-# Triton's groups of calls that speak (`infer`, `generate`, `generate_stream`), change what it runs, or read its logs.
+# Triton's call groups that run inference (`infer`, `generate`, `generate_stream`), change the server, or read its logs.
 RESTRICTED: Final = ("inference", "model-repository", "shared-memory", "logging", "trace")
 
 
 def read_key(environment: Mapping[str, str] = os.environ) -> str:
-    """The key as the environment or the file has it; empty if neither does."""
+    """The key from the environment or the key file; empty if neither has one."""
     if key := environment.get(VARIABLE):
         return key
     try:
@@ -26,7 +26,7 @@ def read_key(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def make_key(environment: Mapping[str, str] = os.environ) -> str:
-    """The same, or a new one, kept in the file, which only its owner can read, if one can be written."""
+    """The same, or a new key, written to the file (mode 0600) if possible."""
     if key := read_key(environment):
         return key
     key = secrets.token_urlsafe(32)
@@ -39,5 +39,5 @@ def make_key(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def headers(key: str) -> dict[str, str]:
-    """The headers of a restricted call."""
+    """The HTTP headers of a restricted call."""
     return {HEADER: key} if key else {}

@@ -1,7 +1,7 @@
 """Stable error codes, and their form inside Triton's free-text errors.
 
-Triton answers 400 for every error of `generate_stream`, so a status says nothing; the code in brackets at the start of
-the text does: `[unknown_speaker:speaker] 'bob' is not a speaker of this model. Use one of: ...`.
+Triton answers 400 for every error of `generate_stream`, so the status does not identify the error; the code in brackets
+at the start of the text does: `[unknown_speaker:speaker] 'bob' is not a speaker of this model. Use one of: ...`.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class ErrorCode(StrEnum):
-    """What went wrong, independent of wording. The frontend maps each to one HTTP status."""
+    """The kind of failure, independent of its message. The frontend maps each to one HTTP status."""
 
     INVALID_REQUEST = "invalid_request"
     UNSPEAKABLE_TEXT = "unspeakable_text"
@@ -31,7 +31,7 @@ class ErrorCode(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> "ErrorCode | None":
-        """The code that `text` spells; None for a code of a newer model, or no code at all."""
+        """The code with that value; None for an unknown code (of a newer model) or an empty text."""
         return cls(text) if text in cls._value2member_map_ else None
 
 
@@ -39,7 +39,7 @@ _TEXT = re.compile(r"\[(?P<code>[a-z_]+)(?::(?P<param>[a-z_]+))?\] (?P<message>.
 
 
 class SpeechError(Exception):
-    """A failure with a stable code, a message that says what to do, and the request field it is about, if any."""
+    """A failure with a stable code, a message that says what to do, and the request field that it concerns, if any."""
 
     def __init__(self, code: ErrorCode, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -48,13 +48,13 @@ class SpeechError(Exception):
         self.param = param
 
     def to_text(self) -> str:
-        """The error as one text, for the places where Triton carries nothing else."""
+        """The error as one text, for replies of Triton that carry only text."""
         head = f"{self.code}:{self.param}" if self.param else str(self.code)
         return f"[{head}] {self.message}"
 
     @classmethod
     def from_text(cls, text: str) -> Self | None:
-        """Find an error that `to_text` wrote inside `text`; None if there is none (an error of Triton's own)."""
+        """Find an error that `to_text` wrote inside `text`; None if there is none (one of Triton's own errors)."""
         for match in _TEXT.finditer(text):
             if code := ErrorCode.parse(match["code"]):
                 return cls(code, match["message"].strip(), match["param"])

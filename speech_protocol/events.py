@@ -13,8 +13,8 @@ from speech_protocol.errors import ErrorCode, SpeechError
 
 
 class FinishReason(StrEnum):
-    """Why an utterance ended: the model was done, the length cap was reached, the client disconnected, or it ran away
-    (more frames than its text can need, a few frames over and over, long silence or hiss)."""
+    """Why an utterance ended: the model finished, the length limit was reached, the client disconnected, or the runaway
+    guard stopped it (more frames than its text can need, a repeated loop of frames, long silence or hiss)."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -24,7 +24,7 @@ class FinishReason(StrEnum):
     SILENCE = "silence"
 
 
-# Of these, the runaway guard's.
+# The reasons of the runaway guard.
 GUARD_REASONS: Final = frozenset({FinishReason.BUDGET, FinishReason.REPETITION, FinishReason.SILENCE})
 
 
@@ -37,17 +37,17 @@ class _Event:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        # Fields a newer model adds are ignored by an older frontend.
+        # Unknown fields of a newer model are ignored by an older frontend.
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 
 @dataclass(frozen=True, slots=True)
 class StartEvent(_Event):
-    """The request is accepted; what serves it. `supports_instructions` false: an `INSTRUCT` has no effect on this
-    checkpoint, which the frontend can say in its reply's headers, since this event comes before any audio. `process`:
-    an id of the process that serves, another one after each load. `other_requests`: how many others it is serving,
+    """The request was accepted; describes what serves it. `supports_instructions`: whether `INSTRUCT` has an effect on
+    this checkpoint; the frontend can report it in its reply's headers, since this event precedes any audio. `process`:
+    the id of the serving process, a new one after each load. `other_requests`: the number of other requests in service,
     of any client. `languages` and `speakers`: those of this checkpoint, as far as they are on the machine. `notes`:
-    sentences on what is not as it should be, which `/health` shows."""
+    sentences about degraded operation, shown by `/health`."""
 
     type: ClassVar[str] = "start"
     engine: str
@@ -78,8 +78,8 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class AudioEvent(_Event):
-    """One chunk; its samples are on the AUDIO output of the same response. `words`: those that start in it, from models
-    that know their times."""
+    """One chunk; its samples are in the AUDIO output of the same response. `words`: those that start in it, from models
+    with word times."""
 
     type: ClassVar[str] = "audio"
     samples: int
@@ -93,7 +93,7 @@ class AudioEvent(_Event):
 
 @dataclass(frozen=True, slots=True)
 class EndEvent(_Event):
-    """All audio was sent. Times are the engine's own: waiting in its queue, first chunk, whole synthesis."""
+    """All audio was sent. Times are measured in the engine: queueing, first chunk, whole synthesis."""
 
     type: ClassVar[str] = "end"
     finish_reason: FinishReason

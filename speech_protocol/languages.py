@@ -1,4 +1,4 @@
-"""The languages a request may name, and the names that clients use for them; `auto` leaves the choice to the model."""
+"""The languages a request may specify, and the names that clients use for them; `auto` lets the model choose."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ LANGUAGES: Final = (
     "french",
     "russian",
 )
-# By their ISO 639-1 codes.
+# By ISO 639-1 code.
 CODES: Final = {
     "zh": "chinese",
     "en": "english",
@@ -28,12 +28,12 @@ CODES: Final = {
     "fr": "french",
     "ru": "russian",
 }
-# Dialects that a checkpoint may know as languages of their own.
+# Dialects that a checkpoint may list as languages.
 DIALECTS: Final = ("beijing_dialect", "sichuan_dialect")
 
 
 def parse_language(name: str) -> str | None:
-    """A client's name of a language (`English`, `en`, `zh-CN`, `Beijing dialect`) as the wire's; None if unknown."""
+    """The wire's name for a client's language name (`English`, `en`, `zh-CN`, `Beijing dialect`); None if unknown."""
     folded = name.strip().lower().replace(" ", "_")
     if folded in (AUTO, *LANGUAGES, *DIALECTS):
         return folded

@@ -1,7 +1,7 @@
-"""The Triton models of this project: which task each does, and which checkpoint it serves.
+"""The Triton models of this project: the task and the checkpoint of each.
 
-`MODEL_ID`, the one variable of the single-file server this project grew out of, names a checkpoint of any variant; it
-goes to the Triton model of its variant, and the other variants keep their own variable and default.
+`MODEL_ID`, the only variable of the single-file server, is a checkpoint of any variant; it is served by the Triton
+model of its variant, and the other variants keep their own variable and default.
 """
 
 import json
@@ -22,7 +22,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A Triton model of ours. `checkpoint_variable` is empty if the weights come with the engine."""
+    """A Triton model of this project. `checkpoint_variable` is empty if the weights are part of the engine."""
 
     name: str
     task: Task
@@ -44,12 +44,12 @@ SPEECH_BATCH: Final = "speech_batch"
 
 
 def not_installed(model: str) -> str:
-    """Why a model of Qwen3-TTS can't be loaded if only the embedded voice is installed."""
+    """The reason why a Qwen3-TTS model can't be loaded in an installation with only the embedded voice."""
     return f"{model} needs Qwen3-TTS, which is not installed here. Start the server with `make serve-qwen`."
 
 
 def task_of_checkpoint(checkpoint: str) -> Task:
-    """The task of a Qwen3-TTS checkpoint: from its config.json if it is a folder, else from its name."""
+    """The task of a Qwen3-TTS checkpoint: from the config.json of a folder, else from the name."""
     try:
         config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
         return Task(config["tts_model_type"])
@@ -61,7 +61,7 @@ def task_of_checkpoint(checkpoint: str) -> Task:
 
 
 def speakers_of_checkpoint(checkpoint: str) -> tuple[str, ...] | None:
-    """The built-in speakers of a checkpoint that is a folder; None if it can't be told."""
+    """The built-in speakers of a checkpoint folder; None if unknown."""
     try:
         config = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
         return tuple(config["talker_config"]["spk_id"])

@@ -1,4 +1,4 @@
-"""A synthesis request as it crosses the wire: one frozen value with a field for each input tensor."""
+"""A synthesis request on the wire: one frozen value with a field for each input tensor."""
 
 import base64
 import binascii
@@ -12,14 +12,14 @@ from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO, parse_language
 
 Value = str | int | float | bool
-# Each part of a blend is a whole recording, and all of them are in one message.
+# Each part of a blend is a whole recording, and all of them are sent in one message.
 MAX_BLEND_PARTS: Final = 4
 _NO_TENSORS: Final = {"request_id", "traceparent"}
 
 
 @dataclass(frozen=True, slots=True)
 class BlendPart:
-    """One voice of a blend: PCM as in `ref_audio`, and its weight, over 0; weights need not sum up to 1."""
+    """One voice of a blend: PCM as in `ref_audio`, and its weight, over 0; weights need not sum to 1."""
 
     audio: bytes
     weight: float
@@ -27,10 +27,9 @@ class BlendPart:
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """What to say and how. None means "the engine's default"; each field but the last two is the tensor of its name.
-
-    `ref_audio` is PCM (s16le, mono, 24 kHz), already decoded and checked: an engine never sees a file name or a URL.
-    `ref_blend` stands in its place: several voices whose x-vectors are mixed.
+    """What to synthesize and how. None means the engine's default; each field but the last two is the tensor of its
+    name. `ref_audio` is PCM (s16le, mono, 24 kHz), already decoded and checked: an engine never receives a file name or
+    a URL. `ref_blend` replaces it: several voices whose x-vectors are averaged.
     """
 
     text: str
@@ -51,7 +50,7 @@ class SpeechRequest:
     traceparent: str = ""
 
     def to_tensors(self) -> dict[str, Value]:
-        """Tensor name to value, absent fields left out; JSON-ready, and what `from_tensors` reads."""
+        """Tensor name to value, without absent fields; JSON-ready, and readable by `from_tensors`."""
         names = (field.name for field in fields(self) if field.name not in _NO_TENSORS)
         values = {name.upper(): getattr(self, name) for name in names}
         if self.ref_audio is not None:
@@ -62,13 +61,13 @@ class SpeechRequest:
 
     @classmethod
     def from_tensors(cls, values: Mapping[str, Any], request_id: str = "", traceparent: str = "") -> Self:
-        """Build and check a request from tensor values. Raises SpeechError naming the field that is wrong."""
+        """Build and check a request from tensor values. Raises SpeechError that names the invalid field."""
         known = {field.name for field in fields(cls)} - _NO_TENSORS
         arguments = {name.lower(): value for name, value in values.items() if name.lower() in known}
         arguments["ref_audio"] = _decode_pcm("ref_audio", arguments.get("ref_audio"))
         arguments["ref_blend"] = _decode_blend(arguments.get("ref_blend"))
         if isinstance(language := arguments.get("language"), str):
-            # One that is not known is for the engine to refuse, which knows its own.
+            # Unknown languages are rejected by the engine, which has its own list.
             arguments["language"] = parse_language(language) or language
         request = cls(**arguments, request_id=request_id, traceparent=traceparent)
         request._check()

@@ -1,4 +1,4 @@
-"""The embedded voice's speakers, and which of them speaks if a request names a voice of OpenAI or of Qwen3-TTS."""
+"""The embedded voice's speakers, and the speaker for each voice name of OpenAI and Qwen3-TTS."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A built-in speaker of a model. `language` is that of its recordings, or a dialect of it."""
+    """A built-in speaker of a model. `language`: the language or dialect of its recordings."""
 
     name: str
     gender: str
@@ -15,7 +15,7 @@ class Speaker:
     description: str
 
 
-# Each is a model of its own; the first is inside the hibari-tts package, the others are downloads of 8 MB.
+# Each is a separate model; the first is part of the hibari-tts package, the others are downloads of 8 MB.
 HIBARI_SPEAKERS: Final = (
     Speaker("heart", "female", "english", "American English"),
     Speaker("kore", "female", "english", "American English, a second voice"),
@@ -24,7 +24,7 @@ HIBARI_SPEAKERS: Final = (
     Speaker("fable", "male", "english", "British English"),
 )
 HIBARI_DEFAULT: Final = "heart"
-# By gender, and by accent if the voice is known for one. The default speaks for those not on the machine.
+# By gender, and by accent if the voice is known for one. The default speaker replaces speakers that are not downloaded.
 HIBARI_STAND_INS: Final[Mapping[str, str]] = {
     "alloy": "heart",
     "ash": "fenrir",
@@ -52,8 +52,8 @@ HIBARI_STAND_INS: Final[Mapping[str, str]] = {
 
 
 def hibari_speaker(name: str | None, present: Collection[str]) -> str | None:
-    """The speaker that says what is asked of `name`, if `present` are on the machine: `name` itself, its stand-in or
-    the default one. None for a name that is neither present nor stood in for."""
+    """The speaker for the voice `name`, given the speakers that are `present` on the machine: `name` itself, its
+    stand-in or the default one. None for an unknown name."""
     if name is None or name in present:
         return name or HIBARI_DEFAULT
     if name not in HIBARI_STAND_INS:

@@ -1,4 +1,4 @@
-"""What Triton answers to `generate_stream`: server-sent events whose data are our responses, or errors as free text."""
+"""Triton's replies to `generate_stream`: server-sent events whose data are our responses, or errors as free text."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from speech_protocol.events import ErrorEvent, Event, parse_event
 
 
 class EventLines:
-    """Pieces of a body to the payload of each `data:` line, however it is cut and however long the lines are."""
+    """Splits the chunks of a body, of any size, into the payloads of its `data:` lines, of any length."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -31,7 +31,7 @@ def read_response(data: bytes, model: str) -> tuple[Event, bytes]:
 
 
 def error_of_body(body: str) -> str:
-    """The error text in the body of a reply that is no stream."""
+    """The error text in the body of a reply that is not a stream."""
     try:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):
@@ -39,7 +39,7 @@ def error_of_body(body: str) -> str:
 
 
 def error_from_triton(text: str, model: str) -> SpeechError:
-    """An error text of Triton: ours if it holds a code of ours, else the model can't take requests."""
+    """The SpeechError for an error text of Triton: the code inside it, else MODEL_UNAVAILABLE."""
     if error := SpeechError.from_text(text):
         return error
     if "restricted" in text and "API" in text:
@@ -51,11 +51,11 @@ def error_from_triton(text: str, model: str) -> SpeechError:
             "Triton could not parse the request. Send the inputs that its model configuration lists.",
         )
     if "is not healthy" in text:
-        # What Triton says of a model whose process died; nothing but an unload and a load brings it back.
+        # Triton's text for a model whose process crashed; only an unload and a load recover it.
         return SpeechError(
             ErrorCode.MODEL_DIED, f"The model '{model}' crashed and is being started again. Try again in a moment."
         )
-    # Triton's text may hold paths and tracebacks of the server; its first line is what a client can use.
+    # Triton's text may contain paths and tracebacks of the server; only its first line is useful to a client.
     detail = text.strip().splitlines()[0] if text.strip() else "no reason given"
     return SpeechError(
         ErrorCode.MODEL_UNAVAILABLE,

@@ -1,4 +1,4 @@
-"""Names and types of the tensors of every model: `config.pbtxt` files must equal these (a test holds them to it)."""
+"""Names and types of the tensors of every model; a test compares them with the `config.pbtxt` files."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output: name, Triton type without its `TYPE_` prefix, shape, and whether it may be absent."""
+    """One input or output: name, Triton type without its `TYPE_` prefix, shape, and whether it is optional."""
 
     name: str
     data_type: str
@@ -36,7 +36,7 @@ OUTPUTS: Final = (
     TensorSpec("AUDIO", "STRING"),  # base64 of PCM, empty but on `audio`
 )
 
-# The façade for batch scripts: the same inputs and the name of the model to use; the whole audio as one tensor.
+# The façade for batch scripts: the same inputs plus the name of the model; the whole audio as one tensor.
 BATCH_INPUTS: Final = (TensorSpec("MODEL", "STRING"), *INPUTS)
 BATCH_OUTPUTS: Final = (
     TensorSpec("AUDIO", "INT16", dims=(-1,)),

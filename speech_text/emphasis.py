@@ -1,7 +1,7 @@
-"""CommonMark's emphasis for Chinese, Japanese and Korean, which put no space around a marked word.
+"""CommonMark's emphasis for Chinese, Japanese and Korean, which put no space around an emphasised word.
 
-CommonMark takes `**` behind punctuation for a closing mark only if a space or punctuation follows it, so that
-`**重要：**内容` keeps its marks. Here a CJK character on either side counts like punctuation there.
+In CommonMark, `**` after punctuation closes emphasis only if a space or punctuation follows it, so `**重要：**内容`
+keeps its marks. Here a CJK character on either side counts like punctuation.
 """
 
 from functools import lru_cache
@@ -17,12 +17,12 @@ from markdown_it.utils import EnvType
 
 _CJK: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Bopomofo}\u3000-\u303f\uff01-\uff60]")
 
-# What a character is to a delimiter run beside it; 0 for a letter of another script, or a digit.
+# The class of a character for an adjacent delimiter run; 0 for a letter of another script, or a digit.
 _SPACE, _PUNCTUATION, _BESIDE_CJK = 1, 2, 4
 
 
 class CjkInlineParser(ParserInline):
-    """markdown-it's inline parser with delimiter runs scanned as above; put it into `MarkdownIt.inline`."""
+    """markdown-it's inline parser with delimiter runs scanned as above; assign it to `MarkdownIt.inline`."""
 
     def parse(self, src: str, md: MarkdownIt, env: EnvType, tokens: list[Token]) -> list[Token]:
         state = _State(src, md, env, tokens)
@@ -44,7 +44,7 @@ class _State(StateInline):
         closes = not before & _SPACE and bool(beside_cjk or after or not before)
         if canSplitWord:
             return Scanned(opens, closes, end - start)
-        # `_` is also a part of words.
+        # `_` is also part of words.
         in_word = opens and closes
         return Scanned(
             opens and (not in_word or bool(before & _PUNCTUATION)),

@@ -1,4 +1,4 @@
-"""Markdown as it is read aloud: its words without its marks. Emoji go, an address is named by its host."""
+"""Markdown as plain text for speech: words without marks. Emoji are removed, a URL is replaced by its host name."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -13,19 +13,19 @@ from speech_text.emphasis import CjkInlineParser
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark")
     parser.inline = CjkInlineParser()
-    # Without indented code: in prose, four spaces are the beginning of a paragraph.
+    # Without indented code: in prose, four spaces are the start of a paragraph.
     return parser.configure("commonmark").enable(["table", "strikethrough"]).disable("code")
 
 
 _PARSER: Final = _parser()
-# Chinese and Japanese put their marks right behind an address.
+# In Chinese and Japanese, punctuation may follow a URL directly.
 ADDRESS: Final = regex.compile(
     r"(?:https?://(?:www\.)?|www\.)(?P<host>\w[\w.-]*\w)"
     r"(?:[:/?#](?:[^\s<>\"'，。！？、；：）」』]*[^\s<>\"'，。！？、；：）」』.,;:!?)\]}])?)?",
     regex.IGNORECASE,
 )
 _TAG: Final = regex.compile(r"<[^<>]*>")
-# Signs that are pictures to Unicode and words or punctuation to a reader stay.
+# Characters that are pictures in Unicode but words or punctuation to a reader are kept.
 EMOJI: Final = regex.compile(
     r"[\p{Extended_Pictographic}--[©®™‼⁉]][\p{Emoji_Modifier}\u200d\ufe0f\U000e0020-\U000e007f]*"
     r"|\p{Regional_Indicator}+|[\ufe0f\u20e3]",
@@ -34,12 +34,12 @@ EMOJI: Final = regex.compile(
 _SPACES: Final = regex.compile(r"[^\S\n]+")
 _CJK_END: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]$")
 _WORD_END: Final = regex.compile(r"[\p{L}\p{N}]$")
-# What is a line of its own, often without an end mark, and needs one for its pause.
+# Elements on their own line, often without an end mark, which need one for the pause.
 _LINES: Final = ("heading", "list_item")
 
 
 def plain_text(markdown: str) -> str:
-    """The text of a Markdown document, a blank line between its blocks. Code blocks, rules and tags are left out."""
+    """The text of a Markdown document, a blank line between its blocks. Code blocks, rules and tags are removed."""
     blocks: list[str] = []
     cells: list[str] | None = None
     number, is_line = "", False
@@ -79,7 +79,7 @@ def _tidy(text: str) -> str:
 
 
 def closed(text: str) -> str:
-    """A line with an end mark."""
+    """The line with an end mark."""
     if _CJK_END.search(text):
         return text + "。"
     return text + "." if _WORD_END.search(text) else text

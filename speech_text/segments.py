@@ -1,4 +1,4 @@
-"""A text in segments, one utterance each, and how long the silence between two of them is."""
+"""Splits a text into segments, one utterance each, and determines the pause between two of them."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -7,10 +7,10 @@ import regex
 
 from speech_text.sentences import SPLITTERS, ends_paragraph, ends_sentence
 
-# What one utterance may hold, in Latin letters: about 20 s of speech, where models are at their best. A Chinese or
-# Japanese character is as long to say as three of them, a Korean syllable as two.
+# Capacity of one utterance, in Latin letters: about 20 s of speech, the length that models handle best. A Chinese or
+# Japanese character takes as long as three of them, a Korean syllable as two.
 SEGMENT_WIDTH: Final = 300
-# The first segment is short, so that an engine which speaks whole utterances is heard soon.
+# The first segment is short, so that an engine that synthesizes whole utterances starts early.
 FIRST_SEGMENT_WIDTH: Final = 100
 SENTENCE_PAUSE_S: Final = 0.45
 PARAGRAPH_PAUSE_S: Final = 0.8
@@ -22,8 +22,8 @@ _SPOKEN: Final = regex.compile(r"[\p{L}\p{N}]")
 
 
 def split_segments(text: str, first_width: int = FIRST_SEGMENT_WIDTH) -> list[str]:
-    """The pieces of a text that fit an utterance each, cut at the best places there are; joined, they are the text. The
-    first one is no wider than `first_width` where a sentence ends before."""
+    """The pieces of a text that fit into one utterance each, split at the best available places; concatenated, they are
+    the text. The first one is no wider than `first_width` if a sentence ends before."""
     segments: list[str] = []
     segment, width = "", 0
     for piece in _fitting(text, level=0):
@@ -39,7 +39,7 @@ def split_segments(text: str, first_width: int = FIRST_SEGMENT_WIDTH) -> list[st
 
 
 def is_spoken(segment: str) -> bool:
-    """Whether there is a letter or a digit in it."""
+    """Whether the text contains a letter or a digit."""
     return _SPOKEN.search(segment) is not None
 
 
@@ -51,12 +51,12 @@ def pause_after_s(segment: str) -> float:
 
 
 def text_width(text: str) -> int:
-    """How long a text is to say, in Latin letters."""
+    """The speaking length of a text, in Latin letters."""
     return len(text) + 2 * len(_THREE_WIDE.findall(text)) + len(_TWO_WIDE.findall(text))
 
 
 def _fitting(text: str, level: int) -> Iterator[str]:
-    """Pieces that fit a segment, each cut no worse than it must be; a grapheme is never cut."""
+    """Pieces that fit into a segment, split at the best possible level; a grapheme is never split."""
     if text_width(text) <= SEGMENT_WIDTH or level == len(SPLITTERS):
         yield text
         return

@@ -1,8 +1,8 @@
-"""Where a text may be cut: at sentences of the ten languages, in a long one at clauses, then at spaces, then anywhere.
+"""Places to split a text: sentences of the ten languages, in a long one clauses, then spaces, then anywhere.
 
-Every splitter is lossless: its pieces joined are the text, and white space belongs to the piece before it. The rules
-are wary: a sentence end that is missed costs nothing, since several sentences are spoken together, but a cut after
-"Dr." would be heard.
+Every splitter is lossless: its pieces concatenate to the text, and white space belongs to the piece before it. The
+rules are conservative: a missed sentence end has no cost, since several sentences form one utterance, but a split after
+"Dr." would be audible.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import Final
 
 import regex
 
-# A run of end marks with the quotes and brackets that close behind it; French puts a space before its quotes.
+# A run of end marks with the closing quotes and brackets after it; French puts a space before its quotes.
 _END: Final = regex.compile(
     r"(?P<marks>[.!?…\u3002\uff01\uff1f\uff61]+)"
     r"(?P<closers>[\"'“”‘’»«)\]」』\uff09】》〉]*(?:[ \u00a0\u202f]»(?!\w))?)(?P<space>\s*)"
@@ -22,12 +22,12 @@ _WORD: Final = regex.compile(r"[^\W\d_]+|\d+")
 _LAST_WORD: Final = regex.compile(r"[^\W_]+$")
 _GRAPHEME: Final = regex.compile(r"\X")
 _FULL_WIDTH: Final = frozenset("\u3002\uff01\uff1f\uff61")
-# How far the rules look around an end mark: further words say nothing, and a text of marks only must stay cheap.
+# How far the rules look around an end mark: more words give no information, and a text of marks only must stay cheap.
 _LOOK_CHARS: Final = 16
-# 「…」と言った, "…"라고 말했다: the sentence goes on behind the quotation.
+# 「…」と言った, "…"라고 말했다: the sentence continues after the quotation.
 _QUOTE_PARTICLES: Final = ("と", "って", "라고", "하고", "라는", "、", "\uff0c")
-# Words that end in a period in the middle of a sentence. Single letters (initials, "z. B.", "p.m.") are not listed, nor
-# words of their own that end sentences often ("sun.", "out.", "min.").
+# Abbreviations that end in a period within a sentence. Not listed: single letters (initials, "z. B.", "p.m.") and words
+# that often end sentences ("sun.", "out.", "min.").
 _ABBREVIATION_LIST: Final = """
 mr mrs ms dr prof st jr vs no nos fig figs sec vol vols art cap ch pp ed eds gen col capt lt sgt rev hon gov sen rep
 approx mt mts ft ave blvd rd pt inc ltd co corp llc bros cie dept est esq assn univ intl govt maj cmdr cpl pvt adm atty
@@ -42,7 +42,7 @@ dra exmo exma ilmo ltda cia depto fev obs
 гг ул стр рис им руб коп тыс млн млрд см др пр проф акад гл тел обл респ просп корп напр св доц канд янв февр апр авг
 сент окт нояб дек
 """
-# "p. ex.", "p. ej.", "p. es.", "ad es.", "par ex.": words but for the one before them.
+# "p. ex.", "p. ej.", "p. es.", "ad es.", "par ex.": abbreviations only together with the word before them.
 _EXAMPLES: Final = regex.compile(r"(?<!\w)(?:p\.|por|par|per|ad)\s?(?:ex|ej|es)$", regex.IGNORECASE)
 # "Goethestr."
 _STREET: Final = "str"
@@ -55,21 +55,21 @@ def split_sentences(text: str) -> list[str]:
 
 
 def split_clauses(text: str) -> list[str]:
-    """The text cut behind commas, colons, dashes and line breaks."""
+    """The text split after commas, colons, dashes and line breaks."""
     return _cut_at(text, (match.end() for match in _CLAUSE.finditer(text)))
 
 
 def split_words(text: str) -> list[str]:
-    """The text cut behind white space."""
+    """The text split after white space."""
     return _cut_at(text, (match.end() for match in _SPACE.finditer(text)))
 
 
 def split_graphemes(text: str) -> list[str]:
-    """The text's characters as a reader sees them: an accent or a joined emoji stays whole."""
+    """The text's grapheme clusters: an accent or a joined emoji stays whole."""
     return [match[0] for match in _GRAPHEME.finditer(text)]
 
 
-# From the best places for a cut to the worst.
+# From the best places to split to the worst.
 SPLITTERS: Final[tuple[Callable[[str], list[str]], ...]] = (
     split_sentences,
     split_clauses,
@@ -79,7 +79,7 @@ SPLITTERS: Final[tuple[Callable[[str], list[str]], ...]] = (
 
 
 def ends_sentence(piece: str) -> bool:
-    """Whether a piece of text closes with an end mark."""
+    """Whether a piece of text ends with an end mark."""
     tail = piece.rstrip()[-_LOOK_CHARS:]
     return any(match.end() == len(tail) for match in _END.finditer(tail))
 
@@ -111,7 +111,7 @@ def _is_end(text: str, match: regex.Match[str]) -> bool:
     if not _FULL_WIDTH.isdisjoint(match["marks"]):
         return True
     if not match["space"] and after and not _begins_quotation(match["marks"], after):
-        return False  # a decimal, an address, "...what?"
+        return False  # a decimal, a URL, "...what?"
     following = _WORD.search(after)
     if following is not None and following[0][0].islower():
         return False

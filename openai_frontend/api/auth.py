@@ -1,8 +1,8 @@
-"""Authentication: API keys as bearer tokens, each with an allowance and an owner's id. Without keys all clients share
+"""Authentication: API keys as bearer tokens, each with an allowance and an owner id. Without keys, all clients share
 one allowance.
 
-As middleware it refuses a request before a byte of its body is read. Every path needs a key but those listed here, so
-a route that is added later is closed, not open.
+As middleware it rejects a request before its body is read. Every path needs a key except those listed here, so a new
+route is closed by default.
 """
 
 import hashlib
@@ -20,24 +20,23 @@ from openai_frontend.api.rate_limits import Allowance
 from openai_frontend.errors import ApiError
 
 _OPEN: Final = re.compile(r"/|/health|/live|/ready|/metrics|/static/.*")
-_ADMIN: Final = "/admin/"  # its routes have a key of their own
+_ADMIN: Final = "/admin/"  # its routes check their own key
 _LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/test|/audio/(models|voices|languages))")
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
-# Digits of a SHA-256 that are an owner's id, in the metadata of voices and consents, too.
+# Length of an owner id, the start of a key's SHA-256, also in the metadata of voices and consents.
 _OWNER_DIGITS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Where a request comes from: the start of its key's SHA-256, None if no key was asked for; and the key's
-    allowance."""
+    """The sender of a request: the start of its key's SHA-256, None if no key is required; and the key's allowance."""
 
     owner: str | None
     allowance: Allowance
 
 
 class ApiKeys:
-    """The callers behind the keys; the keys themselves are kept as hashes only."""
+    """The callers of all keys; the keys themselves are stored as hashes only."""
 
     def __init__(self, keys: Iterable[str], requests_per_minute: int, characters_per_minute: int) -> None:
         limits = requests_per_minute, characters_per_minute
@@ -50,7 +49,7 @@ class ApiKeys:
         if not self._callers:
             return self._anonymous
         given = _digest(bearer_token(authorization))
-        # Every key is compared, each in constant time, so the time tells nothing of how near a guess was.
+        # Every key is compared, each in constant time, so that the time reveals nothing about a guess.
         found = [caller for digest, caller in self._callers.items() if hmac.compare_digest(digest, given)]
         if not found:
             raise _unauthorized(authorization)
@@ -58,10 +57,10 @@ class ApiKeys:
 
 
 class KeyMiddleware:
-    """Refuses requests without a valid key or beyond its limits, and tells of the limits in the headers of a reply.
+    """Rejects requests without a valid key or beyond its limits, and reports the limits in the headers of a reply.
 
-    Every POST and every WebSocket counts as a request. For the routes it sets `request.state.caller`; None for a list
-    that is open, asked for without a valid key.
+    Every POST and every WebSocket counts as a request. For the routes it sets `request.state.caller`; None for an open
+    list that was requested without a valid key.
     """
 
     def __init__(self, app: ASGIApp, api_keys: ApiKeys, open_lists: bool) -> None:
@@ -110,7 +109,8 @@ class KeyMiddleware:
 
 
 def _authorization(scope: Scope) -> str:
-    """The Authorization header; for a WebSocket also Cartesia's ways to send a key: a header, or a query parameter."""
+    """The Authorization header; for a WebSocket also the header or query parameter in which Cartesia's clients send a
+    key."""
     headers = Headers(scope=scope)
     if (given := headers.get("authorization", "")) or scope["type"] != "websocket":
         return given
@@ -123,7 +123,7 @@ def _is_read(scope: Scope) -> bool:
 
 
 def bearer_token(authorization: str) -> bytes:
-    """The token of an Authorization header, as it was sent; empty if it is not `Bearer` and a token."""
+    """The token of an Authorization header, unchanged; empty if it is not `Bearer` and a token."""
     scheme, _, token = authorization.partition(" ")
     return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
 
@@ -153,5 +153,5 @@ def _names_only(request: Request) -> bool:
 
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 Owner = Annotated[str | None, Depends(_owner)]
-# True for an open list that was asked for without a valid key.
+# True for an open list that was requested without a valid key.
 NamesOnly = Annotated[bool, Depends(_names_only)]

@@ -1,4 +1,4 @@
-"""Reference audio of a request: what both speech routes do with a recording."""
+"""Reference audio of a request, shared by both speech routes."""
 
 from collections.abc import Hashable
 
@@ -16,8 +16,8 @@ async def recording_fields(
     owner: Hashable,
     x_vector_only: bool | None = None,
 ) -> VoiceFields:
-    """The voice of `recording`, a whole file. Without a transcript, or with `x_vector_only`, it is the speaker
-    embedding alone. Raises ApiError or SpeechError if the recording or the transcript can't be used."""
+    """The voice fields for `recording`, a complete file. Without a transcript, or with `x_vector_only`, only the
+    speaker embedding is used. Raises ApiError or SpeechError if the recording or the transcript can't be used."""
     transcript = check_transcript(ref_text)
     if x_vector_only is False and transcript is None:
         message = "Without `x_vector_only_mode` the recording needs its transcript. Send it as `ref_text`."

@@ -1,4 +1,4 @@
-"""Handles exceptions that no other handler has: logged once, and answered if that is still possible."""
+"""Handles exceptions without another handler: logs them once, and answers with 500 if the reply has not begun."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -7,8 +7,8 @@ from speech_protocol.errors import SpeechError
 
 
 class FailureMiddleware:
-    """Answers an unforeseen exception with 500. If the reply has begun, it stays incomplete, and the server closes
-    the connection: so a client can tell a cut stream from a whole one."""
+    """Answers an unhandled exception with 500. If the reply has begun, it stays incomplete and the server closes the
+    connection, so that the client can tell an incomplete stream from a complete one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -26,9 +26,9 @@ class FailureMiddleware:
 
         try:
             await self._app(scope, receive, send_noted)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends here
-            # The framework wraps what its handlers would have answered, had the reply not begun. The line that the log
-            # has for every speech request tells of those.
+        except Exception as error:  # noqa: BLE001 - the outermost handler
+            # The framework wraps errors that its handlers would have answered if the reply had not begun. The log line
+            # of the speech request reports those.
             cause = error.__cause__ if begun and isinstance(error.__cause__, ApiError | SpeechError) else error
             failure = from_exception(cause)
             if not begun:

@@ -9,7 +9,7 @@ _SCHEMES: Final = ("http://", "https://")
 
 
 class HeadMiddleware:
-    """Answers HEAD as GET without its body, wherever GET works."""
+    """Answers HEAD like GET without the body, wherever GET works."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,7 +27,7 @@ class HeadMiddleware:
 
 
 class AbsoluteTargetMiddleware:
-    """Serves `GET http://host/path` as `GET /path` with that host, as RFC 9112 (3.2.2) wants it."""
+    """Serves `GET http://host/path` as `GET /path` with that host, as RFC 9112 (3.2.2) requires."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,7 +42,7 @@ def _in_origin_form(scope: Scope) -> Scope:
     target = scope["raw_path"].decode("ascii", "replace")
     try:
         parts = urlsplit(target)
-    except ValueError:  # brackets that are no IPv6 address
+    except ValueError:  # brackets without an IPv6 address
         return scope
     path = parts.path or "/"
     others = [(name, value) for name, value in scope["headers"] if name != b"host"]

@@ -1,4 +1,4 @@
-"""JSON messages over a WebSocket: read within a time-out, sent to clients that read."""
+"""JSON messages over a WebSocket: received within a time-out, and sent within one."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ INVALID_PAYLOAD: Final = 1007
 
 
 class MessageError(Exception):
-    """What arrived is no message: the connection is to be closed with `code`."""
+    """The client sent an invalid message: close the connection with `code`."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -58,6 +58,6 @@ class Messages:
                 raise ConnectionError("the client reads nothing, or has disconnected") from error
 
     async def close(self, code: int = 1000) -> None:
-        """Close the connection, unless the client was first."""
+        """Close the connection, unless the client already has."""
         with suppress(RuntimeError):
             await self._websocket.close(code)

@@ -1,6 +1,6 @@
-"""ASGI middleware: a request id on every reply, and bounds on request bodies.
+"""ASGI middleware: a request id for every reply, and limits on request bodies.
 
-Plain ASGI, not BaseHTTPMiddleware: that one buffers streams and hides disconnects.
+Plain ASGI, since BaseHTTPMiddleware buffers streams and hides disconnects.
 """
 
 import re
@@ -19,8 +19,8 @@ _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestIdMiddleware:
-    """Puts `x-request-id` (the client's own if it is sane) and `openai-processing-ms` on every reply, and forbids a
-    browser to take it for another type than it says."""
+    """Adds `x-request-id` (the client's own if it is valid) and `openai-processing-ms` to every reply, and disables
+    content-type sniffing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -47,7 +47,7 @@ class RequestIdMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body over `limit_bytes` with 413, by its Content-Length or as soon as that much has arrived, and with
+    """Rejects a body over `limit_bytes` with 413, by its Content-Length or as soon as that much has arrived, and with
     503 if `memory` is exhausted."""
 
     def __init__(self, app: ASGIApp, limit_bytes: int, memory: BodyMemory) -> None:
@@ -89,10 +89,10 @@ class BodyLimitMiddleware:
             await self._app(scope, receive_bounded, send_and_release)
 
     def _declared_bytes(self, headers: Headers) -> int:
-        """Content-Length, 0 without one. Raises ApiError if it is too large, or not the only length."""
+        """Content-Length, 0 without one. Raises ApiError if it is too large or ambiguous."""
         declared = headers.get("content-length", "0")
         if "transfer-encoding" in headers and "content-length" in headers:
-            # Two servers that read the same bytes may disagree on where this request ends and the next begins.
+            # Servers may disagree on where such a request ends and the next one begins.
             message = "The request has both Content-Length and Transfer-Encoding. Send one of them."
             raise ApiError(400, "invalid_http", message, headers={"Connection": "close"})
         if declared.isdigit() and int(declared) > self._limit_bytes:

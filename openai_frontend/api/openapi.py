@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of replies beyond what the routes show: the errors, and the audio."""
+"""The OpenAPI description of replies: errors and audio."""
 
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every failure, whatever its status."""
+    """The body of every error, whatever its status."""
 
     error: ErrorDetail
 
@@ -28,7 +28,7 @@ _CONTENT_TYPES: Final = tuple(dict.fromkeys(each.content_type for each in FORMAT
 AUDIO: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The audio, or events that carry it, sent as it is made.",
-        # An event has no schema in this version of OpenAPI: docs/openai-api.md tells of them.
+        # This version of OpenAPI has no schema for events: docs/openai-api.md describes them.
         "content": {**dict.fromkeys(_CONTENT_TYPES, _BYTES), "text/event-stream": {}},
     }
 }

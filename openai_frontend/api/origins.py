@@ -1,8 +1,7 @@
-"""Protection against requests of other sites: the Host header and the origin of each request.
+"""Protection against cross-site requests: the Host header and the origin of each request.
 
-Pages of other origins can send requests that need no preflight (forms, `text/plain`), and, by DNS rebinding, requests
-under a host name of their own. Programs that are no browsers send neither `Origin` nor `Sec-Fetch-Site`, and are not
-concerned.
+Pages of other origins can send requests that need no preflight (forms, `text/plain`), and, with DNS rebinding, requests
+under their own host name. Clients other than browsers send neither `Origin` nor `Sec-Fetch-Site` and are unaffected.
 """
 
 import ipaddress
@@ -21,12 +20,12 @@ _ANY: Final = "*"
 
 
 class HostMiddleware:
-    """Refuses requests for another host with 421.
+    """Rejects requests for another host with 421.
 
-    `allowed` holds names, `*.example` for every name below one, or `*`. Without any, `loopback` tells whether only this
-    machine can connect: then its own names and addresses are accepted, and nothing else; otherwise every host is. A
-    loopback name or address is always accepted, and so is every address if others can connect, since probes and
-    scrapers use addresses and DNS rebinding needs a name.
+    `allowed` contains names, `*.example` for every name below one, or `*`. If it is empty, `loopback` decides: if only
+    this machine can connect, only its own names and addresses are accepted; otherwise every host is. Loopback names and
+    addresses are always accepted. If other machines can connect, so is every IP address, since probes and scrapers use
+    addresses and DNS rebinding needs a name.
     """
 
     def __init__(self, app: ASGIApp, allowed: Collection[str], loopback: bool) -> None:
@@ -43,7 +42,7 @@ class HostMiddleware:
         await _wrong_host().answer(scope, receive, send)
 
     def _is_allowed(self, host: str) -> bool:
-        if self._any or not host:  # HTTP/1.0 has none; browsers always send it
+        if self._any or not host:  # HTTP/1.0 has none; browsers always send one
             return True
         name = _host_name(host)
         if is_loopback(name) or name in self._names or name.endswith(self._suffixes):
@@ -52,8 +51,8 @@ class HostMiddleware:
 
 
 class OriginMiddleware:
-    """Refuses with 403 what a page of another origin sends, unless its origin is in `allowed`; lists and files are open
-    to be asked for, since without CORS headers such a page cannot read the reply."""
+    """Rejects requests of pages of another origin with 403, unless the origin is in `allowed`. Lists and files may be
+    requested, since such a page cannot read the reply without CORS headers."""
 
     def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
         self._app = app
@@ -71,13 +70,13 @@ class OriginMiddleware:
         origin = headers.get("origin")
         if _ANY in self._allowed or origin in self._allowed:
             return True
-        # The browser's own word, which no page can change; it also holds behind a proxy that changes the Host header.
-        # `none` is the user, not a page. Browsers leave it out if a network is between them and plain HTTP.
+        # Set by the browser, a page cannot change it; it also works behind a proxy that changes the Host header. `none`
+        # is a user action, not a page. Browsers omit it for plain HTTP over a network.
         if site := headers.get("sec-fetch-site"):
             return site in {"same-origin", "none"}
         if origin is None:
             return True
-        # A page cannot set X-Forwarded-Host without a preflight, which is refused.
+        # A page cannot set X-Forwarded-Host without a preflight, which is rejected.
         here = (headers.get("host"), headers.get("x-forwarded-host", "").partition(",")[0].strip())
         return any(host and _is_same(origin, host) for host in here)
 
@@ -97,15 +96,15 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _host_name(host: str) -> str:
-    """The name or address of a Host header, without its port."""
+    """The name or address of a Host header, without the port."""
     name, colon, port = host.rpartition(":")
     found = name if colon and port.isdigit() else host.removesuffix(":")
     return found.lower().rstrip(".")
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Whether a page of `origin` was served under the Host header `host`. The scheme is the origin's: a proxy may have
-    ended TLS."""
+    """Whether a page of `origin` was served under the Host header `host`. The scheme is the origin's, since a proxy may
+    have terminated TLS."""
     try:
         page = urlsplit(origin)
         server = urlsplit(f"{page.scheme}://{host}")

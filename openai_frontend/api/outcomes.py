@@ -1,4 +1,4 @@
-"""How recent replies ended, for clients of a byte stream, which cannot carry it."""
+"""The outcomes of recent replies, for clients of byte streams, which cannot carry them."""
 
 import time
 from collections import OrderedDict
@@ -12,13 +12,13 @@ from speech_protocol.audio import FRAME_SAMPLES
 from speech_protocol.events import EndEvent
 
 KEPT_S: Final = 60.0
-# Those of the most recent requests, finished or not.
+# Limit on stored outcomes, of finished and unfinished requests.
 MAX_KEPT: Final = 4096
 _SHOWN_CHARS: Final = 128
 
 
 class Status(StrEnum):
-    """What has become of a reply: it is being sent, all of it was, it failed, or its client disconnected."""
+    """The status of a reply: being sent, completed, failed, or disconnected by its client."""
 
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Outcome:
-    """What has become of one reply so far. `ended_s` is by the clock of its `Outcomes`."""
+    """The outcome of one reply so far. `ended_s` is by the clock of its `Outcomes`."""
 
     status: Status = Status.IN_PROGRESS
     fields: dict[str, Any] | None = None
@@ -41,7 +41,7 @@ class Outcome:
         self.status, self.fields = Status.FAILED, from_exception(error).body()
 
     def close(self, now_s: float) -> None:
-        """The reply is over; without an end or an error its client disconnected."""
+        """End the reply; without an end event or an error, its client has disconnected."""
         if self.status is Status.IN_PROGRESS:
             self.status = Status.CANCELLED
         self.ended_s = now_s
@@ -55,7 +55,7 @@ class Outcomes:
         self._kept: OrderedDict[tuple[Hashable, str], Outcome] = OrderedDict()
 
     def begin(self, owner: Hashable, request_id: str) -> Outcome:
-        """A reply that begins now, in place of an earlier one of the same owner and id."""
+        """Record a new reply, replacing an earlier one with the same owner and id."""
         self._kept.pop((owner, request_id), None)
         self._kept[owner, request_id] = outcome = Outcome()
         while len(self._kept) > MAX_KEPT or self._is_over(next(iter(self._kept.values()))):
@@ -79,7 +79,7 @@ class Outcomes:
 
 
 def summary(end: EndEvent, warnings: tuple[str, ...]) -> dict[str, Any]:
-    """OpenAI's `usage`, and of our own why the audio ended and, if there are any, the warnings."""
+    """OpenAI's `usage`, extended by `finish_reason` and, if there are any, warnings."""
     frames = -(-end.audio_samples // FRAME_SAMPLES)
     # Text tokens in, codec frames of 80 ms out.
     usage = {"input_tokens": end.text_tokens, "output_tokens": frames, "total_tokens": end.text_tokens + frames}

@@ -8,12 +8,12 @@ from typing import Final
 from openai_frontend.errors import ApiError
 
 _MINUTE_S: Final = 60.0
-_MAX_RETRY_AFTER_S: Final = 120  # the OpenAI client waits no longer
+_MAX_RETRY_AFTER_S: Final = 120  # the longest wait that the OpenAI client accepts
 Clock = Callable[[], float]
 
 
 class _Bucket:
-    """Fills up evenly to `per_minute`; what is taken must be there."""
+    """A token bucket that refills evenly at `per_minute`."""
 
     def __init__(self, per_minute: int, clock: Clock) -> None:
         self.per_minute = per_minute
@@ -22,7 +22,7 @@ class _Bucket:
         self._filled_s = clock()
 
     def missing_s(self, amount: int) -> float:
-        """Seconds until `amount` is there; 0 now, infinite if it never will be."""
+        """Seconds until `amount` is available; 0 now, infinite if it exceeds the capacity."""
         if amount > self.per_minute:
             return math.inf
         return max(0.0, amount - self._fill()) * _MINUTE_S / self.per_minute
@@ -46,7 +46,7 @@ class _Bucket:
 
 
 class Allowance:
-    """What one key may still do. A limit of 0 is none."""
+    """The remaining allowance of one key. A limit of 0 is no limit."""
 
     def __init__(self, requests_per_minute: int, characters_per_minute: int, clock: Clock = time.monotonic) -> None:
         limits = {"requests": requests_per_minute, "characters": characters_per_minute}
@@ -57,7 +57,7 @@ class Allowance:
         self._spend("requests", 1)
 
     def spend_characters(self, count: int) -> None:
-        """Raises ApiError 429 if the minute's characters do not suffice."""
+        """Raises ApiError 429 if the minute's characters are not sufficient."""
         self._spend("characters", count)
 
     def headers(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ def _exceeded(name: str, amount: int, per_minute: int, missing_s: float) -> ApiE
 
 
 def _duration(seconds: float) -> str:
-    """As OpenAI writes it: `1m2s`, `3s`, `20ms`."""
+    """A duration in OpenAI's form: `1m2s`, `3s`, `20ms`."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)

@@ -1,6 +1,6 @@
-"""Counts every reply by route and status, and logs refusals at a bounded rate.
+"""Counts every reply by route and status, and logs rejections at a limited rate.
 
-What never reaches the app is not here: requests that are no HTTP are answered by the server itself.
+Requests that never reach the app are not counted here: the server itself answers malformed HTTP.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from openai_frontend.observability.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-# Statuses that tell of attacks, of clients set up wrongly, and of disks; and what was refused among the recordings.
+# Statuses that indicate attacks, misconfigured clients or full disks, and rejected recordings.
 _LOGGED: Final = {401, 403, 413, 415, 421, 429, 507}
 _LOGGED_CODES: Final = {"invalid_reference_audio", "voice_limit_reached"}
-# Counted from 0, so that the first of them is an increase.
+# Counters that start at 0, so that the first event is an increase.
 _PRIMED: Final = (200, 400, 401, 403, 404, 408, 413, 415, 421, 429, 500, 503, 504, 507)
 _INTERVAL_S: Final = 60.0
 _OTHER: Final = "other"
@@ -26,7 +26,7 @@ _PARAMETER: Final = re.compile(r"\{\w+(:path)?\}")
 
 
 class Routes:
-    """Templates of paths, as labels of metrics; whatever is none of them is `other`."""
+    """Path templates, as metric labels; `other` for all unknown paths."""
 
     def __init__(self, templates: Iterable[str]) -> None:
         self.labels = (*dict.fromkeys(templates), _OTHER)
@@ -34,7 +34,7 @@ class Routes:
         self._exact = set(self.labels) - {_OTHER}
 
     def label(self, path: str) -> str:
-        """The template of a path; of one without /v1, that of the same route with it."""
+        """The template of a path; for a path without /v1, that of the same route with it."""
         for candidate in (path, f"/v1{path}"):
             if candidate in self._exact:
                 return candidate
@@ -45,14 +45,15 @@ class Routes:
 
 
 class RefusalLog:
-    """Logs the first refusal of a kind at once, then once a minute how many followed. For use on the event loop."""
+    """Logs the first rejection of a kind immediately, then the number of further ones once a minute. For use on the
+    event loop."""
 
     def __init__(self, interval_s: float = _INTERVAL_S) -> None:
         self._interval_s = interval_s
         self._counts: dict[tuple[int, str], int] = {}
 
     def note(self, status: int, code: str, route: str, client: str) -> None:
-        """A request from the address `client` was refused with `status` and, if it is known, an error code."""
+        """Record that a request from the address `client` was rejected with `status` and, if known, an error code."""
         if status not in _LOGGED and code not in _LOGGED_CODES:
             return
         kind = (status, code)
@@ -79,7 +80,7 @@ class RefusalLog:
 
 
 class ReplyMiddleware:
-    """Counts each reply when its status is sent, and notes it in the log if it is a refusal."""
+    """Counts each reply when its status is sent, and logs it if it is a rejection."""
 
     def __init__(self, app: ASGIApp, routes: Routes, metrics: Metrics, log: RefusalLog | None = None) -> None:
         self._app = app

@@ -1,6 +1,6 @@
-"""Replies that carry speech as it is made: plain bytes, or server-sent events.
+"""Replies that stream speech: plain bytes, or server-sent events.
 
-The status line goes out with the first audio, never before it. A client that disconnects, before or after, cancels its
+The status line is sent with the first audio, never before. A client that disconnects, before or after, cancels its
 request.
 """
 
@@ -22,12 +22,12 @@ from openai_frontend.synthesis.body import Body, Encoded, SegmentStart, WordTime
 
 StreamFormat = Literal["audio", "sse"]
 T = TypeVar("T")
-# Of one header: proxies limit all headers of a reply to 8 KiB or so.
+# For one header: proxies limit all headers of a reply to about 8 KiB.
 _MAX_HEADER_BYTES: Final = 4096
 
 
 class SpeechResponse(StreamingResponse):
-    """Streams a body and closes it, whatever ends the reply."""
+    """Streams a body and closes it, however the reply ends."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ async def respond(
     *,
     granularities: Collection[str] = (),
 ) -> Response:
-    """Wait for the body's first audio, unless the client disconnects first, and answer with it. How the reply ends is
-    kept for the request's key. `granularities`: `segment`, `word`: what an event stream has the times of."""
+    """Wait for the body's first audio, unless the client disconnects first, and answer with it. The outcome of the
+    reply is stored for the request's key. `granularities`: the timestamps (`segment`, `word`) in an event stream."""
     body = await unless_disconnected(request, opening)
     if body is None:
-        return Response(status_code=499)  # not read by any client; for the log
+        return Response(status_code=499)  # not sent to a client; for the log
     outcome = outcomes.begin(request.state.caller.allowance, request.state.request_id)
     response = SpeechResponse(body, audio_format, stream_format, outcomes, outcome, granularities=granularities)
     for warning in body.warnings:
@@ -79,7 +79,7 @@ async def respond(
 
 
 async def respond_whole(request: Request, opening: Awaitable[Body], audio_format: AudioFormat) -> Response:
-    """Answer when all audio is there, with the times of its words in the header `X-Word-Timestamps`, or
+    """Answer when all audio is complete, with word timestamps in the header `X-Word-Timestamps`, or with
     `X-Word-Timestamps-Omitted` if they do not fit into a header."""
     whole = await unless_disconnected(request, _whole(opening))
     if whole is None:
@@ -107,13 +107,13 @@ async def _whole(opening: Awaitable[Body]) -> tuple[bytes, list[WordTime], tuple
 
 
 def add_warning(response: Response, warning: str) -> None:
-    """Put a warning into the `x-speech-warning` header, behind those that are there."""
+    """Append a warning to the `x-speech-warning` header."""
     before = response.headers.get("x-speech-warning")
     response.headers["x-speech-warning"] = f"{before}; {warning}" if before else warning
 
 
 async def _pieces(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
-    """The bytes of an audio file; how the reply ends goes to `outcome`."""
+    """The bytes of an audio file; the reply's outcome is recorded in `outcome`."""
     try:
         async for encoded in body:
             if encoded.data:
@@ -126,8 +126,8 @@ async def _pieces(body: Body, outcome: Outcome) -> AsyncGenerator[bytes, None]:
 
 
 async def _events(body: Body, outcome: Outcome, granularities: Collection[str]) -> AsyncGenerator[bytes, None]:
-    """OpenAI's events: the pieces, which concatenate to one valid file, then the usage. Ours, before a piece: the
-    segments and words that begin in it."""
+    """OpenAI's events: the pieces, which concatenate to one valid file, then the usage. As an extension, before a
+    piece: the segments and words that begin in it."""
     try:
         async for encoded in body:
             if times := _times(encoded, granularities):
@@ -139,7 +139,7 @@ async def _events(body: Body, outcome: Outcome, granularities: Collection[str]) 
                 outcome.completed(encoded.end, body.warnings)
     except Exception as error:  # noqa: BLE001 - logged if it is unexpected
         outcome.failed(error)
-        # The status is sent already: inside a stream of events, an error is one more event.
+        # The status has been sent: within an event stream, an error is another event.
         yield sse_error(error)
 
 
@@ -148,7 +148,7 @@ def _event(kind: str, **fields: object) -> bytes:
 
 
 def _times(encoded: Encoded, granularities: Collection[str]) -> dict[str, Any]:
-    """The fields of an event with times; none if nothing that is asked for begins."""
+    """The fields of an event with timestamps; none if no requested unit begins in the piece."""
     segments = [_segment(start) for start in encoded.begun] if "segment" in granularities else []
     words = [word_fields(word) for word in encoded.words] if "word" in granularities else []
     return {**({"segments": segments} if segments else {}), **({"words": words} if words else {})}

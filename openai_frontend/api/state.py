@@ -41,7 +41,7 @@ class State:
     async def resolve(
         self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
     ) -> Target:
-        """`Catalog.resolve`, in a thread if it has to look into the voice library."""
+        """`Catalog.resolve`, in a thread if it has to read the voice library."""
         if self.catalog.is_built_in(voice) or (voice is None and task is Task.CLONE):
             return self.catalog.resolve(model, voice, task, owner=owner)
         return await self.pools.reading.run(partial(self.catalog.resolve, owner=owner), model, voice, task)

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class UploadDecoder:
-    """Decodes recordings of at most `max_bytes`; one that is decoded counts as a request in flight."""
+    """Decodes recordings of at most `max_bytes`; a recording being decoded counts as a request in flight."""
 
     def __init__(self, admission: Admission, max_bytes: int) -> None:
         self._admission, self._max_bytes = admission, max_bytes
@@ -21,7 +21,7 @@ class UploadDecoder:
         self._warn = OncePerInterval(logger)
 
     async def decode(self, data: bytes, param: str = "ref_audio", owner: Hashable = None) -> bytes:
-        """A recording as the PCM of a reference (s16le, mono, 24 kHz); `param` is the field it came in. Raises
+        """The PCM of a recording as a reference (s16le, mono, 24 kHz); `param` is the field that contains it. Raises
         ReferenceAudioError, or ApiError: 413 if it is too large, 503 if the server is at capacity."""
         if len(data) > self._max_bytes:
             raise upload_too_large(param, self._max_bytes)
@@ -31,7 +31,7 @@ class UploadDecoder:
             except ReferenceAudioError as error:
                 error.param = param
                 raise
-            except OSError as error:  # no file, process or memory is left to start the decoder
+            except OSError as error:  # no file, process or memory available to start the decoder
                 self._warn("recordings cannot be decoded: %s", error)
                 message = "The server cannot start the process that decodes recordings. Try again in a moment."
                 retry_after = {"Retry-After": str(self._admission.retry_after_s())}

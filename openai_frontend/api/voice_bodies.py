@@ -30,12 +30,12 @@ class _Body(OptionalFields):
     model_config = ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True)
 
     name: Name
-    """A label, by which the voice can be spoken with, too."""
+    """A label, which can also be used as `voice` in speech requests."""
     language: Name | None = None
-    """Extension: the language that is spoken in the recording, or to be spoken in the sample."""
+    """Extension: the language of the recording, or of the sample to synthesize."""
 
     def language_name(self) -> str | None:
-        """The language as the wire's; None if it is open. Raises ApiError 400."""
+        """The wire's name of the language; None if unspecified. Raises ApiError 400."""
         language = parse_language(self.language or AUTO)
         if language is None:
             known = ", ".join((AUTO, *LANGUAGES))
@@ -50,9 +50,9 @@ class SampleVoice(_Body):
     audio_sample: InstanceOf[Upload] = Field(json_schema_extra={"type": "string", "format": "binary"})
     """A recording of one person speaking, 1 to 60 s: mp3, wav, ogg, aac, flac, webm or mp4."""
     consent: Name | None = None
-    """The id of the speaker's consent; the server may require one."""
+    """The id of the speaker's consent; the server may require it."""
     ref_text: RefText | None = None
-    """Extension: what is said in the recording, word for word; with it the likeness is better."""
+    """Extension: the exact transcript of the recording; it improves the likeness."""
 
 
 class PromptVoice(_Body):
@@ -60,15 +60,15 @@ class PromptVoice(_Body):
 
     type: Literal["prompt"]
     prompt: Annotated[Instructions, Field(pattern=r"\S")]
-    """What the voice is like."""
+    """Description of the voice."""
     script_hint: Annotated[Text | None, Field(max_length=MAX_SCRIPT_CHARS)] = None
-    """What the voice says in the sample that it is kept as; a sentence in its language if it is left out."""
+    """Text of the sample from which the voice is stored; default: a sentence in its language."""
     seed: Seed | None = None
     """Extension: the same seed gives the same voice, and that of a speech request with this `prompt` as instructions,
     this `script_hint` as input, and this seed."""
 
 
-# For the API's documentation: the body is read by hand.
+# For the API documentation: the body is read explicitly.
 VOICE_BODY_DOCS: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,

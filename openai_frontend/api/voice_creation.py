@@ -1,4 +1,4 @@
-"""New voices: of a recording, or of a description."""
+"""Creation of voices, from a recording or from a description."""
 
 from contextlib import aclosing
 from typing import Final
@@ -18,7 +18,7 @@ from speech_protocol.languages import AUTO
 from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
-# The longest reference there may be; the slowest speaker is done with MAX_SCRIPT_CHARS of Chinese before.
+# The longest possible reference; even a slow speaker needs less for MAX_SCRIPT_CHARS of Chinese.
 SAMPLE_LIMIT_S: Final = 60.0
 
 
@@ -33,7 +33,7 @@ async def clone(body: SampleVoice, state: State, owner: str | None) -> tuple[Ref
 
 
 async def design(body: PromptVoice, state: State, request_id: str, owner: str | None) -> tuple[Reference, Origin]:
-    """A voice from a description: the sample that is spoken here, once, is what it is cloned from ever after. Raises
+    """A voice from a description: a sample is synthesized once, and the voice is cloned from it from then on. Raises
     ApiError or SpeechError."""
     script = (body.script_hint or "").strip()
     language = body.language_name()
@@ -54,7 +54,7 @@ async def design(body: PromptVoice, state: State, request_id: str, owner: str | 
 
 
 async def _speak_sample(state: State, model: str, request: SpeechRequest, owner: str | None) -> Reference:
-    """`request`, spoken in one utterance, as a reference: cleaned like every other."""
+    """`request`, synthesized in one utterance, as a reference recording: processed like any other."""
     recording = bytearray()
     end: EndEvent | None = None
     body = await state.synthesis.open(model, request, FORMATS["wav"], speed=1.0, whole=True, owner=owner)
@@ -64,7 +64,7 @@ async def _speak_sample(state: State, model: str, request: SpeechRequest, owner:
             end = piece.end or end
     assert end is not None
     if end.finish_reason is not FinishReason.STOP:
-        # What it says is then not the text, and a clone would stumble over it. It is chance: another try may do.
+        # The sample then does not match its text, so clones would be faulty. This is random: a retry may succeed.
         message = "The sample did not finish. Retry, or change the description."
         raise ApiError(503, "voice_design_failed", message, param="prompt", headers={"Retry-After": "1"})
     pcm = await state.uploads.decode(bytes(recording), "prompt", owner)

@@ -1,10 +1,10 @@
-"""Streaming encoders over PyAV: a codec and a muxer that writes into memory and never seeks back.
+"""Streaming encoders over PyAV: a codec and a muxer that writes into memory without seeking.
 
-Codecs add silence in front of the audio ("priming"). Opus and FLAC say how much, or add none, and players remove it;
-MP3 and AAC streams cannot say it, so a reply would start late and play longer than its PCM. Speech opens with silence
-of its own: the encoder takes the priming out of that, and only out of that. Half a codec frame more is taken because
-the last frame is filled up by half a frame on average. So durations agree within half a frame, 12 ms, and a recording
-that is loud from its first sample is kept whole.
+Codecs add silence before the audio ("priming"). Opus and FLAC signal its length, or add none, and players remove it;
+MP3 and AAC streams cannot, so a reply would start late and play longer than its PCM. Speech begins with silence: the
+encoder removes the priming from that silence, and only from it. It also removes half a codec frame, because the last
+frame is filled up by half a frame on average. So durations agree within half a frame, 12 ms, and a recording that is
+loud from its first sample is kept whole.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,18 @@ from av.audio.stream import AudioStream
 
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
-# The codec is fed in blocks of 40 ms whatever the pieces that arrive, so the same audio always gives the same frames.
+# The codec is fed in blocks of 40 ms, however the input is split, so the same audio always gives the same frames.
 _BLOCK_SAMPLES: Final = 960
 _BLOCK_BYTES: Final = _BLOCK_SAMPLES * SAMPLE_BYTES
-# -60 dBFS: below the noise floor of a voice, and no onset of a word.
+# -60 dBFS: below the noise floor of a voice and the onset of any word.
 _QUIET_PEAK: Final = 32
 _TIME_BASE: Final = Fraction(1, SAMPLE_RATE_HZ)
 
 
 @dataclass(frozen=True, slots=True)
 class CodecSettings:
-    """What to open. `lead_samples` (at 24 kHz) is how much opening silence makes room for what the codec adds."""
+    """Codec parameters. `lead_samples` (at 24 kHz): how much leading silence is removed to compensate for the
+    codec's."""
 
     muxer: str
     codec: Literal["libmp3lame", "libopus", "aac", "flac"]
@@ -39,9 +40,9 @@ class CodecSettings:
     muxer_options: Mapping[str, str] = field(default_factory=dict)
 
 
-# Constant rate: without a Xing header a player takes the rate, and so the length, from the first frame. 128 kbit/s is
-# OpenAI's order of size and leaves bits to spare for speech, so the bit reservoir is off: every frame stands alone, and
-# bodies can be cut and joined anywhere. LAME adds 1,105 samples and fills frames of 576.
+# Constant bit rate: without a Xing header a player derives the rate, and so the length, from the first frame. 128
+# kbit/s is similar to OpenAI's files and more than speech needs, so the bit reservoir is off: every frame stands alone,
+# and bodies can be split and concatenated anywhere. LAME adds 1,105 samples and fills frames of 576.
 MP3: Final = CodecSettings(
     muxer="mp3",
     codec="libmp3lame",
@@ -50,8 +51,8 @@ MP3: Final = CodecSettings(
     codec_options={"reservoir": "0"},
     muxer_options={"write_xing": "0", "id3v2_version": "0"},
 )
-# 64 kbit/s (VBR, libopus' default) is past the point where listeners tell speech from the original. One page a packet:
-# the default of a page a second would hold the first word back.
+# 64 kbit/s (VBR, libopus' default) is beyond the point where listeners can tell speech from the original. One page for
+# each packet: the default of one page a second would delay the first word.
 OPUS: Final = CodecSettings(
     muxer="ogg",
     codec="libopus",
@@ -60,8 +61,8 @@ OPUS: Final = CodecSettings(
     codec_options={"application": "audio"},
     muxer_options={"page_duration": "20000"},
 )
-# At 48 kHz priming (1,024) and frame (1,024) last half as long as at 24 kHz; the "fast" coder is five times cheaper
-# than the default and, at 96 kbit/s, no further from the original.
+# At 48 kHz, priming (1,024) and frame (1,024) last half as long as at 24 kHz; the "fast" coder is five times cheaper
+# than the default and, at 96 kbit/s, equally close to the original.
 AAC: Final = CodecSettings(
     muxer="adts",
     codec="aac",
@@ -70,7 +71,7 @@ AAC: Final = CodecSettings(
     lead_samples=512 + 256,
     codec_options={"aac_coder": "fast"},
 )
-# Lossless. Frames of 48 ms (the default is 96) so that a chunk of 80 ms yields one; no 8 KiB of padding in the header.
+# Lossless. Frames of 48 ms (the default is 96), so that a chunk of 80 ms yields one; no padding of 8 KiB in the header.
 FLAC: Final = CodecSettings(
     muxer="flac",
     codec="flac",
@@ -80,7 +81,7 @@ FLAC: Final = CodecSettings(
 
 
 class _Sink:
-    """What the muxer writes into: no seek method, so it streams."""
+    """The muxer's output: it has no seek method, so the muxer streams."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -127,11 +128,11 @@ class AvEncoder:
         self._closed = True
         try:
             self._encode_block(bytes(self._pending[: len(self._pending) // SAMPLE_BYTES * SAMPLE_BYTES]))
-            # A codec that never saw a sample is not open, and has nothing to flush.
+            # A codec that has received no sample is not open, and has nothing to flush.
             if self._encoded_samples:
                 self._container.mux(self._stream.codec_context.encode(None))
         finally:
-            # Writes the trailer, which puts the last page or frame into the sink.
+            # Writes the trailer, which flushes the last page or frame.
             self._container.close()
             self._pending.clear()
         return self._sink.take()

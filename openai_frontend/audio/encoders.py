@@ -10,19 +10,19 @@ _WAV_SIZE_UNKNOWN: Final = 0xFFFF_FFFF
 
 
 class Encoder(Protocol):
-    """PCM (s16le, mono, 24 kHz) in, bytes of one file out. For one reply and for one thread at a time."""
+    """PCM (s16le, mono, 24 kHz) in, bytes of one file out. For one reply, and for one thread at a time."""
 
     def encode(self, pcm: bytes) -> bytes:
-        """Take a piece of PCM of any length, even half a sample; return the bytes now ready, maybe none."""
+        """Add PCM of any length, even half a sample; return the bytes that are ready, if any."""
         ...
 
     def close(self) -> bytes:
-        """Return the rest of the file and free the codec. Once closed, both methods return nothing."""
+        """Return the rest of the file and free the codec. Afterwards both methods return nothing."""
         ...
 
 
 class PcmEncoder:
-    """PCM as it is, but in whole samples: half a sample waits for its other half."""
+    """PCM unchanged, but in whole samples: half a sample waits for its other half."""
 
     def __init__(self) -> None:
         self._half = b""
@@ -37,22 +37,22 @@ class PcmEncoder:
         return joined[:whole]
 
     def close(self) -> bytes:
-        # A half sample left over here was never a sample: nothing can be made of it.
+        # A trailing half sample is dropped.
         self._closed = True
         self._half = b""
         return b""
 
 
 class WavEncoder:
-    """WAV of unknown length: the header, in the first bytes returned, says 0xFFFFFFFF for both sizes.
+    """WAV of unknown length: the header, in the first bytes returned, has 0xFFFFFFFF for both sizes.
 
-    Up to `whole_seconds` of audio are held back, so that a file that ends by then has its true sizes.
+    Up to `whole_seconds` of audio are buffered, so that a shorter file has its real sizes.
     """
 
     def __init__(self, sample_rate_hz: int = SAMPLE_RATE_HZ, whole_seconds: float = 0.0) -> None:
         self._pcm = PcmEncoder()
         self._sample_rate_hz = sample_rate_hz
-        self._held: bytearray | None = bytearray()  # None once the header is out
+        self._held: bytearray | None = bytearray()  # None once the header has been returned
         self._held_limit = int(whole_seconds * sample_rate_hz) * SAMPLE_BYTES
 
     def encode(self, pcm: bytes) -> bytes:
@@ -66,13 +66,13 @@ class WavEncoder:
         return _wav_header(None, self._sample_rate_hz) + held
 
     def close(self) -> bytes:
-        # Without any audio the header alone is still a file that opens.
+        # Without any audio the header alone is still a valid file.
         held, self._held = self._held, None
         return self._pcm.close() if held is None else _wav_header(len(held), self._sample_rate_hz) + held
 
 
 def wav_bytes(pcm: bytes) -> bytes:
-    """A whole WAV file with true sizes, for a reply that is complete before it is sent. `pcm` is whole samples."""
+    """A complete WAV file with real sizes, for a reply that is sent when complete. `pcm` is whole samples."""
     return _wav_header(len(pcm)) + pcm
 
 

@@ -1,4 +1,4 @@
-"""The response formats: names a client may ask for, what the reply says it is, and how it is encoded."""
+"""The response formats: their names, media types and encoders."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from speech_protocol.audio import SAMPLE_RATE_HZ
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """One `response_format`. `extension` has no dot; `needs_cpu` tells a codec from a copy."""
+    """One `response_format`. `extension` has no dot; `needs_cpu`: encoding takes CPU time worth a thread."""
 
     name: str
     content_type: str
@@ -37,9 +37,9 @@ FORMATS: Final[Mapping[str, AudioFormat]] = MappingProxyType(
         "flac": AudioFormat("flac", "audio/flac", "flac", needs_cpu=True, new_encoder=partial(AvEncoder, FLAC)),
         "wav": _WAV,
         "pcm": AudioFormat("pcm", "audio/pcm", "pcm", needs_cpu=False, new_encoder=PcmEncoder),
-        # Not of OpenAI. Opus too: FFmpeg's own Vorbis encoder is experimental, and PyAV's wheels have no libvorbis.
+        # Not in OpenAI's API. Also Opus: FFmpeg's Vorbis encoder is experimental, and PyAV's wheels have no libvorbis.
         "ogg": _opus("ogg", "ogg"),
-        # What old clients call it.
+        # An alias of older clients.
         "wave": _WAV,
     }
 )
@@ -55,9 +55,9 @@ def whole(audio_format: AudioFormat, seconds: float) -> AudioFormat:
 
 
 def at_rate(audio_format: AudioFormat, sample_rate_hz: int) -> AudioFormat:
-    """The same format at another sample rate, one of SAMPLE_RATES_HZ; a codec that is made for one rate keeps its.
+    """The same format at another sample rate, one of SAMPLE_RATES_HZ; a codec with a fixed rate is unchanged.
 
-    Raises ValueError for a rate or a format that has no choice of it.
+    Raises ValueError for an unknown rate, or a format with a fixed rate.
     """
     if sample_rate_hz not in SAMPLE_RATES_HZ:
         raise ValueError(f"{sample_rate_hz} is not one of {', '.join(map(str, SAMPLE_RATES_HZ))}")

@@ -11,7 +11,7 @@ from openai_frontend.thread_pools import WorkerPool
 
 
 class SpeechEncoder:
-    """One reply's audio. Feed PCM (s16le, mono, 24 kHz) as it comes, then `finish`, or `abort` at any time.
+    """The audio of one reply. Call `feed` with PCM (s16le, mono, 24 kHz), then `finish`, or `abort` at any time.
 
     The methods may be called from different threads, one call after the other; only `abort` may overlap another call.
     After `finish` or `abort` every method returns nothing. `pool` runs the `_async` methods if they cost CPU time.
@@ -28,7 +28,7 @@ class SpeechEncoder:
         self._lock = threading.Lock()
 
     def feed(self, pcm: bytes) -> bytes:
-        """Take a piece of PCM of any length; return the bytes of the reply now ready, maybe none."""
+        """Add PCM of any length; return the bytes of the reply that are ready, if any."""
         return self._locked(lambda tempo, encoder: encoder.encode(tempo.process(pcm)))
 
     def finish(self) -> bytes:
@@ -45,8 +45,8 @@ class SpeechEncoder:
         return self._locked(close)
 
     def abort(self) -> None:
-        """Free everything and drop what was not returned. Never waits and never encodes: a call in another thread frees
-        everything when it ends."""
+        """Free everything and discard the remaining audio. Never waits and never encodes: if a call is in progress in
+        another thread, that call frees everything at its end."""
         self._aborted = True
         if self._lock.acquire(blocking=False):
             try:
@@ -55,7 +55,7 @@ class SpeechEncoder:
                 self._lock.release()
 
     async def feed_async(self, pcm: bytes) -> bytes:
-        """`feed`, in a thread if it costs CPU time, so that other replies go on."""
+        """`feed`, in a thread if it costs CPU time, so that other replies continue."""
         return await self._run(lambda: self.feed(pcm)) if self._needs_cpu else self.feed(pcm)
 
     async def finish_async(self) -> bytes:

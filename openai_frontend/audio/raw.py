@@ -1,4 +1,4 @@
-"""Raw encodings of telephony and of float pipelines: mu-law, A-law and float32, at any of the sample rates."""
+"""Raw encodings of telephony and float pipelines: mu-law, A-law and float32, at any of the sample rates."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,8 @@ _BIAS, _CLIP = 33, 8_158  # of mu-law (G.711), on 14 bits
 
 
 def raw_format(encoding: str, sample_rate_hz: int) -> AudioFormat:
-    """`pcm_s16le`, `pcm_f32le`, `pcm_mulaw` or `pcm_alaw`, mono. Raises ValueError for another one, or another rate."""
+    """`pcm_s16le`, `pcm_f32le`, `pcm_mulaw` or `pcm_alaw`, mono. Raises ValueError for another encoding or an unknown
+    rate."""
     pcm = at_rate(FORMATS["pcm"], sample_rate_hz)
     if encoding == "pcm_s16le":
         return pcm
@@ -26,7 +27,7 @@ def raw_format(encoding: str, sample_rate_hz: int) -> AudioFormat:
 
 
 class _ConvertedEncoder:
-    """An `Encoder` that converts the PCM of the one it wraps."""
+    """An `Encoder` that converts the PCM of another one."""
 
     def __init__(self, inner: Encoder, convert: Callable[[bytes], bytes]) -> None:
         self._inner, self._convert, self._whole = inner, convert, PcmEncoder()

@@ -1,4 +1,4 @@
-"""Another sample rate than 24 kHz for the formats without a codec, while streaming: FFmpeg's resampler through PyAV."""
+"""Streaming resampling from 24 kHz for the formats without a codec: FFmpeg's resampler through PyAV."""
 
 from fractions import Fraction
 
@@ -9,7 +9,7 @@ from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
 
 class ResampledEncoder:
-    """An `Encoder` (see encoders.py) that hands PCM at `sample_rate_hz` to the one that it wraps."""
+    """An `Encoder` (see encoders.py) that passes PCM at `sample_rate_hz` to another one."""
 
     def __init__(self, encoder: Encoder, sample_rate_hz: int) -> None:
         self._encoder = encoder
@@ -30,7 +30,7 @@ class ResampledEncoder:
 
     def close(self) -> bytes:
         resampler, self._resampler = self._resampler, None
-        # A resampler that never saw a sample has nothing to flush.
+        # A resampler that has received no sample has nothing to flush.
         last = _pcm(resampler.resample(None)) if resampler and self._pushed_samples else b""
         return self._encoder.encode(last) + self._encoder.close()
 

@@ -1,5 +1,4 @@
-"""Trims silence: at a reply's start, and at the ends of a segment if another follows, so that a
-pause is as long as it says."""
+"""Trims silence at the start of a reply, and between segments, so that pauses have exactly their stated length."""
 
 from typing import Final
 
@@ -8,26 +7,26 @@ import numpy.typing as npt
 
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
-# -50 dBFS; a sound that fades out is kept for a moment longer.
+# -50 dBFS; a fading sound is kept for a moment longer.
 _QUIET_PEAK: Final = 100
 _MARGIN_S: Final = 0.03
-# -60 dBFS, as of what an encoder takes its own silence: before a first sound nothing that may be heard is cut.
+# -60 dBFS, as in the encoder: nothing audible is cut before the first sound.
 _LEAD_PEAK: Final = 32
-# Longer silence than this is not the lead-in of a voice.
+# Silence longer than this is not the lead-in of a voice.
 LONGEST_LEAD_S: Final = 2.0
 
 
 class LeadTrimmer:
     """A reply's PCM (s16le, mono, 24 kHz, whole samples) with at most `keep_s` seconds of silence before the first
-    sound. One that stays quiet for LONGEST_LEAD_S is not cut at all."""
+    sound. Audio that is quiet for LONGEST_LEAD_S is not cut at all."""
 
     def __init__(self, keep_s: float) -> None:
         self._keep_bytes = _bytes_of(keep_s)
-        # None: nothing is to be cut, or not any more.
+        # None: nothing is trimmed (any more).
         self._held = bytearray() if keep_s < LONGEST_LEAD_S else None
 
     def trim(self, pcm: bytes) -> bytes:
-        """The PCM that is known to stay."""
+        """The PCM that is certain to be kept."""
         if self._held is None:
             return pcm
         self._held += pcm
@@ -38,15 +37,15 @@ class LeadTrimmer:
         return self.finish()[max(0, lead_bytes - self._keep_bytes) :]
 
     def finish(self) -> bytes:
-        """What was quiet up to the end."""
+        """The remaining quiet PCM at the end."""
         held, self._held = self._held or b"", None
         return bytes(held)
 
 
 class SeamTrimmer:
-    """One segment's PCM (s16le, mono, 24 kHz, whole samples) without silence at its start, its end, or both.
+    """A segment's PCM (s16le, mono, 24 kHz, whole samples) without silence at its start, its end, or both.
 
-    What is quiet waits until something loud follows, so nothing else is late.
+    Quiet audio is held until a loud sample follows; all other audio passes without delay.
     """
 
     def __init__(self, *, start: bool, end: bool) -> None:
@@ -55,7 +54,7 @@ class SeamTrimmer:
         self._held = bytearray()
 
     def trim(self, pcm: bytes) -> bytes:
-        """The PCM that is known to stay."""
+        """The PCM that is certain to be kept."""
         self._held += pcm
         loud = _loud(self._held, _QUIET_PEAK)
         if self._trims_start:
@@ -70,11 +69,11 @@ class SeamTrimmer:
 
     @property
     def held_samples(self) -> int:
-        """Samples that were neither returned nor dropped yet."""
+        """Samples that have been neither returned nor dropped."""
         return len(self._held) // SAMPLE_BYTES
 
     def finish(self) -> bytes:
-        """What is left of the last sound, at the segment's end."""
+        """The rest of the last sound, at the end of the segment."""
         return self._take(_bytes_of(_MARGIN_S))
 
     def _take(self, size: int) -> bytes:
@@ -88,5 +87,5 @@ def _bytes_of(seconds: float) -> int:
 
 
 def _loud(pcm: bytearray, above: int) -> npt.NDArray[np.intp]:
-    """Which samples are no silence."""
+    """Which samples are not silent."""
     return np.flatnonzero(np.abs(np.frombuffer(bytes(pcm), "<i2").astype(np.int32)) > above)

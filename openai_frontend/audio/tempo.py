@@ -1,4 +1,4 @@
-"""Speed without a change of pitch, while streaming: FFmpeg's `atempo` (WSOLA) through a PyAV filter graph."""
+"""Streaming speed change with preserved pitch: FFmpeg's `atempo` (WSOLA) in a PyAV filter graph."""
 
 import math
 from fractions import Fraction
@@ -13,32 +13,32 @@ MIN_SPEED: Final = 0.25
 MAX_SPEED: Final = 4.0
 _BLOCK_SAMPLES: Final = 480
 _BLOCK_BYTES: Final = _BLOCK_SAMPLES * SAMPLE_BYTES
-# Silence pushed after the end, per stage, for its overlap windows (1,024 samples at 24 kHz) to let go of the audio.
+# Silence pushed after the end, for each stage, to flush its overlap windows (1,024 samples at 24 kHz).
 _DRAIN_SAMPLES: Final = 8_192
 
 
 class Tempo(Protocol):
-    """PCM in, PCM out (s16le, mono, 24 kHz), for one reply and for one thread at a time."""
+    """PCM in, PCM out (s16le, mono, 24 kHz), for one reply, and for one thread at a time."""
 
     def process(self, pcm: bytes) -> bytes:
-        """Take a piece of any length, even half a sample; return the samples now ready, maybe none."""
+        """Add PCM of any length, even half a sample; return the samples that are ready, if any."""
         ...
 
     def close(self) -> bytes:
-        """Return the rest and free the filter. Once closed, both methods return nothing."""
+        """Return the rest and free the filter. Afterwards both methods return nothing."""
         ...
 
 
 def make_tempo(speed: float) -> Tempo:
-    """A tempo for `speed`; 1.0 changes no byte. Raises ValueError outside 0.25 to 4.0."""
-    # "not (low <= speed <= high)" also refuses NaN.
+    """A tempo filter for `speed`; 1.0 changes no byte. Raises ValueError outside 0.25 to 4.0."""
+    # "not (low <= speed <= high)" also rejects NaN.
     if not MIN_SPEED <= speed <= MAX_SPEED:
         raise ValueError(f"speed is {speed}; it must be {MIN_SPEED} to {MAX_SPEED}.")
     return SameTempo() if speed == 1.0 else StretchedTempo(speed)
 
 
 class SameTempo:
-    """Speed 1: a pass-through."""
+    """Speed 1: passes PCM through."""
 
     def __init__(self) -> None:
         self._closed = False
@@ -52,11 +52,11 @@ class SameTempo:
 
 
 class StretchedTempo:
-    """Any other speed. The output is round(input / speed) samples long, to the sample.
+    """Any other speed. The output has exactly round(input / speed) samples.
 
-    Left alone, `atempo` swallows short clips and ends up to 70 ms off. So silence follows the audio into the filter
-    until all of it has come out, and what was made of that silence is cut off. The filter works on s16 throughout:
-    it adds windowed samples and rounds once a stage, 90 dB below speech, so there is nothing for dither to repair.
+    By itself, `atempo` drops short clips and is up to 70 ms off. So silence follows the audio into the filter until all
+    of the audio has come out, and the output is cut to its exact length. The filter works on s16 throughout: it adds
+    windowed samples and rounds once in each stage, 90 dB below speech, so dithering is unnecessary.
     """
 
     def __init__(self, speed: float) -> None:
@@ -74,7 +74,7 @@ class StretchedTempo:
             return b""
         self._pending += pcm
         self._push_blocks(self._graph)
-        # Never ahead of what is due, or an end that comes now would come too late.
+        # Never ahead of what is due, so that an end at this point is not too late.
         return self._take(self._pushed_samples)
 
     def close(self) -> bytes:
@@ -84,14 +84,14 @@ class StretchedTempo:
         total_samples = self._pushed_samples + len(self._pending) // SAMPLE_BYTES
         if not total_samples:
             return b""
-        # Half a sample at the very end was never a sample.
+        # A trailing half sample is dropped.
         del self._pending[len(self._pending) // SAMPLE_BYTES * SAMPLE_BYTES :]
         self._pending += bytes(self._drain_samples * SAMPLE_BYTES)
         self._push_blocks(graph)
         return self._take(total_samples)
 
     def _push_blocks(self, graph: Graph) -> None:
-        # The filter answers a frame with a frame, so a long one would wait inside for the next.
+        # The filter returns one frame for each frame, so a long one would be held inside until the next.
         whole = len(self._pending) - len(self._pending) % _BLOCK_BYTES
         for start in range(0, whole, _BLOCK_BYTES):
             self._push(graph, bytes(self._pending[start : start + _BLOCK_BYTES]))
@@ -121,7 +121,7 @@ class StretchedTempo:
 
 
 def _graph(stage_speed: float, stages: int) -> Graph:
-    # Outside 0.5 to 2 one stage would skip samples instead of blending them.
+    # Outside 0.5 to 2 a single stage would skip samples instead of blending them.
     graph = Graph()
     source = graph.add_abuffer(
         sample_rate=SAMPLE_RATE_HZ, format="s16", layout="mono", time_base=Fraction(1, SAMPLE_RATE_HZ)

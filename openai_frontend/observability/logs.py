@@ -1,4 +1,4 @@
-"""How the log is written: a line of JSON each for machines, plain text for people."""
+"""Log formats: one line of JSON for machines, plain text for people."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ def set_up(level: str, log_format: LogFormat) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, logger and message, and what a record brings as `fields`."""
+    """time, level, logger and message, and the record's `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The message, and the fields after it."""
+    """The message, followed by the fields."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
@@ -45,7 +45,7 @@ class TextFormatter(logging.Formatter):
 
 
 class OncePerInterval:
-    """A warning at most once a minute, however often its cause occurs. `clock` is a monotonic one."""
+    """A warning at most once a minute, however often its cause occurs. `clock` is monotonic."""
 
     def __init__(
         self, logger: logging.Logger, interval_s: float = 60.0, clock: Callable[[], float] = time.monotonic
@@ -63,7 +63,7 @@ class OncePerInterval:
 
 
 class SeldomWarnings(logging.Filter):
-    """Passes a warning of the same words at most once a minute: what clients do must not fill the log."""
+    """Passes the same warning at most once a minute: clients must not be able to flood the log."""
 
     def __init__(self, interval_s: float = 60.0) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Prometheus metrics of the frontend.
 
-Labels are bounded: models by the repository, formats and outcomes by this code, and never a word of a request.
+Labels are bounded: models by the repository, formats and outcomes by this code. They never contain request text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,8 +20,8 @@ _REAL_TIME: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.75, 1, 1.5, 2, 5)
 
 
 class Outcome(StrEnum):
-    """How a request ended: all of it was sent; the request was invalid; it was refused for want of capacity; the
-    server failed; its client disconnected."""
+    """The outcome of a request: completed, invalid, refused for lack of capacity, failed in the server, or disconnected
+    by its client."""
 
     OK = "ok"
     INVALID = "invalid"
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class Metrics:
-    """Every metric of one frontend, in a registry of its own."""
+    """Every metric of one frontend, in its own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -72,11 +72,11 @@ class Metrics:
         return Histogram(f"tts_{name}", what, labels, buckets=buckets, registry=self.registry)
 
     def expose(self) -> bytes:
-        """All of it as OpenMetrics text, exemplars included."""
+        """All metrics as OpenMetrics text, with exemplars."""
         return bytes(generate_latest(self.registry))  # type: ignore[no-untyped-call]
 
     def prime(self, models: Iterable[str]) -> None:
-        """Start the counters of these models at 0, so that the first event of each is an increase."""
+        """Start the counters of these models at 0, so that their first event is an increase."""
         for model in models:
             self.deaths.labels(model)
             self.underruns.labels(model)
@@ -88,9 +88,9 @@ class Metrics:
                 self.guard_trips.labels(model, reason)
 
     def set_states(self, states: Mapping[str, ModelState]) -> None:
-        """The state of each model now; none if Triton does not answer."""
+        """Set the current state of each model; no states if Triton does not answer."""
         self.triton_up.set(bool(states))
-        self.states.clear()  # the states in an unreachable Triton are unknown
+        self.states.clear()  # the states are unknown while Triton is unreachable
         self.prime(states)
         for model, now in states.items():
             for state in ModelState:

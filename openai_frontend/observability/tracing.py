@@ -1,7 +1,7 @@
-"""OpenTelemetry spans of a request: its way through queue, load, first audio and last byte, passed on to Triton.
+"""OpenTelemetry spans of a request: queue, load, first audio and last byte, propagated to Triton.
 
-Off, and neither SDK nor exporter imported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set. The other variables of the OTLP
-exporter (headers, time-outs) are its own.
+Disabled, with neither SDK nor exporter imported, unless OTEL_EXPORTER_OTLP_ENDPOINT is set. The OTLP exporter reads its
+other variables (headers, time-outs) itself.
 """
 
 from collections.abc import Iterator
@@ -9,24 +9,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-# The `traceparent` that the request came with, for whatever is done on its behalf.
+# The `traceparent` of the incoming request, for everything that is done on its behalf.
 incoming: ContextVar[str] = ContextVar("traceparent", default="")
 
 
 class Trace(Protocol):
-    """One request's spans."""
+    """The spans of one request."""
 
     @property
     def traceparent(self) -> str:
-        """What is passed on, in W3C's form; empty if nothing is traced."""
+        """The traceparent to propagate, in W3C's form; empty without tracing."""
         ...
 
     def part(self, name: str) -> "Any":
-        """A span within, as a context manager."""
+        """A child span, as a context manager."""
         ...
 
     def event(self, name: str) -> None:
-        """A moment within."""
+        """An event within the span."""
 
     def end(self, attributes: dict[str, str | int | float], *, failed: bool) -> None: ...
 
@@ -37,7 +37,7 @@ class Tracer(Protocol):
     def start(self, name: str) -> Trace: ...
 
     def close(self) -> None:
-        """Send what is not sent yet. Takes up to seconds."""
+        """Send spans that have not been sent. May take seconds."""
 
 
 class _NoTrace:
@@ -53,7 +53,7 @@ class _NoTrace:
 
 
 class NoTracer:
-    """Nothing is traced."""
+    """No tracing."""
 
     def start(self, _: str) -> Trace:
         return _NoTrace()
@@ -109,5 +109,5 @@ class OtelTracer:
 
 
 def make_tracer(endpoint: str) -> Tracer:
-    """The tracer for an endpoint; one that does nothing if it is empty."""
+    """The tracer for an endpoint; NoTracer if it is empty."""
     return OtelTracer(endpoint) if endpoint else NoTracer()

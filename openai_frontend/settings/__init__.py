@@ -1,4 +1,4 @@
-"""The settings of the frontend: fields in groups, presets, and what is printed and refused at the start."""
+"""The settings of the frontend: fields in groups, presets, reports and checks."""
 
 from openai_frontend.settings.settings import Settings
 

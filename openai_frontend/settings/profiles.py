@@ -1,4 +1,4 @@
-"""Presets: values for kinds of deployments, below the environment and above the defaults."""
+"""Presets for kinds of deployments; they override defaults, and the environment overrides them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
-# docs/settings.md has the reasons.
+# The reasons are in docs/settings.md.
 PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
     "single-gpu": {"idle_timeout": 0, "restart_timeout": 60, "queue_timeout": 60},
     "shared-gpu": {"idle_timeout": 60, "max_loaded_models": 1, "queue_timeout": 60},
@@ -23,7 +23,7 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 class ProfileSource(PydanticBaseSettingsSource):
-    """The values of the profile that the arguments or the environment name; none without a profile."""
+    """The values of the profile that the arguments or the environment select; none without a profile."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         return self().get(field_name), field_name, False

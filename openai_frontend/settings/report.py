@@ -1,4 +1,4 @@
-"""The resolved settings as text: each variable, its value and where it comes from."""
+"""The resolved settings as text: each variable, its value and its origin."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from openai_frontend.settings.settings import Settings
 
 
 def report(settings: Settings, environment: Mapping[str, str]) -> str:
-    """One line for each setting, in groups, as a shell would read it. Secrets are masked."""
+    """One line for each setting, in groups, in shell syntax. Secrets are masked."""
     sections = []
     for title, group in GROUPS.items():
         rows = _rows(group.model_fields, settings, environment)
@@ -20,7 +20,7 @@ def report(settings: Settings, environment: Mapping[str, str]) -> str:
 
 
 def origin_of(name: str, settings: Settings, environment: Mapping[str, str]) -> str:
-    """Where a setting's value comes from: environment, profile or default."""
+    """The origin of a setting's value: environment, profile or default."""
     if any(variable.upper() == name.upper() and value for variable, value in environment.items()):
         return "environment"
     if settings.profile is not None and name in PROFILES[settings.profile]:

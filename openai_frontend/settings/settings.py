@@ -1,6 +1,6 @@
 """Every setting of the frontend, read once from the environment and frozen.
 
-`MODEL_ID`, `IDLE_TIMEOUT`, `REQUEST_TIMEOUT` and `PORT` mean what they meant in the single-file server.
+`MODEL_ID`, `IDLE_TIMEOUT`, `REQUEST_TIMEOUT` and `PORT` have the same meaning as in the single-file server.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ from speech_protocol.models import (
     task_of_checkpoint,
 )
 
-# An engine's default MAX_QUEUE, so that its queue is not full before ours.
+# An engine's default MAX_QUEUE, so that its queue does not fill up before the frontend's.
 _SHARED_ACTIVE: Final = 64
 
 
@@ -58,7 +58,7 @@ class Settings(
 
     @model_validator(mode="after")
     def _keys_are_there(self) -> Self:
-        # At the start, not at the first request: a server that requires keys must not start without them.
+        # At startup, not at the first request: a server that requires keys must not start without them.
         try:
             keys = self.keys()
         except (OSError, UnicodeDecodeError) as error:
@@ -81,29 +81,29 @@ class Settings(
         return self.max_active_requests
 
     def kept(self) -> tuple[str, ...]:
-        """The Triton models of `keep_loaded`."""
+        """The Triton models in `keep_loaded`."""
         return _listed(self.keep_loaded)
 
     def standby(self) -> tuple[str, ...]:
-        """The Triton models of `warm_standby`."""
+        """The Triton models in `warm_standby`."""
         return _listed(self.warm_standby)
 
     def standby_checkpoints(self) -> tuple[str, ...]:
-        """The checkpoints of the models of `warm_standby`."""
+        """The checkpoints of the models in `warm_standby`."""
         checkpoints = self.checkpoints()
         return tuple(checkpoints[name] for name in self.standby() if name in checkpoints)
 
     def origins(self) -> tuple[str, ...]:
-        """The origins of `cors_origins`."""
+        """The origins in `cors_origins`."""
         return tuple(origin.rstrip("/") for origin in _listed(self.cors_origins))
 
     def hosts(self) -> tuple[str, ...]:
-        """The host names of `allowed_hosts`."""
+        """The host names in `allowed_hosts`."""
         return _listed(self.allowed_hosts)
 
     @property
     def max_body_bytes(self) -> int:
-        """The bound on every request body."""
+        """The maximum size of a request body."""
         return self.max_upload_bytes * 4 // 3 + 2**20
 
     def keys(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class Settings(
         return {name: checkpoint_of(spec, environment) for name, spec in MODELS.items()}
 
     def main_model(self) -> str:
-        """The Triton model of requests that name no particular one."""
+        """The Triton model for requests without a specific one."""
         if self.default_model:
             return self.default_model
         design = task_of_checkpoint(self.model_id) is Task.VOICE_DESIGN

@@ -24,13 +24,13 @@ OTHER_VARIABLES: Final = frozenset(
         "TRITON_METRICS_PORT",
     }
 )
-# In shorter names one or two letters are no sign of a misspelling: PORT and POST, HOST and HOME.
+# In shorter names, one or two letters do not indicate a misspelling: PORT and POST, HOST and HOME.
 _LETTERS_FOR_ONE: Final = 7
 _LETTERS_FOR_TWO: Final = 10
 
 
 def misspelled(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Each variable that is no setting but close to one, and the variable of that setting: within two letters, or
+    """Each variable that is not a setting but close to one, and the variable of that setting: within two letters,
     within one if the name has fewer than ten, or never if it has fewer than seven."""
     known = [name.upper() for name in Settings.model_fields]
     for variable in sorted(set(variables) - {*known, *OTHER_VARIABLES}):
@@ -42,8 +42,8 @@ def misspelled(variables: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def distance(one: str, other: str, limit: int) -> int:
-    """Letters to insert, delete, replace or swap with the next one to turn `one` into `other`; `limit` + 1 for any
-    number above the limit."""
+    """Edit distance: letters to insert, delete, replace or swap with the next one to turn `one` into `other`; `limit` +
+    1 for any number above the limit."""
     if abs(len(one) - len(other)) > limit:
         return limit + 1
     earlier: list[int] = []

@@ -68,9 +68,7 @@ def test_folders_that_root_or_an_earlier_server_made_can_be_written_after_the_on
 
     before = start(folder, *CONTAINER, **variables)
     assert before.returncode == 1
-    assert (
-        f"{models} cannot be written by user 1000: missing weights cannot be downloaded" in before.stderr
-    )
+    assert f"{models} cannot be written by user 1000: missing weights cannot be downloaded" in before.stderr
     assert f"{control} cannot be written by user 1000: the key of Triton's model control cannot be" in before.stderr
     assert len(before.stderr.splitlines()) == 2
 

@@ -1,1 +1,1 @@
-"""Request bodies, read within bounds of time and memory: media types, JSON, remote recordings."""
+"""Request bodies, read within limits of time and memory: media types, JSON, remote recordings."""

@@ -1,4 +1,4 @@
-"""Work that ends with its client: cancelled as soon as the client disconnects."""
+"""Work that is cancelled as soon as the client disconnects."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -24,11 +24,11 @@ async def unless_disconnected(request: Request, opening: Awaitable[T]) -> T | No
                 with suppress(asyncio.CancelledError, Exception):
                     await task
             elif not task.cancelled():
-                task.exception()  # retrieved, or asyncio would report it
+                task.exception()  # retrieve it, or asyncio reports it
 
 
 async def _disconnected(request: Request) -> None:
-    # The request's body was read whole, so what comes next is the disconnect. A client that only closes its sending
-    # side has not disconnected: see http_protocol.
+    # The request's body has been read completely, so the next message is the disconnect. A client that only closes its
+    # sending side has not disconnected: see http_protocol.
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,8 +1,8 @@
-"""JSON bodies within bounds of time.
+"""JSON bodies, parsed within limits of time.
 
-Parsers build every value, also of unused fields, and hold the interpreter's lock meanwhile: 14 MB of `[],`
-take a second. A request is a few fields, of which some are long texts. So a large body is looked over as it arrives,
-piece by piece, and refused if it has more values than a request needs; what is then left to the parser is copying.
+Parsers build every value, even of unused fields, and hold the interpreter's lock meanwhile: 14 MB of `[],` take a
+second. A speech request has few fields, some of them long texts. So a large body is scanned as it arrives, piece by
+piece, and rejected if it has more values than a request needs; the rest is cheap to parse.
 """
 
 import json
@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from openai_frontend.errors import ApiError
 from openai_frontend.thread_pools import WorkerPool
 
-# A body up to this size is parsed at once: at most a millisecond or two, whatever it is.
+# A body up to this size is parsed at once: at most a millisecond or two, whatever it contains.
 _SMALL_BYTES: Final = 32 * 1024
 _MAX_VALUES: Final = 10_000
 _MAX_ESCAPES: Final = 500_000
@@ -25,7 +25,7 @@ _VALUE_MARKS: Final = (b",", b":", b"[", b"{")
 
 
 async def read_json(pieces: AsyncIterator[bytes], parsers: WorkerPool) -> Any:
-    """The value of a body; a large one is parsed in a thread of `parsers`. Raises RequestValidationError if it is no
+    """The value of a body; a large one is parsed in a thread of `parsers`. Raises RequestValidationError if it is not
     JSON, ApiError 400 if it is too complex."""
     shape = _Shape()
     kept: list[bytes] = []
@@ -45,7 +45,7 @@ async def read_json(pieces: AsyncIterator[bytes], parsers: WorkerPool) -> Any:
 
 
 def missing_body() -> RequestValidationError:
-    """For a request that needs JSON and brings none."""
+    """The error for a request without the JSON body that it needs."""
     return _invalid("missing", "Field required")
 
 
@@ -53,7 +53,7 @@ def _parse(pieces: list[bytes]) -> Any:
     data = b"".join(pieces)
     pieces.clear()
     if len(data) > _SMALL_BYTES:
-        try:  # five times as fast, but it knows no BOM and no halves of surrogate pairs
+        try:  # five times as fast, but without support for a BOM or lone surrogates
             value = pydantic_core.from_json(data)
         except ValueError:
             pass
@@ -66,12 +66,12 @@ def _parse(pieces: list[bytes]) -> Any:
         raise _invalid("json_invalid", error.msg, error.pos) from None
     except UnicodeDecodeError as error:
         raise _invalid("json_invalid", f"byte {error.start} is not UTF-8") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits; brackets within brackets within brackets
+    except (ValueError, RecursionError):  # a number of thousands of digits, or deeply nested brackets
         raise _invalid("json_invalid", "not JSON that can be read") from None
 
 
 def _keep_utf_8(value: Any) -> None:
-    """Have every string keep its UTF-8 form, which a check of its length needs: 10 ms for 9 MB that are not ASCII."""
+    """Make every string cache its UTF-8 form, which a check of its length needs: 10 ms for 9 MB of non-ASCII text."""
     if isinstance(value, str):
         _STRING.validate_python(value)
     elif isinstance(value, dict | list):
@@ -80,7 +80,7 @@ def _keep_utf_8(value: Any) -> None:
 
 
 def _invalid(kind: str, message: str, position: int | None = None) -> RequestValidationError:
-    """As FastAPI reports it."""
+    """The error as FastAPI reports it."""
     place = ("body",) if position is None else ("body", position)
     return RequestValidationError(
         [{"type": kind, "loc": place, "msg": message, "input": None, "ctx": {"error": message}}]
@@ -98,7 +98,7 @@ class _Shape:
         self._after_backslash = False
 
     def add(self, piece: bytes) -> None:
-        """The next bytes; linear, and at most a fraction of a millisecond for 16 KiB."""
+        """Scan the next bytes; linear, and a fraction of a millisecond for 16 KiB."""
         if self._after_backslash:
             piece = piece[1:]
         backslashes = piece.count(b"\\")
@@ -116,12 +116,12 @@ class _Shape:
         self._values += sum(outside.count(mark) for mark in _VALUE_MARKS)
 
     def check(self) -> None:
-        """Raise ApiError 400 if it is more than a request needs."""
+        """Raise ApiError 400 if the counts exceed what a request needs."""
         _check(self._values, _MAX_VALUES, "values")
         _check(self._escapes, _MAX_ESCAPES, "escapes")
 
     def check_whole(self) -> None:
-        """The same for a complete body; its size is checked first."""
+        """The same for a complete body, after its size has been checked."""
         self.check()
         _check(self._outside_bytes, _MAX_OUTSIDE_BYTES, "bytes outside of strings")
 

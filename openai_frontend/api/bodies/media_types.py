@@ -10,7 +10,7 @@ FORMS: Final = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 def media_type(request: Request) -> str:
-    """The Content-Type without its parameters, in small letters; empty if there is none."""
+    """The Content-Type without its parameters, in lower case; empty without one."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -20,12 +20,12 @@ def is_json(kind: str) -> bool:
 
 
 async def check_json(request: Request) -> None:
-    """Raises ApiError 415 if there is a body that is not declared as JSON."""
+    """Raises ApiError 415 for a body that is not declared as JSON."""
     kind = media_type(request)
     if is_json(kind):
         return
     if not kind and not await request.body():
-        return  # missing fields are reported one by one
+        return  # missing fields are reported individually
     said = f"The body is declared as {kind}" if kind else "The body has no Content-Type"
     hint = ", as curl -d does unless told otherwise" if kind == "application/x-www-form-urlencoded" else ""
     message = f"{said}{hint}. Send JSON with the header `Content-Type: application/json`."

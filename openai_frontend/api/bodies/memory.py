@@ -1,4 +1,4 @@
-"""A limit on the memory of all request bodies, and its return to the system."""
+"""A limit on the memory of all request bodies, and the release of that memory to the system."""
 
 import ctypes
 import logging
@@ -11,10 +11,10 @@ from openai_frontend.errors import ApiError
 
 logger = logging.getLogger(__name__)
 
-# Ordinary speech requests are smaller than this. An eighth of the memory is theirs: uploads cannot take it.
+# Ordinary speech requests are smaller than this. An eighth of the memory is reserved for them.
 SMALL_BODY_BYTES: Final = 64 * 1024
 _SHARE_OF_SMALL: Final = 8
-# glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD. Left to itself, glibc raises both to the largest block that was freed,
+# glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD. By default, glibc raises both to the size of the largest freed block,
 # up to 32 MiB, and from then on keeps freed bodies in its heap.
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
@@ -22,7 +22,7 @@ _BLOCK_BYTES: Final = 256 * 1024
 
 
 class BodyMemory:
-    """A budget of bytes. A body holds the bytes that have arrived until its reply begins."""
+    """A memory limit in bytes. A body holds the bytes received so far until its reply begins."""
 
     def __init__(self, limit_bytes: int, trim: Callable[[], None] | None = None) -> None:
         self._limit_bytes = limit_bytes
@@ -32,7 +32,7 @@ class BodyMemory:
 
     @property
     def largest_body_bytes(self) -> int:
-        """What a body can have if no other is held."""
+        """The maximum size of a body while no other one is held."""
         return self._limit(self._limit_bytes)
 
     def check(self, declared_bytes: int) -> None:
@@ -43,7 +43,7 @@ class BodyMemory:
 
     @contextmanager
     def lease(self) -> Iterator["BodyLease"]:
-        """The bytes of one body; what it still holds at the end is given back."""
+        """A lease for one body; the bytes that it still holds are released at the end."""
         lease = BodyLease(self)
         try:
             yield lease
@@ -69,7 +69,7 @@ class BodyMemory:
 
 
 class BodyLease:
-    """What one body holds."""
+    """The memory held by one body."""
 
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
@@ -81,14 +81,14 @@ class BodyLease:
         self._held_bytes += count_bytes
 
     def release(self) -> None:
-        """Give all of it back. Idempotent."""
+        """Release all bytes. Idempotent."""
         held, self._held_bytes = self._held_bytes, 0
         if held:
             self._memory.give_back(held)
 
 
 def return_freed_memory() -> None:
-    """Make the C library give every freed block of a body's size back to the system at once (glibc)."""
+    """Make the C library return every freed block of a body's size to the system immediately (glibc)."""
     if libc := _glibc():
         libc.mallopt(_MMAP_THRESHOLD, _BLOCK_BYTES)
         libc.mallopt(_TRIM_THRESHOLD, _BLOCK_BYTES)

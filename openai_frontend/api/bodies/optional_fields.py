@@ -1,5 +1,4 @@
-"""Bodies whose optional fields may be null or empty, which both mean that the field is absent, as many clients send
-it."""
+"""Bodies whose optional fields may be null or empty, as many clients send them; both mean that the field is absent."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 def _allow_null(schema: dict[str, Any]) -> None:
-    """Say so in the JSON schema of a body."""
+    """Declare it in the JSON schema of a body."""
     for name, field in schema["properties"].items():
         if name in schema.get("required", ()) or "const" in field:
             continue

@@ -1,8 +1,7 @@
-"""The reference recording of a JSON request: base64, a data URL, or an address on a listed host.
+"""The reference recording of a JSON request: base64, a data URL, or a URL on a listed host.
 
-An address is fetched only from a host that the operator listed, without redirects, within bounds of size and time. A
-listed name that leads to a private address is refused, unless that address is listed, too: a name is what its owner's
-DNS says today.
+A URL is fetched only from a host that the operator listed, without redirects, within limits of size and time. A listed
+name that resolves to a private address is rejected, unless that address is listed, too: DNS records can change.
 """
 
 import base64
@@ -24,16 +23,16 @@ from openai_frontend.thread_pools import WorkerPool
 _DATA_URL: Final = re.compile(r"data:(?P<head>[^,]{0,200}),", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://", re.IGNORECASE)
 _MAX_ADDRESS_CHARS: Final = 2048
-# Percent-encoding triples a recording and is slow to read.
+# Percent-encoding triples a recording's size and is slow to decode.
 _MAX_PERCENT_ENCODED_CHARS: Final = 2**20
-# One piece takes far less than a millisecond, so that other threads get their turn.
+# One piece takes far less than a millisecond, so that other threads can run.
 _PIECE_CHARS: Final = 2**17
 _FETCH_S: Final = 15.0
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 async def read_ref_audio(value: str, settings: Settings, uploads: WorkerPool) -> bytes:
-    """The file that `value` holds or names, as it is; decoded in a thread of `uploads`. Raises ApiError 400."""
+    """The file that `value` contains or refers to, unchanged; decoded in a thread of `uploads`. Raises ApiError 400."""
     address = value[: _MAX_ADDRESS_CHARS + 1].strip()
     if not _ADDRESS.match(address):
         return await uploads.run(parse_ref_audio, value)
@@ -44,8 +43,8 @@ async def read_ref_audio(value: str, settings: Settings, uploads: WorkerPool) ->
 
 
 def parse_ref_audio(text: str) -> bytes:
-    """The file in a data URL or in plain base64, with or without its padding. Takes some 50 ms for 10 MiB, in short
-    pieces between which other threads run. Raises ApiError 400."""
+    """The file in a data URL or in plain base64, with or without padding. Takes some 50 ms for 10 MiB, in short pieces
+    between which other threads run. Raises ApiError 400."""
     text = text.strip()
     match = _DATA_URL.match(text)
     if match is None or match["head"].lower().endswith(";base64"):
@@ -83,7 +82,7 @@ async def _fetch(address: str, settings: Settings) -> bytes:
     connector = aiohttp.TCPConnector(resolver=_GuardedResolver(hosts), use_dns_cache=False)
     try:
         async with (
-            # A recording gains nothing from compression, and what unpacks to a thousand times its size is no recording.
+            # A recording does not benefit from compression, and a file that expands a thousandfold is not a recording.
             aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session,
             session.get(address, allow_redirects=False) as reply,
         ):
@@ -106,7 +105,7 @@ async def _read(reply: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
 
 
 def _host(address: str) -> str:
-    """`host`, or `host:port` if the port is not the scheme's own; empty for what is never fetched."""
+    """`host`, or `host:port` if the port is not the scheme's default; empty for URLs that are never fetched."""
     try:
         parts = urlsplit(address)
         port = parts.port
@@ -119,7 +118,7 @@ def _host(address: str) -> str:
 
 
 class _GuardedResolver(AbstractResolver):
-    """Resolves to addresses of the public Internet only, and to those that are listed."""
+    """Resolves to public addresses and listed ones only."""
 
     def __init__(self, hosts: set[str]) -> None:
         self._listed = {host.rpartition(":")[0] or host for host in hosts} | hosts

@@ -1,4 +1,4 @@
-"""How routes read their bodies: in pieces, in memory, and only for as long as the client is there."""
+"""Routes that read their bodies in pieces, in memory, and only while the client is connected."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -18,16 +18,16 @@ _URLENCODED: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 32
 _MAX_FIELD_BYTES: Final = 1024 * 1024
 _MAX_URLENCODED_BYTES: Final = 32 * 1024
-# What is parsed between two looks at the other connections.
+# The amount parsed before other connections are served.
 _PIECE_BYTES: Final = 16 * 1024
 _UNREAD: Final = object()
-# Files stay in memory, which is bounded for all bodies together; a temporary file would need a disk with room, and a
-# thread of the pool that encoders use.
+# Files stay in memory, which is limited for all bodies together; a temporary file would need disk space, and a thread
+# of the encoders' pool.
 MultiPartParser.spool_max_size = 2**62
 
 
 class BodyRequest(Request):
-    """A request whose JSON is parsed within bounds, and whose bytes are not kept once they are parsed."""
+    """A request whose JSON is parsed within limits, and whose bytes are released after parsing."""
 
     _value: Any = _UNREAD
 
@@ -40,7 +40,7 @@ class BodyRequest(Request):
         yield b""
 
     async def body(self) -> bytes:
-        """Not the bytes, which are parsed already: callers look whether there are any."""
+        """Not the bytes, which are already parsed: callers only check whether there are any."""
         has_body = self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
         return b"-" if has_body else b""
 
@@ -60,10 +60,11 @@ class BodyRequest(Request):
 
 
 class BodyRoute(APIRoute):
-    """A route with a body. It is read before FastAPI looks at it, which takes every failure to read for the client's
-    mistake. The work is cancelled when the client disconnects.
+    """A route with a body. It reads the body before FastAPI does, which reports every read failure as an invalid
+    request. The work is cancelled when the client disconnects.
 
-    A route that declares no body gets forms and JSON. A body of another type than the route takes is left unread."""
+    A route without a declared body accepts forms and JSON. A body of an unsupported type is left unread.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()

@@ -1,4 +1,4 @@
-"""POST /admin/models/{name}/load and /unload, for operators: closed without ADMIN_KEY."""
+"""POST /admin/models/{name}/load and /unload, for operators: disabled without ADMIN_KEY."""
 
 import hmac
 from typing import Annotated, Any
@@ -33,7 +33,7 @@ async def load_model(name: str, state: CurrentState) -> dict[str, Any]:
 
 @router.post("/models/{name}/unload")
 async def unload_model(name: str, state: CurrentState) -> dict[str, Any]:
-    """Unload a Triton model, wait until it is gone, and return its state. 503 `busy` if it is in use or loading."""
+    """Unload a Triton model, wait until it is unloaded, and return its state. 503 `busy` if it is in use or loading."""
     await _check_exists(name, state)
     return {"model": name, "state": await state.lifecycle.unload(name)}
 

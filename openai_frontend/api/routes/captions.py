@@ -1,4 +1,4 @@
-"""POST /dev/captioned_speech, as Kokoro-FastAPI has it: audio as base64 with the times of its words."""
+"""POST /dev/captioned_speech, as in Kokoro-FastAPI: audio as base64 with word timestamps."""
 
 import base64
 import json
@@ -25,17 +25,17 @@ class CaptionedBody(SpeechBody):
     """POST /dev/captioned_speech: the fields of /v1/audio/speech, and Kokoro-FastAPI's."""
 
     stream: bool = True
-    """Lines of JSON as the audio is made, or one JSON object."""
+    """True: lines of JSON during synthesis; false: one JSON object."""
     return_timestamps: bool = True
-    """False: audio without times."""
+    """False: audio without timestamps."""
 
 
 @router.post("/dev/captioned_speech", response_class=Response, dependencies=[JSON_ONLY])
 async def create_captioned_speech(
     body: CaptionedBody, request: Request, state: CurrentState, request_id: RequestId, caller: CurrentCaller
 ) -> Response:
-    """Speak a text; each object has `audio` as base64, `audio_format`, and `timestamps` of the words that begin in it:
-    `word`, `start_time` and `end_time` in seconds."""
+    """Synthesize a text; each object has `audio` as base64, `audio_format`, and `timestamps` of the words that begin in
+    it: `word`, `start_time` and `end_time` in seconds."""
     audio_format = audio_format_of(body.response_format, state.settings, body.sample_rate)
     model, wire = await wire_request(body, state, request_id, caller)
     asked = {
@@ -68,7 +68,7 @@ async def _lines(speech: Body, content_type: str) -> AsyncGenerator[bytes, None]
                 if encoded.data:
                     yield json.dumps(_object(encoded.data, words, content_type)).encode() + b"\n"
                     words = []
-        except Exception as error:  # noqa: BLE001 - the status is sent already
+        except Exception as error:  # noqa: BLE001 - the status has been sent
             yield json.dumps(from_exception(error).body()).encode() + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""WS /tts/websocket, in Cartesia's protocol: LiveKit's and Pipecat's clients of it work unchanged."""
+"""WS /tts/websocket: Cartesia's protocol, for the unmodified Cartesia clients of LiveKit and Pipecat."""
 
 import asyncio
 import base64
@@ -26,12 +26,12 @@ from speech_protocol.request import SpeechRequest
 
 router = APIRouter()
 
-# Utterances of one connection at once.
+# Maximum concurrent utterances of one connection.
 _MAX_CONTEXTS: Final = 32
 
 
 class _Lenient(BaseModel):
-    """Fields that this server does not use are ignored."""
+    """A message; fields that this server does not use are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -52,13 +52,13 @@ class OutputFormat(_Lenient):
 
 
 class GenerationConfig(_Lenient):
-    """How to speak."""
+    """Options of the synthesis."""
 
     speed: Annotated[float | None, Field(ge=0.25, le=4)] = None
 
 
 class ContextMessage(_Lenient):
-    """A piece of the text of a context; the first one says how it is spoken."""
+    """A piece of the text of a context; the first one configures the synthesis."""
 
     context_id: Name
     transcript: Text = ""
@@ -77,7 +77,7 @@ class ContextMessage(_Lenient):
 
 @router.websocket("/tts/websocket")
 async def speak_contexts(websocket: WebSocket) -> None:
-    """Texts in pieces, each in a context; all contexts of a connection are spoken at the same time."""
+    """Texts in pieces, each in a context; the contexts of a connection are synthesized concurrently."""
     await websocket.accept()
     state, caller = cast(State, websocket.app.state.speech), cast(Caller, websocket.state.caller)
     connection = _Connection(Messages(websocket, state.settings.send_timeout), state, caller)
@@ -90,7 +90,7 @@ async def speak_contexts(websocket: WebSocket) -> None:
 
 
 class _Context:
-    """One utterance: its text, and the task that speaks it."""
+    """One utterance: its text, and the task that synthesizes it."""
 
     def __init__(self, text: LiveText, message: ContextMessage) -> None:
         self.text, self.message = text, message
@@ -103,7 +103,7 @@ class _Connection:
         self._contexts: dict[str, _Context] = {}
 
     async def run(self) -> None:
-        """Serve until the client disconnects, or sends what is no message."""
+        """Serve until the client disconnects or sends an invalid message."""
         try:
             while True:
                 await self._take(await self._messages.receive())
@@ -145,7 +145,7 @@ class _Connection:
             context.text.close()
 
     def _open(self, message: ContextMessage) -> _Context:
-        """Begin to speak a context. Raises ApiError."""
+        """Start a context. Raises ApiError."""
         if len(self._contexts) >= _MAX_CONTEXTS:
             text = f"This connection has {_MAX_CONTEXTS} contexts already. Retry when one of them has ended."
             raise ApiError(429, "rate_limit_exceeded", text)
@@ -193,7 +193,7 @@ class _Connection:
         except ApiError as error:
             if error.code != "model_not_found":
                 raise
-            # Clients send Cartesia's names of models, of which none is here.
+            # Clients send Cartesia's model names, none of which exists here.
             target = await state.resolve(None, voice, owner=self._caller.owner)
         fields = await voice_fields(target, state.library, state.pools.reading)
         request = SpeechRequest(

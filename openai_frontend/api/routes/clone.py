@@ -36,7 +36,7 @@ async def create_cloned_speech(
     seed: Annotated[Seed | None, Form()] = None,
     consent: Annotated[Name | None, Form()] = None,
 ) -> Response:
-    """Speak a text in the voice of `ref_audio`; with its transcript in `ref_text` the likeness is better."""
+    """Synthesize a text in the voice of `ref_audio`; its transcript in `ref_text` improves the likeness."""
     audio_format = audio_format_of(response_format, state.settings)
     text, spoken = check_input(text, state.settings), check_language(language)
     target = await state.resolve(model, None, Task.CLONE)

@@ -1,4 +1,4 @@
-"""/v1/audio/voice_consents: recordings in which speakers allow the use of their voices."""
+"""/v1/audio/voice_consents: recordings in which speakers permit the use of their voices."""
 
 import re
 from typing import Annotated, Any, Final
@@ -28,7 +28,7 @@ async def create_consent(
     language: Annotated[Name, Form(description="A BCP 47 tag, like en-US.")],
     recording: Annotated[UploadFile, File()],
 ) -> dict[str, Any]:
-    """Keep a consent; its recording is stored as it is."""
+    """Store a consent; its recording is stored unchanged."""
     name = check_name(name)
     if not _LANGUAGE_TAG.fullmatch(language):
         raise invalid("language", f"'{language}' is not a BCP 47 language tag. Send one like en-US.")
@@ -43,7 +43,7 @@ async def create_consent(
 async def list_consents(
     state: CurrentState, owner: Owner, after: Name | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
 ) -> dict[str, Any]:
-    """A page of consents, newest first, those behind the id `after`."""
+    """A page of consents, newest first, after the id `after`."""
     consents = await state.pools.reading.run(state.library.consents, owner)
     start = 0
     if after:
@@ -65,14 +65,14 @@ async def get_consent(consent_id: str, state: CurrentState, owner: Owner) -> dic
 
 @router.post("/audio/voice_consents/{consent_id}", dependencies=[JSON_ONLY])
 async def rename_consent(consent_id: str, body: NewName, state: CurrentState, owner: Owner) -> dict[str, Any]:
-    """Give a consent another name."""
+    """Rename a consent."""
     name = check_name(body.name)
     return _public(await state.pools.storing.run(state.library.rename_consent, consent_id, name, owner))
 
 
 @router.delete("/audio/voice_consents/{consent_id}")
 async def delete_consent(consent_id: str, state: CurrentState, owner: Owner) -> dict[str, Any]:
-    """Forget a consent; voices made with it stay."""
+    """Delete a consent; voices created with it are kept."""
     await state.pools.storing.run(state.library.remove_consent, consent_id, owner)
     return {"id": consent_id, "deleted": True, "object": "audio.voice_consent"}
 

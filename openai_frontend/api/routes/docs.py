@@ -1,4 +1,4 @@
-"""GET /docs: the API's own documentation, to try it in a browser. Its script and style come from this server."""
+"""GET /docs: interactive API documentation. Its scripts and styles are served by this server."""
 
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ router = APIRouter()
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
-        # The page's own script is inline, and so are styles that it makes.
+        # The page has an inline script, and creates inline styles.
         "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"

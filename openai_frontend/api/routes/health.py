@@ -1,6 +1,6 @@
-"""GET /health: what is loaded, on what, and for how long; /live and /ready for orchestrators.
+"""GET /health: loaded models, their devices and idle times; /live and /ready for orchestrators.
 
-None of them wakes or delays anything, or resets a timer.
+None of them loads a model, delays a request or resets a timer.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ router = APIRouter()
 
 _MIB = 2**20
 _CHECKPOINT_VARIABLES = {spec.name: spec.checkpoint_variable for spec in QWEN3_TTS}
-# Shorter than what probes wait: a Triton that hangs must not make the frontend look dead.
+# Shorter than the time-out of probes: a hanging Triton must not make the frontend appear dead.
 _TIMEOUT_S = 2.0
 _SILENT = "Triton does not answer. Retry later."
 
 
 @router.get("/health")
 async def health(state: CurrentState) -> JSONResponse:
-    """`status` is `ok`, or `unavailable` with 503 if Triton does not answer. `message` says what the default model
+    """`status` is `ok`, or `unavailable` with 503 if Triton does not answer. `message` reports what the default model
     lacks, such as its weights."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
@@ -47,14 +47,14 @@ async def health(state: CurrentState) -> JSONResponse:
 
 @router.get("/live")
 async def live() -> dict[str, str]:
-    """The frontend itself runs."""
+    """Liveness of the frontend."""
     return {"status": "ok"}
 
 
 @router.get("/ready")
 async def ready(state: CurrentState) -> dict[str, str]:
-    """Whether a request can be served, be its model loaded or not: 503 if Triton is out of reach. `message`, as
-    /health has it, is no reason for 503: a request would load the model, or get the reason."""
+    """Readiness: whether requests can be served, with or without a loaded model; 503 if Triton is unreachable.
+    `message`, as in /health, does not imply 503: a request would load the model, or receive the reason."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             is_live = await state.triton.is_live()
@@ -69,7 +69,7 @@ async def ready(state: CurrentState) -> dict[str, str]:
 
 
 async def _hindrance(state: State, index: Mapping[str, ModelStatus]) -> dict[str, str]:
-    """A `message` if the default model's next load has failed before, or is likely to fail or take long."""
+    """A `message` if the default model's last load has failed, or its next one is likely to fail or take long."""
     name = state.catalog.main_model
     status = index.get(name)
     if status is None:
@@ -97,7 +97,7 @@ def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
     started = state.facts.started(name) if ready else None
     idle_s = state.lifecycle.idle_s(name) if ready else None
     unload_in_s = state.lifecycle.unload_in_s(name) if ready else None
-    # Triton unloads a model when its last stream has ended, and calls it unloading from the start.
+    # Triton unloads a model when its last stream has ended, but reports it as unloading from the start.
     draining = status.state is ModelState.UNLOADING and state.lifecycle.leases(name)
     fields = {
         "state": "draining" if draining else status.state,
@@ -113,7 +113,7 @@ def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:
 
 
 def _single_file_fields(state: State, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The fields that the single-file server had, about the model that serves /v1/audio/speech."""
+    """The fields of the single-file server, for the model that serves /v1/audio/speech."""
     main = models.get(state.catalog.main_model, {})
     device = main.get("device") or ""
     fields = {

@@ -11,7 +11,7 @@ router = APIRouter()
 
 @router.get("/metrics", response_class=Response)
 async def metrics(state: CurrentState) -> Response:
-    """The frontend's figures, in OpenMetrics text. Resets no timer and loads nothing."""
+    """The frontend's metrics, as OpenMetrics text. Resets no timer and loads nothing."""
     try:
         index = await state.triton.index()
     except SpeechError:

@@ -1,4 +1,4 @@
-"""GET /v1/models, /v1/models/{id} and /v1/audio/models. Answered from tables: no list ever wakes the GPU."""
+"""GET /v1/models, /v1/models/{id} and /v1/audio/models, answered from memory: a list never loads a model."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from openai_frontend.api.state import CurrentState, State
 
 router = APIRouter()
 
-# OpenAI's clients require a time; these models have no meaningful one.
+# OpenAI's clients require a creation time; these models have no meaningful one.
 _CREATED = 1_700_000_000
 
 
@@ -20,19 +20,19 @@ async def list_models(state: CurrentState) -> dict[str, Any]:
 
 @router.get("/models/{name:path}")
 async def get_model(name: str, state: CurrentState) -> dict[str, Any]:
-    """One model; ids may hold slashes."""
+    """One model; ids may contain slashes."""
     return _model(name, state)
 
 
 @router.get("/test")
 async def test() -> dict[str, str]:
-    """What wyoming_openai asks for to know a server that lists its voices; Kokoro-FastAPI had it first."""
+    """The request with which wyoming_openai detects a server that lists its voices; introduced by Kokoro-FastAPI."""
     return {"status": "ok"}
 
 
 @router.get("/audio/models")
 async def list_audio_models(state: CurrentState) -> dict[str, Any]:
-    """The same names in the form Open WebUI asks for."""
+    """The same names in Open WebUI's format."""
     return {"models": [{"id": name} for name in state.catalog.models]}
 
 

@@ -1,4 +1,4 @@
-"""GET /: a page to try the server with. Its scripts and styles are files beside it; nothing comes from elsewhere."""
+"""GET /: a page to try the server. Its scripts and styles are files of this server; no other host is used."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ _HEADERS: Final = {
 
 
 class _Files(StaticFiles):
-    """The page's files, asked for anew each time, so that modules of two versions never meet."""
+    """The page's files, revalidated for every request, so that modules of two versions are never mixed."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

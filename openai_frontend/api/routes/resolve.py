@@ -1,7 +1,8 @@
-"""POST /v1/audio/speech/resolve: what a speech request is to Triton, for batch clients that send it there themselves.
+"""POST /v1/audio/speech/resolve: resolves a speech request to a Triton request, for batch clients that use Triton
+directly.
 
-The reply may hold the recording of a stored voice. So it is for clients that could load a model of their own choice,
-too: those that have Triton's control key.
+The reply may contain the recording of a stored voice, so it requires Triton's control key, whose holders could read it
+anyway by loading a model.
 """
 
 import hmac
@@ -24,7 +25,7 @@ router = APIRouter(route_class=BodyRoute)
 
 
 class SpeechTarget(BaseModel):
-    """What to send to Triton, but for the text and the seed; `inputs` are tensors by name."""
+    """A Triton request without the text and the seed; `inputs` are tensors by name."""
 
     object: Literal["speech.target"] = "speech.target"
     model: str
@@ -42,11 +43,11 @@ async def resolve_speech(
     caller: CurrentCaller,
     triton_control_key: Annotated[str, Header(alias=HEADER)] = "",
 ) -> Response:
-    """The Triton model and the tensors of a speech request, which is not made: its voice, model and language resolved
-    as POST /v1/audio/speech does, for a batch client. Takes Triton's control key."""
+    """The Triton model and the tensors of a speech request, without performing it: voice, model and language are
+    resolved as in POST /v1/audio/speech. For batch clients; requires Triton's control key."""
     _check_key(state, triton_control_key)
     model, wire = await wire_request(body, state, request_id, caller)
-    # A recording is megabytes of base64: not on the event loop.
+    # Recordings are megabytes of base64: not on the event loop.
     return await state.pools.reading.run(_respond, model, state.settings.checkpoints().get(model, ""), wire)
 
 
@@ -56,7 +57,8 @@ def _respond(model: str, checkpoint: str, wire: SpeechRequest) -> Response:
 
 
 def _check_key(state: CurrentState, given: str) -> None:
-    """Raise ApiError 403 without Triton's control key. A server without one, nor API keys, is open to everyone."""
+    """Raise ApiError 403 without Triton's control key. A server with neither a control key nor API keys is open to all
+    clients."""
     expected = state.control_key
     if not expected and not state.has_keys:
         return

@@ -20,7 +20,7 @@ from speech_protocol.request import SpeechRequest
 
 router = APIRouter(route_class=BodyRoute)
 
-# Of an input whose reply is held until it is complete: some five minutes of audio.
+# Maximum input of a reply that is sent when complete: about five minutes of audio.
 MAX_WHOLE_CHARS: Final = 4096
 _INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
 
@@ -33,7 +33,7 @@ async def create_speech(
     request_id: RequestId,
     caller: CurrentCaller,
 ) -> Response:
-    """Speak a text; the audio is sent as it is made."""
+    """Synthesize a text; the audio is streamed during synthesis."""
     if body.word_timestamps and body.stream_format == "sse":
         message = 'Use `timestamp_granularities: ["word"]` in an event stream.'
         raise invalid("word_timestamps", message)
@@ -56,13 +56,13 @@ async def create_speech(
 
 @router.get("/audio/speech/{request_id}")
 async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCaller) -> dict[str, Any]:
-    """What has become of a reply, by its x-request-id, until a minute after its end; for the key that asked for it."""
+    """The outcome of a reply, by its x-request-id, until a minute after its end, for the same API key."""
     return state.outcomes.find(caller.allowance, request_id)
 
 
 def check_words(body: SpeechBody, model: str, text: str) -> None:
-    """Raise ApiError 400 if times of words are asked for and the model has none, or the reply would be too long to
-    hold."""
+    """Raise ApiError 400 if word timestamps are requested and the model has none, or the reply would be too long to
+    buffer."""
     field = "word_timestamps" if body.word_timestamps else "timestamp_granularities"
     if body.wants_words and model != HIBARI.name:
         message = (
@@ -79,7 +79,7 @@ def check_words(body: SpeechBody, model: str, text: str) -> None:
 
 
 async def wire_request(body: SpeechBody, state: State, request_id: str, caller: Caller) -> tuple[str, SpeechRequest]:
-    """The Triton model and the request that a body means. Raises ApiError or SpeechError."""
+    """The Triton model and the wire request of a body. Raises ApiError or SpeechError."""
     text = check_input(body.input, state.settings)
     language = check_language(body.language)
     model, voice = await _address(body, state, caller)
@@ -99,7 +99,7 @@ async def wire_request(body: SpeechBody, state: State, request_id: str, caller: 
 
 
 async def _address(body: SpeechBody, state: State, caller: Caller) -> tuple[str, VoiceFields]:
-    """The Triton model for a request, and its voice. Raises ApiError or SpeechError."""
+    """The Triton model of a request, and its voice. Raises ApiError or SpeechError."""
     if body.ref_audio:
         return await _clone(body, body.ref_audio, state, caller)
     target = await state.resolve(body.model, body.voice_name(), body.task, owner=caller.owner)
@@ -113,11 +113,11 @@ async def _address(body: SpeechBody, state: State, caller: Caller) -> tuple[str,
 
 
 async def _clone(body: SpeechBody, ref_audio: str, state: State, caller: Caller) -> tuple[str, VoiceFields]:
-    """The same for a request that brings its recording."""
+    """The same for a request with a recording."""
     if body.task is not Task.CLONE:
         raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or task_type out.")
     model = (await state.resolve(body.model, None, Task.CLONE)).model
     await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
-    with state.admission.admit(caller.owner):  # a fetch may take seconds, and holds the file
+    with state.admission.admit(caller.owner):  # a fetch may take seconds, and the recording is held meanwhile
         recording = await read_ref_audio(ref_audio, state.settings, state.pools.uploads)
     return model, await recording_fields(state, recording, body.ref_text, caller.owner, body.x_vector_only_mode)

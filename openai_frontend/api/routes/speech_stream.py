@@ -1,4 +1,4 @@
-"""WS /v1/audio/speech/stream: text in, speech out, in the messages of vLLM-Omni, and with a way to interrupt."""
+"""WS /v1/audio/speech/stream: text in, speech out, in vLLM-Omni's messages, with interruption."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ router = APIRouter()
 
 # vLLM-Omni's names of fields of /v1/audio/speech.
 _NAMES: Final = {"speaker": "voice"}
-# Stands in for the text until it arrives.
+# Placeholder for the text until it arrives.
 _NO_TEXT: Final = "-"
 _CONFIG_S: Final = 10.0
 
@@ -48,7 +48,7 @@ async def stream_speech(websocket: WebSocket) -> None:
 
 
 class _Session:
-    """One connection: a configuration, and one utterance after the other. Messages are read while one is spoken."""
+    """One connection: a configuration, and one utterance after another. Messages are read during synthesis."""
 
     def __init__(self, websocket: WebSocket, state: State, caller: Caller, request_id: str) -> None:
         self._messages = Messages(websocket, state.settings.send_timeout)
@@ -60,7 +60,7 @@ class _Session:
         self._utterance = 0
 
     async def run(self) -> None:
-        """Serve until `session.close`, a disconnect, or a message that is none."""
+        """Serve until `session.close`, a disconnect, or an invalid message."""
         try:
             while (message := await self._receive())["type"] != "session.close":
                 try:
@@ -153,14 +153,14 @@ class _Session:
             return
         except Exception as error:  # noqa: BLE001 - logged if it is unexpected, and sent
             await self._send_error(error)
-        if self._text is text:  # it failed while the text was open
+        if self._text is text:  # it failed before the text ended
             self._text = None
         done = {"type": "session.done", "utterance_index": self._utterance, "total_sentences": sentences}
         self._utterance += 1
         await self._messages.send(done)
 
     async def _send_audio(self, body: Body, audio_format: AudioFormat, *, with_words: bool) -> int:
-        """The audio of an utterance; the number of its segments."""
+        """Send the audio of an utterance; returns the number of its segments."""
         index, size = -1, 0
         async with aclosing(body):
             async for encoded in body:

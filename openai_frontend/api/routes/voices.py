@@ -1,4 +1,4 @@
-"""/v1/audio/voices and /v1/audio/languages. Lists are answered from memory: none ever wakes the GPU or asks Triton."""
+"""/v1/audio/voices and /v1/audio/languages. Lists are answered from memory: they never load a model or call Triton."""
 
 import json
 from typing import Any
@@ -27,13 +27,13 @@ async def list_voices(
     state: CurrentState, owner: Owner, names_only: NamesOnly, legacy: bool = False, model: str | None = None
 ) -> Response:
     """Every voice, built-in ones first, then the caller's own; or those of one `model`; `?legacy=true` gives names as
-    plain strings. In `unavailable` are names that nothing here speaks with, and the reason of each."""
+    plain strings. `unavailable` lists names that no model of this server supports, each with the reason."""
     body = await state.pools.reading.run(_listed, state, model or None, owner, names_only, legacy)
     return Response(body, media_type="application/json")
 
 
 def _listed(state: State, model: str | None, owner: str | None, names_only: bool, legacy: bool) -> bytes:
-    """The list as JSON, a voice at a time: thousands at once would hold up every other thread."""
+    """The list as JSON, one voice at a time: thousands at once would block all other threads."""
     built_in = built_in_voices(state.catalog, state.facts, model, owner)
     voices = [voice for voice in built_in if is_spoken(voice)]
     if not state.catalog.is_particular(model) or state.catalog.model(model) == QWEN3_TTS_BASE.name:
@@ -51,7 +51,7 @@ def _listed(state: State, model: str | None, owner: str | None, names_only: bool
 async def create_voice(
     request: Request, state: CurrentState, request_id: RequestId, owner: Owner
 ) -> dict[str, Any] | Response:
-    """Keep a voice: cloned from `audio_sample`, or designed from `prompt`, which takes as long as a sentence."""
+    """Store a voice: cloned from `audio_sample`, or designed from `prompt`, which takes as long as a sentence."""
     body = await read_voice(request, state.pools.uploads)
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
@@ -82,7 +82,7 @@ def _found(state: State, voice_id: str, owner: str | None) -> dict[str, Any]:
 
 @router.post("/audio/voices/{voice_id}", dependencies=[JSON_ONLY])
 async def rename_voice(voice_id: str, body: NewName, state: CurrentState, owner: Owner) -> dict[str, Any]:
-    """Give a voice another name; its id stays."""
+    """Rename a voice; its id does not change."""
     if voice_id in state.catalog.voices:
         message = f"'{voice_id}' is a built-in voice and can't be renamed. Name a stored one."
         raise invalid("voice_id", message, "built_in_voice")
@@ -94,7 +94,7 @@ async def rename_voice(voice_id: str, body: NewName, state: CurrentState, owner:
 
 @router.delete("/audio/voices/{voice_id}")
 async def delete_voice(voice_id: str, state: CurrentState, owner: Owner) -> dict[str, Any]:
-    """Forget a voice; requests that speak with it already go on."""
+    """Delete a voice; requests in flight with it continue."""
     if voice_id in state.catalog.voices:
         message = f"'{voice_id}' is a built-in voice and can't be deleted. Name a stored one."
         raise invalid("voice_id", message, "built_in_voice")
@@ -104,7 +104,7 @@ async def delete_voice(voice_id: str, state: CurrentState, owner: Owner) -> dict
 
 @router.get("/audio/languages")
 async def list_languages(state: CurrentState) -> dict[str, Any]:
-    """The languages a request may name, and which of them each model that can be loaded speaks."""
+    """The languages a request may specify, and those of each model that can be loaded."""
     facts = state.facts
     models = {name: facts.languages(name) for name in state.catalog.triton_models if not facts.why_unavailable(name)}
     spoken = {language for languages in models.values() for language in languages}

@@ -1,8 +1,8 @@
-"""`python -m openai_frontend.audio.uploads.decoder_process`: decodes untrusted recordings in a process of its own.
+"""`python -m openai_frontend.audio.uploads.decoder_process`: decodes untrusted recordings in a separate process.
 
-On stdin, for each recording, its length in 8 bytes and the file; on stdout a status byte, a length in 8 bytes, and the
-PCM of the reference or the message of the error. It ends with its stdin. What a crafted file can make FFmpeg do happens
-here: with bounds on memory and open files, no key in the environment, and nothing to write to.
+On stdin, for each recording: its length in 8 bytes, and the file. On stdout: a status byte, a length in 8 bytes, and
+the PCM of the reference or an error message. It ends at the end of stdin. A crafted file that exploits FFmpeg is
+contained here: memory and open files are limited, the environment has no key, and nothing is writable.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ from typing import BinaryIO, Final
 
 from openai_frontend.audio.uploads.reference import ReferenceAudioError, clean_reference
 
-# Three times what a minute of eight channels at 192 kHz takes.
+# Three times the memory for a minute of eight channels at 192 kHz.
 _MAX_MEMORY_BYTES: Final = 3 * 2**29
 _MAX_FILES: Final = 16
-HEAD: Final = struct.Struct(">?Q")  # whether it could be decoded, bytes that follow
+HEAD: Final = struct.Struct(">?Q")  # whether it was decoded, and the number of bytes that follow
 LENGTH: Final = struct.Struct(">Q")
 UNREADABLE: Final = "The recording cannot be decoded: it asks for more than a recording needs. Send a wav or flac file."
 
@@ -45,11 +45,11 @@ def _answer(out: BinaryIO, decoded: bool, payload: bytes) -> None:
 
 
 def _limit() -> None:
-    import scipy.signal  # noqa: F401 - its files are opened before the bound on open files counts
+    import scipy.signal  # noqa: F401 - opens its files before the limit on open files applies
 
     limits = {"RLIMIT_AS": _MAX_MEMORY_BYTES, "RLIMIT_NOFILE": _MAX_FILES, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
     for name, limit in limits.items():
-        # A system that knows one of them not, or has a lower one already, keeps its own.
+        # A limit that is unknown to the system, or already lower, is left unchanged.
         with contextlib.suppress(AttributeError, ValueError, OSError):
             resource.setrlimit(getattr(resource, name), (limit, limit))
 

@@ -1,5 +1,4 @@
-"""The subprocess that decodes uploads, from the server's side: started by the first one, replaced when it crashes or
-hangs."""
+"""The server's side of the decoder subprocess: started by the first upload, replaced when it crashes or hangs."""
 
 import asyncio
 import os
@@ -11,17 +10,17 @@ from openai_frontend.audio.uploads.decoder_process import HEAD, LENGTH, UNREADAB
 from openai_frontend.audio.uploads.recording import ReferenceAudioError
 
 _TIMEOUT_S: Final = 20.0
-# It holds 120 MB, and takes half a second to start.
+# It uses 120 MB, and takes half a second to start.
 _IDLE_S: Final = 300.0
 _PIECE_BYTES: Final = 64 * 1024
 _MODULE: Final = "openai_frontend.audio.uploads.decoder_process"
-# What Python and the libraries need; no key of ours is among it.
+# The variables that Python and the libraries need; none of the server's keys.
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "TMPDIR")
 
 
 class DecoderProcess:
-    """Decodes one recording at a time; others queue. `timeout_s` is for one recording, a start included;
-    after `idle_s` without one the process ends."""
+    """Decodes one recording at a time; others queue. `timeout_s` is for one recording, including a start; after
+    `idle_s` without a recording the process ends."""
 
     def __init__(self, timeout_s: float = _TIMEOUT_S, idle_s: float = _IDLE_S) -> None:
         self._timeout_s = timeout_s
@@ -31,8 +30,8 @@ class DecoderProcess:
         self._idle: asyncio.TimerHandle | None = None
 
     async def decode(self, data: bytes) -> bytes:
-        """A whole file to the PCM of a reference: s16le, mono, 24 kHz. Raises ReferenceAudioError, for what kills or
-        hangs the process, too."""
+        """The PCM of a complete file as a reference: s16le, mono, 24 kHz. Raises ReferenceAudioError, also if the
+        process crashes or hangs."""
         async with self._turn:
             self._stop_idle_timer()
             try:
@@ -42,7 +41,7 @@ class DecoderProcess:
                 await self._end()
                 raise ReferenceAudioError(UNREADABLE) from None
             except BaseException:
-                # Its request was cancelled, and its answer must not be taken for the next one's.
+                # Its request was cancelled, and its reply must not be mistaken for the next one's.
                 await self._end()
                 raise
             self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._kill)
@@ -86,7 +85,7 @@ async def _ask(process: Process, data: bytes) -> tuple[bool, bytes]:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(LENGTH.pack(len(data)))
-    # In pieces: the transport moves all that it has not written yet with each write.
+    # In pieces: with each write, the transport copies everything that is still unsent.
     for start in range(0, len(data), _PIECE_BYTES):
         process.stdin.write(data[start : start + _PIECE_BYTES])
         await process.stdin.drain()

@@ -1,4 +1,4 @@
-"""Downmix of a recording to mono: without a DC offset, and without one channel cancelling another."""
+"""Downmix of a recording to mono: without a DC offset, and without channels that cancel each other."""
 
 from typing import Final
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from openai_frontend.audio.uploads.recording import Recording, Samples
 
-# A mean beyond this (-60 dBFS) is an offset of the hardware, not of the sound.
+# A mean beyond this (-60 dBFS) is a DC offset of the hardware.
 MAX_OFFSET: Final = 1e-3
 # Two channels of unrelated sound mix to half the power of one, a channel and a silent one to a quarter.
 _CANCELLED: Final = 0.2
-# This many samples a second are enough to estimate the power of a channel.
+# Samples a second that suffice to estimate the power of a channel.
 _SAMPLED_HZ: Final = 8_000
 
 
 def mono(recording: Recording) -> Samples:
-    """[N]: the mean of the channels, or the strongest one alone if the mean has lost it."""
+    """[N]: the mean of the channels, or the loudest channel alone if they cancel each other."""
     channel = _strongest_where_the_mean_is_lost(recording)
     mixed: Samples
     if channel is None:

@@ -1,7 +1,7 @@
-"""Refuse MP4 files whose tables promise more than a recording holds.
+"""Rejects MP4 files whose tables claim more samples than a recording has.
 
-FFmpeg builds an index from what a table says, not from what the file has: 18 KB can cost it 2.4 GB and ten seconds,
-before the first sample is decoded and below any limit that Python can set. So the counts are added up beforehand.
+FFmpeg builds an index from the counts in a table, not from the file's data: a file of 18 KB can cost 2.4 GB and ten
+seconds, before the first sample is decoded and below any limit that Python can set. So the counts are added up first.
 """
 
 import re
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import Final
 
 _HEADER_BYTES: Final = 8
-# zlib inside the header: the same trick, with the whole header as the thing that grows.
+# A zlib-compressed header, which can expand in the same way.
 _DEFLATED_HEADER: Final = b"dcomzlib"
-# How a file of this family may begin; old QuickTime files, and those of some recorders, have no `ftyp`.
+# Boxes at the start of files of this family; old QuickTime files, and those of some recorders, have no `ftyp`.
 _FIRST_TAGS: Final = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-# Sample sizes, compact sample sizes, fragment runs: the tag, then fixed fields, then how many samples there are.
+# Sample sizes, compact sample sizes, fragment runs: the tag, then fixed fields, then the number of samples.
 _SAMPLE_COUNT: Final = re.compile(rb"(?:stsz.{4}\0{4}|stz2.{8}|trun.{4})(?P<count>.{4})", re.DOTALL)
-# Five hours of AAC; index entries take 24 bytes each.
+# Five hours of AAC; an index entry takes 24 bytes.
 _MAX_SAMPLES: Final = 1_000_000
-# The same if all samples have one size, as those of uncompressed audio have: a minute at 192 kHz.
+# For samples of constant size, as in uncompressed audio: a minute at 192 kHz.
 _FIXED_SAMPLE_COUNT: Final = re.compile(rb"stsz.{4}(?!\0{4}).{4}(?P<count>.{4})", re.DOTALL)
 _MAX_FIXED_SAMPLES: Final = 12_000_000
 # Uncompressed audio is indexed by chunk, an entry for each 1,024 samples: four minutes at 192 kHz.
@@ -40,7 +40,7 @@ def claims_too_much(data: bytes) -> bool:
         return True
     if sum(_counts(_FIXED_SAMPLE_COUNT, header)) > _MAX_FIXED_SAMPLES:
         return True
-    # Tables longer than the header are a lie, and reading them again and again would be slow.
+    # Tables longer than the header are invalid, and reading them repeatedly would be slow.
     if sum(_counts(_CHUNK_LENGTHS, header)) * _CHUNK_ENTRY.size > len(header):
         return True
     return _longest_chunk(header) * sum(_counts(_CHUNK_COUNT, header)) > _MAX_CHUNK_SAMPLES
@@ -61,7 +61,7 @@ def _longest_chunk(header: bytes) -> int:
 
 
 def _without_media(data: bytes) -> bytes:
-    # The audio itself may hold any bytes, a table's name among them; FFmpeg does not look for tables in there.
+    # The audio data may contain any bytes, even the name of a table; FFmpeg does not search it for tables.
     kept: list[bytes] = []
     start = 0
     while start + _HEADER_BYTES <= len(data):
@@ -69,7 +69,7 @@ def _without_media(data: bytes) -> bytes:
         if size == 1:
             size = int.from_bytes(data[start + 8 : start + 16], "big")
         if size < _HEADER_BYTES:
-            # 0 means "to the end of the file"; anything else is damage.
+            # 0 means "to the end of the file"; any other value is damage.
             size = len(data) - start
         if tag != b"mdat":
             kept.append(data[start : start + size])

@@ -1,8 +1,8 @@
-"""Open an uploaded recording of unknown origin: bytes in, channels of float samples out, never more than asked for.
+"""Decodes an untrusted recording: bytes in, channels of float samples out, of limited length.
 
-The bytes are untrusted. What a header says is used only to refuse: decoding stops at a number of samples, not
-at the end of the file, and FFmpeg sees only the containers and codecs that people record with, nothing that can open
-another file or an address (playlists), and no video.
+Header values are used only to reject files: decoding stops at a number of samples, not at the end of the file. FFmpeg
+is restricted to the containers and codecs of recordings: nothing that can open another file or a URL (playlists), and
+no video.
 """
 
 import io
@@ -30,7 +30,7 @@ MAX_RATE_HZ: Final = 192_000
 MAX_CHANNELS: Final = 8
 _BLOCK_SAMPLES: Final = 65_536
 
-# libsndfile is exact and quick for these. MP3 it would read too, but it writes about bad frames to stderr.
+# libsndfile is exact and fast for these. It also reads MP3, but prints messages about bad frames to stderr.
 _SOUNDFILE_MAGIC: Final = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS")
 _MP4_FORMATS: Final = "mov,mp4,m4a,3gp,3g2,mj2"
 _OTHER_FORMATS: Final = "matroska,webm,mp3,aac,ogg,flac,wav,aiff,caf,amr"
@@ -40,12 +40,12 @@ _PCM: Final = tuple(
 _LAWS: Final = ("pcm_f64le", "pcm_f64be", "pcm_mulaw", "pcm_alaw", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms")
 _COMPRESSED: Final = ("aac", "mp3float", "mp3", "opus", "libopus", "vorbis", "flac", "alac", "amrnb", "amrwb")
 _CODECS: Final = (*_COMPRESSED, *_PCM, *_LAWS)
-# What the two libraries raise on bytes that are no audio; PyAV's own errors are also these, but for a few.
+# The exceptions of the two libraries for invalid audio; PyAV's own errors are mostly subclasses of these.
 _DECODER_ERRORS: Final = (av.FFmpegError, ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 class ReferenceAudioError(SpeechError):
-    """A reference recording that cannot be used; the message says why, and what to send."""
+    """A reference recording that cannot be used; the message says why, and what to send instead."""
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.INVALID_REFERENCE_AUDIO, message, "ref_audio")
@@ -53,19 +53,19 @@ class ReferenceAudioError(SpeechError):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Decoded audio at the rate it was recorded with. `blocks`: each [channels, N], finite, -1 to 1."""
+    """Decoded audio at its original sample rate. `blocks`: each [channels, N], finite, -1 to 1."""
 
     blocks: tuple[Samples, ...]
     sample_rate_hz: int
 
     @property
     def length(self) -> int:
-        """Samples of a channel."""
+        """Samples for each channel."""
         return sum(block.shape[1] for block in self.blocks)
 
 
 def read_recording(data: bytes, max_s: float) -> Recording:
-    """Decode at most `max_s` seconds and a bit (one block). Raises ReferenceAudioError if that is not possible."""
+    """Decode at most `max_s` seconds, rounded up to a block. Raises ReferenceAudioError if that is not possible."""
     readers = (_read_soundfile, _read_av) if data.startswith(_SOUNDFILE_MAGIC) else (_read_av,)
     for reader in readers:
         try:
@@ -99,7 +99,7 @@ def _read_av(data: bytes, max_s: float) -> Recording:
         )
     options = {
         "format_whitelist": _MP4_FORMATS if is_mp4(data) else _OTHER_FORMATS,
-        # For FFmpeg's own look at each stream, which decodes a little; `_audio_stream` checks what PyAV opens.
+        # For FFmpeg's analysis of each stream, which decodes a little; `_audio_stream` checks what PyAV opens.
         "codec_whitelist": ",".join(_CODECS),
         "protocol_whitelist": "none",
     }
@@ -138,7 +138,7 @@ def _frame_samples(frame: AudioFrame, rate_hz: int) -> Samples:
     samples = frame.to_ndarray()
     full_scale = 1 << (8 * samples.dtype.itemsize - 1) if np.issubdtype(samples.dtype, np.integer) else 1
     middle = full_scale if np.issubdtype(samples.dtype, np.unsignedinteger) else 0
-    # [channels, N], or interleaved in one row
+    # [channels, N], or interleaved in one row.
     planar = samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
     return _finite(((planar.astype(np.float64) - middle) / full_scale).astype(np.float32))
 

@@ -1,11 +1,11 @@
-"""An uploaded reference recording, any common format, to the PCM that the engines take."""
+"""An uploaded reference recording, in any common format, as PCM for the engines."""
 
 from fractions import Fraction
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # its modules load when they are first used: signal takes a second, and only uploads need it
+import scipy  # loaded on first use: signal takes a second, and only uploads need it
 
 from openai_frontend.audio.uploads.cleaning import clean
 from openai_frontend.audio.uploads.mixing import MAX_OFFSET, mono
@@ -20,17 +20,17 @@ from speech_protocol.audio import SAMPLE_RATE_HZ
 
 __all__ = ["ReferenceAudioError", "clean_reference", "decode_reference"]
 
-# -60 dBFS: nothing a microphone would make of a voice.
+# -60 dBFS: below the level of any microphone recording of a voice.
 _SILENCE_PEAK: Final = 1e-3
-# Below every voice.
+# Below the frequency range of voices.
 _DRIFT_HZ: Final = 20.0
-# An odd rate's ratio in larger numbers needs a filter of a million taps; this one is off by no more than 50 ppm, as the
-# clock of a sound card is.
+# The exact ratio of an odd rate needs a filter of a million taps; this one is off by at most 50 ppm, as the clock of a
+# sound card is.
 _MAX_RATIO: Final = 20_000
 
 
 def decode_reference(data: bytes, *, min_s: float = 1.0, max_s: float = 60.0) -> bytes:
-    """Decode `data`, a whole file, to PCM: s16le, mono, 24 kHz. CPU work, up to about a second: call it in a thread.
+    """Decode a complete file to PCM: s16le, mono, 24 kHz. CPU work, up to about a second: call it in a thread.
 
     Raises ReferenceAudioError if it is not audio, silent, or not `min_s` to `max_s` seconds long.
     """
@@ -45,9 +45,9 @@ def decode_reference(data: bytes, *, min_s: float = 1.0, max_s: float = 60.0) ->
 
 
 def clean_reference(data: bytes) -> bytes:
-    """`decode_reference`, its ends trimmed and its loudness that of every reference: what voices are cloned from.
+    """`decode_reference`, trimmed and normalised in loudness: the recording that voices are cloned from.
 
-    Raises ReferenceAudioError if there is no voice in it.
+    Raises ReferenceAudioError if it contains no voice.
     """
     samples = np.frombuffer(decode_reference(data), "<i2").astype(np.float32) / 32_768
     return _to_pcm(clean(samples))
@@ -58,7 +58,7 @@ def _check_length(recording: Recording, min_s: float, max_s: float) -> None:
     wanted = f"Send {min_s:g} to {max_s:g} s of one person speaking."
     if length_s < min_s:
         raise ReferenceAudioError(f"The recording is {length_s:.2f} s long, too short. {wanted}")
-    # How long it really is stays unknown: decoding stopped here.
+    # The actual length is unknown, since decoding stopped here.
     if length_s > max_s:
         raise ReferenceAudioError(f"The recording is longer than {max_s:g} s. {wanted}")
 
@@ -73,7 +73,7 @@ def _resample(samples: Samples, rate_hz: int) -> Samples:
 
 
 def _without_drift(samples: Samples) -> Samples:
-    """[N] at 24 kHz without an offset that comes, goes or wanders."""
+    """[N] at 24 kHz without an offset that changes over time."""
     seconds = samples[: samples.size // SAMPLE_RATE_HZ * SAMPLE_RATE_HZ].reshape(-1, SAMPLE_RATE_HZ)
     if seconds.size == 0 or np.abs(seconds.mean(axis=1)).max() <= MAX_OFFSET:
         return samples
