@@ -7,14 +7,14 @@ from typing import Final
 from speech_protocol.models import SPEECH_BATCH
 
 _GIB: Final = 2**30
-# Weights, codec and caches for sixteen requests, until a model has reported its memory.
+# Weights, codec and caches for sixteen requests, assumed until a model has reported its memory.
 _USUAL_BYTES: Final = 5 * _GIB
 _LARGE_BYTES: Final = 8 * _GIB
 _LARGE: Final = "1.7b"
 
 
 def usual_bytes(checkpoint: str) -> int:
-    """GPU memory that a checkpoint takes, by its name; none if it has none."""
+    """Estimated GPU memory of a checkpoint in bytes, by its name; 0 without a checkpoint."""
     if not checkpoint or checkpoint.startswith("hibari"):
         return 0
     return _LARGE_BYTES if _LARGE in checkpoint.lower() else _USUAL_BYTES
@@ -33,13 +33,13 @@ class ModelCapacity:
         return bool(self.max_models or self.memory_bytes)
 
     def counts(self, name: str) -> bool:
-        """False for the façade, which holds nothing."""
+        """False for the façade, which uses no memory."""
         return name != SPEECH_BATCH
 
     def fits(self, name: str, loaded: Collection[str]) -> bool:
         """Whether `name` may be loaded beside these."""
         if self.max_models and len(loaded) >= self.max_models:
             return False
-        # A model that is alone always fits: else it could never be loaded.
+        # A model on its own always fits; otherwise it could never be loaded.
         total_bytes = self.size_bytes(name) + sum(map(self.size_bytes, loaded))
         return not (self.memory_bytes and loaded and total_bytes > self.memory_bytes)

@@ -1,4 +1,4 @@
-"""What is known of Triton's models without asking it: languages, speakers, memory, and why a load fails."""
+"""Cached facts about Triton's models: languages, speakers, memory, and reasons for failed loads."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -15,10 +15,11 @@ _QWEN: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 
 class ModelFacts:
-    """The last start event of each model, and what can be said before there is one.
+    """The last start event of each model, and configured facts until there is one.
 
-    `checkpoints`: each model's checkpoint as configured. `unavailable`: models that the operator has ruled out, with
-    the reason. `statuses`: each model's state when Triton was last asked."""
+    `checkpoints`: each model's configured checkpoint. `unavailable`: models that the operator has disabled, with the
+    reason. `statuses`: each model's state in Triton's last reply.
+    """
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class ModelFacts:
         self._started: dict[str, StartEvent] = {}
 
     def record(self, model: str, event: StartEvent) -> None:
-        """Take note of a start event."""
+        """Store a start event."""
         self._started[model] = event
 
     def started(self, model: str) -> StartEvent | None:
@@ -43,13 +44,14 @@ class ModelFacts:
         return event is None or event.supports_instructions
 
     def gpu_bytes(self, model: str) -> int:
-        """GPU memory of a model: as it last reported, else what is usual for its checkpoint; 0 for none."""
+        """GPU memory of a model in bytes: as last reported, else the usual value for its checkpoint; 0 if it uses
+        none."""
         if event := self._started.get(model):
             return event.gpu_memory_bytes or 0
         return usual_bytes(self._checkpoints.get(model, ""))
 
     def languages(self, model: str) -> tuple[str, ...]:
-        """The languages of the model: as it reported, else those of its kind; empty if unknown."""
+        """The languages of the model: as reported, else those of its kind; empty if unknown."""
         if (event := self._started.get(model)) and event.languages:
             return event.languages
         if model == HIBARI.name:
@@ -57,26 +59,27 @@ class ModelFacts:
         return LANGUAGES if model in _QWEN else ()
 
     def speakers(self, model: str) -> tuple[str, ...]:
-        """The built-in speakers on the model's machine, as far as they are known before it is loaded."""
+        """The built-in speakers on the model's machine, as far as they are known before a load."""
         if (event := self._started.get(model)) and event.speakers:
             return event.speakers
         return (HIBARI_DEFAULT,) if model == HIBARI.name else ()
 
     def why_unavailable(self, model: str) -> str | None:
-        """Why requests to the model fail: the operator's reason, or its last load's error; None if they may work."""
+        """Why requests to the model fail: the operator's reason, or the last load's error; None if they can be
+        served."""
         if reason := self.unavailable.get(model):
             return reason
         status = self._statuses().get(model)
         return failure_reason(status.reason) if status and status.state is ModelState.FAILED else None
 
     def public(self, model: str) -> dict[str, Any]:
-        """The fields that lists have about a model."""
+        """The fields of the model in lists."""
         reason = self.why_unavailable(model)
         fields = {"languages": list(self.languages(model)), "available": reason is None}
         return fields if reason is None else {**fields, "reason": reason}
 
 
 def failure_reason(text: str) -> str:
-    """Why a load failed, without the paths and line numbers that Triton adds."""
+    """The reason for a failed load, without the paths and line numbers that Triton adds."""
     error = SpeechError.from_text(text)
     return error.message if error else text.strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Load on demand, a lease for each request, eviction if capacity is bounded, unload when idle."""
+"""Loading on demand, a lease for each request, eviction at the capacity limit, unloading when idle."""
 
 import asyncio
 import contextlib
@@ -18,12 +18,12 @@ from speech_protocol.errors import ErrorCode, SpeechError
 logger = logging.getLogger(__name__)
 
 _KEEP_INTERVAL_S = 20.0
-_KEEP_AGAIN_S = 30.0  # after a load that failed
-# A model stays for at least this long, and this many times its load, before it is evicted while in use: else two models
-# that are both in demand would spend their time loading.
+_KEEP_AGAIN_S = 30.0  # after a failed load
+# A model in use is not evicted before this time, or this many times its load time: otherwise two models in demand would
+# spend their time loading.
 _MIN_LOADED_S = 5.0
 _MIN_LOADED_LOADS = 2.0
-# In these states a model holds memory.
+# In these states a model uses memory.
 _PRESENT = {ModelState.LOADING, ModelState.READY, ModelState.UNLOADING}
 _ABSENT = {ModelState.UNLOADED, ModelState.FAILED}
 
@@ -31,9 +31,10 @@ _ABSENT = {ModelState.UNLOADED, ModelState.FAILED}
 class Lifecycle:
     """Loads and unloads the models of one Triton.
 
-    `idle_timeout_s` 0 never unloads; `clock` is monotonic, in seconds; `capacity` bounds what is loaded at once; the
-    models of `keep` are loaded at the start and stay. A Triton that became unreachable is waited for
-    `restart_timeout_s`, one that was never reached `start_timeout_s`; capacity for another model `switch_timeout_s`.
+    `idle_timeout_s` 0 never unloads; `clock` is monotonic, in seconds; `capacity` limits what is loaded at once; the
+    models in `keep` are loaded at startup and never unloaded. Requests wait `restart_timeout_s` for a Triton that
+    became unreachable, `start_timeout_s` for one that was never reached, and `switch_timeout_s` for capacity for
+    another model.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Lifecycle:
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncGenerator[None, None]:
-        """Hold a model for one request: loaded when the body starts, not unloaded before it ends."""
+        """Hold a model for one request: it is loaded on entry and not unloaded before the exit."""
         model = self._model(name)
         while model.yields is not None:  # it is about to be evicted for another model
             await model.yields.wait()
@@ -78,30 +79,31 @@ class Lifecycle:
             model.last_used_s = self._clock()
 
     async def ensure_ready(self, name: str) -> None:
-        """Wait until the model can take requests; all waiters share one load. Raises SpeechError."""
+        """Wait until the model can take requests; concurrent callers share one load. Raises SpeechError."""
         await self._model(name).ensure_ready()
 
     def generation(self, name: str) -> int:
-        """Changes with each load: requests of an earlier one get no answer any more."""
+        """Changes with each load: requests of an earlier load receive no more messages."""
         return self._model(name).generation
 
     def mark_unavailable(self, name: str, generation: int, *, dead: bool = False) -> None:
-        """A request of that load found the model unavailable: ask Triton before the next one. `dead`: its process has
-        crashed, which Triton's index does not show, so it is unloaded before it is loaded again."""
+        """Report that a request of that load found the model unavailable: its state is read from Triton before the next
+        request. `dead`: its process has crashed, which Triton's index does not show, so the model is unloaded before it
+        is loaded again."""
         self._model(name).mark_unavailable(generation, dead=dead)
 
     async def check_alive(self, name: str, generation: int, process: str) -> None:
         """Raises SpeechError if the process that serves a request has crashed, ReplacedError if another one has
-        taken its place."""
+        replaced it."""
         model = self._model(name)
         await self._liveness.check(name, process, lambda: generation != model.generation)
 
     def leases(self, name: str) -> int:
-        """Requests of this frontend that hold the model."""
+        """The number of requests of this frontend that hold the model."""
         return self._model(name).leases
 
     def idle_s(self, name: str) -> float | None:
-        """Seconds since the last request through this frontend; None while one runs."""
+        """Seconds since the last request through this frontend; None during a request."""
         model = self._model(name)
         return None if model.leases else self._clock() - model.last_used_s
 
@@ -113,8 +115,8 @@ class Lifecycle:
         return max(0.0, self._idle_timeout_s - idle_s)
 
     async def unload(self, name: str) -> ModelState:
-        """Unload now, wait until it is over, and return the state that the model is in then: not UNLOADED if another
-        client has loaded it again at once. Raises SpeechError, BUSY if requests hold the model or it is loading."""
+        """Unload now, wait until it is done, and return the resulting state: not UNLOADED if another client has loaded
+        the model again meanwhile. Raises SpeechError, BUSY if requests hold the model or it is loading."""
         model = self._model(name)
         state = await self._repository.state(name)
         if model.leases:
@@ -126,7 +128,7 @@ class Lifecycle:
         return state if state in _ABSENT else await self._repository.wait_unloaded(name)
 
     async def run_timer(self) -> None:
-        """Unload idle models, and load those that are to be kept, until cancelled."""
+        """Unload idle models, and load the models to keep, until cancelled."""
         interval_s = min(max((self._idle_timeout_s or _KEEP_INTERVAL_S) / 10, POLL_S), 5.0)
         while self._idle_timeout_s or self._keep:
             try:
@@ -134,13 +136,13 @@ class Lifecycle:
             except SpeechError as error:
                 logger.debug("the idle timer could not reach Triton: %s", error.message)
             except Exception:
-                # Were the timer to end here, no model would ever be unloaded again.
+                # If the timer ended here, no model would ever be unloaded again.
                 logger.exception("an iteration of the idle timer failed")
             await asyncio.sleep(interval_s)
 
     async def aclose(self, *, unload: bool = False) -> None:
-        """Stop waiting for loads, which Triton itself continues. `unload`: models that this frontend has used are
-        unloaded, since no idle timer will do it."""
+        """Stop waiting for loads, which Triton itself continues. `unload`: unload the models that this frontend has
+        used, since no idle timer remains."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -165,7 +167,7 @@ class Lifecycle:
 
     @asynccontextmanager
     async def _reserve(self, wanted: ManagedModel) -> AsyncGenerator[None, None]:
-        """Capacity for one load; if it is bounded, for one model at a time. Raises SpeechError BUSY."""
+        """Capacity for one load; if capacity is limited, for one model at a time. Raises SpeechError BUSY."""
         if not self._capacity.is_bounded:
             yield
             return
@@ -174,8 +176,8 @@ class Lifecycle:
             yield
 
     async def _evict_for(self, wanted: ManagedModel) -> None:
-        """Evict models, the least recently used ones first, until `wanted` fits. If all are in use, one of them gets
-        no new leases after a while, so that its requests end. Raises SpeechError BUSY after `switch_timeout_s`."""
+        """Evict models, least recently used first, until `wanted` fits. If all are in use, one of them gets no new
+        leases after a while, so that its requests end. Raises SpeechError BUSY after `switch_timeout_s`."""
         begin_s = self._clock()
         yielding: list[ManagedModel] = []
         try:
@@ -203,7 +205,7 @@ class Lifecycle:
                     model.yields = None
 
     async def _present_beside(self, name: str) -> dict[str, ModelState]:
-        """The other models that hold memory."""
+        """The other models that use memory."""
         return {
             other: status.state
             for other, status in (await self._repository.wait()).items()
@@ -211,8 +213,8 @@ class Lifecycle:
         }
 
     def _request_eviction(self, ready: Sequence[ManagedModel]) -> ManagedModel | None:
-        """Of the models that have been loaded long enough to be worth their loads, the one loaded first; from now on it
-        gets no new leases."""
+        """Choose the model that was loaded first, of those that have been loaded long enough to be worth their load; it
+        gets no new leases from now on."""
         now_s = self._clock()
         due = [
             model
@@ -236,7 +238,7 @@ class Lifecycle:
         return not model.leases and not model.changing.locked() and model.name not in self._keep
 
     async def _check_models(self) -> None:
-        """Check every model once; loads and unloads run as tasks of their own, so that none delays another."""
+        """Check every model once; loads and unloads run as separate tasks, so that none delays another."""
         for name, status in (await self._repository.now()).items():
             model = self._model(name)
             if name in self._keep:
@@ -261,7 +263,7 @@ class Lifecycle:
             logger.warning("KEEP_LOADED: cannot load %s: %s", model.name, error.message)
 
     async def _unload_idle(self, model: ManagedModel) -> None:
-        if not self._is_evictable(model):  # a request has taken it meanwhile
+        if not self._is_evictable(model):  # a request has acquired it meanwhile
             return
         try:
             await model.unload(f"after {self._idle_timeout_s:g} s without a request")

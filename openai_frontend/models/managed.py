@@ -1,4 +1,4 @@
-"""One model of Triton, as this frontend manages it: its load, its leases and what is believed of its state."""
+"""One of Triton's models, as managed by this frontend: its load, its leases and its assumed state."""
 
 import asyncio
 import logging
@@ -12,13 +12,13 @@ from speech_protocol.errors import SpeechError
 
 logger = logging.getLogger(__name__)
 
-# Enters when a model has capacity to be loaded, and keeps it until the load has ended.
+# Entered when a model has capacity for a load, and left when the load has ended.
 Reserve = Callable[["ManagedModel"], AbstractAsyncContextManager[None]]
 
 
 class ManagedModel:
-    """The state machine of one model. All changes of the model go through its lock `changing`, since a load during an
-    unload, or of a ready model, runs two copies at once. `clock` is monotonic, in seconds."""
+    """The state machine of one model. All changes of the model take its lock `changing`, since a load during an unload,
+    or of a ready model, runs two copies at once. `clock` is monotonic, in seconds."""
 
     def __init__(
         self,
@@ -35,48 +35,49 @@ class ManagedModel:
         self._clock, self._reserve, self._start_timeout_s = clock, reserve, start_timeout_s
         self.changing = asyncio.Lock()
         self._bring_up_task: asyncio.Task[None] | None = None
-        self.generation = 0  # loads so far
-        # What is believed; a request that finds it wrong calls `mark_unavailable`. Saves asking Triton at each request.
+        self.generation = 0  # number of loads so far
+        # The assumed state; a request that finds it wrong calls `mark_unavailable`. It saves a call to Triton for each
+        # request.
         self.ready = False
         self._dead = False
         self.leases = 0
-        self.waiting = 0  # requests that wait until the model is ready
-        self.last_used_s = clock()  # so that a model that another client has loaded gets its full idle time, too
+        self.waiting = 0  # requests waiting until the model is ready
+        self.last_used_s = clock()  # so that a model loaded by another client gets its full idle time, too
         self.loaded_s = 0.0
         self.load_took_s = 0.0
-        # Set while another model waits for this one's memory: no new lease until the event.
+        # Set while another model waits for this one's memory: no new leases until the event is set.
         self.yields: asyncio.Event | None = None
-        # Triton's own time of the last request, and the `last_used_s` for which it was asked.
+        # Triton's own time of the last request, and the `last_used_s` at which it was read.
         self._seen_inference_ms, self._seen_after_s = 0, -1.0
-        self.keep_again_s = 0.0  # a kept model is not loaded again before
+        self.keep_again_s = 0.0  # a model to keep is not loaded again earlier
 
     @property
     def has_been_used(self) -> bool:
-        """Whether this frontend has brought the model up."""
+        """Whether this frontend has loaded the model."""
         return self._bring_up_task is not None
 
     async def ensure_ready(self) -> None:
-        """Wait until the model can take requests; all waiters share one load. Raises SpeechError."""
+        """Wait until the model can take requests; concurrent callers share one load. Raises SpeechError."""
         if self.ready:
             return
         if self._bring_up_task is None or self._bring_up_task.done():
             self._bring_up_task = asyncio.create_task(self._bring_up())
         self.waiting += 1
         try:
-            # Shielded: the load goes on for the other requests when one of them is cancelled.
+            # Shielded: if one waiting request is cancelled, the load continues for the others.
             await asyncio.shield(self._bring_up_task)
         finally:
             self.waiting -= 1
 
     def mark_unavailable(self, generation: int, *, dead: bool) -> None:
-        """A request of that load found the model unavailable, or its process `dead`."""
+        """Report that a request of that load found the model unavailable, or its process `dead`."""
         if generation == self.generation:
             self.ready = False
             self._dead |= dead
 
     async def unload(self, why: str) -> ModelState:
         """Unload a model without leases, and return its state afterwards. Raises SpeechError."""
-        # From here on a new request waits for the lock and then loads again; no await between check and flag.
+        # From here on a new request waits for the lock and then loads again; there is no await between check and flag.
         self.ready = False
         async with self.changing:
             logger.info("unloading %s %s", self.name, why)
@@ -88,8 +89,8 @@ class ManagedModel:
                 self.last_used_s = self._clock()  # a model that is loaded again gets its full idle time
 
     async def is_idle(self, timeout_s: float) -> bool:
-        """Whether the model has been unused for the idle time. Requests of other frontends and of Triton's own clients
-        count: Triton's statistics show those that have ended, the model itself those in progress."""
+        """Whether the model has been unused for the idle time. Requests of other frontends and direct clients of Triton
+        count: Triton's statistics include those that have ended, the model reports those in progress."""
         if self.leases:
             return False
         ended_ms = 0
@@ -97,7 +98,7 @@ class ManagedModel:
         if asks or self._clock() - self.last_used_s >= timeout_s:
             ended_ms = await self._triton.last_inference_ms(self.name)
         if asks:
-            # Compared with itself only: the clock of Triton's machine may differ from ours.
+            # Compared with itself only: the clock of Triton's machine may differ.
             self._seen_inference_ms, self._seen_after_s = ended_ms, self.last_used_s
         if self.leases or self._clock() - self.last_used_s < timeout_s:
             return False
@@ -128,7 +129,8 @@ class ManagedModel:
         dead = self._dead
         state = await self._repository.prepare_load(self.name, dead=dead, crashed=self._count_crash)
         if state is not ModelState.READY:
-            # A model that is still UNLOADING is counted by all others already, so its load needs no more memory.
+            # A model in state UNLOADING already counts in all others' capacity checks, so its load needs no more
+            # memory.
             if state is ModelState.UNLOADING:
                 await self._load()
             else:

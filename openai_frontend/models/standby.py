@@ -1,8 +1,8 @@
-"""A warm standby: the weights of an unloaded model stay in the host's memory, so that its next load reads no disk.
+"""A warm standby: the weights of an unloaded model stay in host memory, so that its next load does not read the disk.
 
-The files are mapped and locked, which takes no memory twice: the model's process maps the same pages. If the system
-does not let us lock so much, they are asked for again and again instead, which holds them as long as nobody else needs
-the memory.
+The files are mapped and locked, which uses no memory twice: the model's process maps the same pages. If the system's
+limit on locked memory is too low, the pages are read periodically instead, which keeps them in the page cache while
+memory is not needed elsewhere.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ _AGAIN_S: Final = 60.0
 
 
 def weights_of(checkpoint: str) -> list[Path]:
-    """The files of a checkpoint, a folder or a hub id, that are on this machine and can be read, links followed."""
+    """The readable files on this machine of a checkpoint (a folder or a hub id), with links resolved."""
     folder = Path(checkpoint)
-    if not os.path.isdir(folder):  # False, too, if it may not be looked at
+    if not os.path.isdir(folder):  # also False without permission
         hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface") / "hub"
         folder = hub / f"models--{checkpoint.replace('/', '--')}" / "snapshots"
     try:
@@ -35,8 +35,8 @@ def weights_of(checkpoint: str) -> list[Path]:
 
 
 class WeightPinner:
-    """Holds the weights of `checkpoints`; use it as an async context manager. What is not there yet, a download for
-    instance, is looked for again every minute."""
+    """Keeps the weights of `checkpoints` in memory; use it as an async context manager. Missing files, such as an
+    unfinished download, are searched for every minute."""
 
     def __init__(self, checkpoints: Iterable[str]) -> None:
         self._checkpoints = tuple(checkpoints)
@@ -78,7 +78,7 @@ class WeightPinner:
 
 
 def _lock(pages: mmap.mmap) -> bool:
-    """Read every page and keep it; false if the system's limit on locked memory is lower."""
+    """Read and lock every page; false if the system's limit on locked memory is too low."""
     try:
         mlock = ctypes.CDLL(None, use_errno=True).mlock
     except (OSError, AttributeError):

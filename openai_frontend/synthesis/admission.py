@@ -8,14 +8,15 @@ from typing import Final
 from openai_frontend.errors import ApiError
 from openai_frontend.synthesis.fair_queue import FairQueue
 
-# A key may hold this many times the free capacity (dynamic thresholds, as in Choudhury and Hahne's shared buffers):
-# alone it gets three quarters of all, two greedy ones three sevenths each, and some is always free for the next one.
+# A key may hold this many times the free capacity (dynamic thresholds, as in Choudhury and Hahne's shared buffers): a
+# single busy key gets three quarters of all, two busy keys three sevenths each, and there is always capacity for
+# another one.
 _SHARE: Final = 3
 
 
 class Admission:
-    """At most `limit` requests in flight; further ones are refused at once. With `shares_by_key`, so are those of an
-    owner that holds more than its share. Admitted requests may have to wait in the `fair_queue`."""
+    """At most `limit` requests in flight; further ones are rejected immediately. With `shares_by_key`, so are those of
+    an owner that exceeds its share. Admitted requests may have to wait in the `fair_queue`."""
 
     def __init__(self, limit: int, fair_queue: FairQueue, *, shares_by_key: bool = False) -> None:
         self._limit = limit
@@ -56,5 +57,5 @@ class Admission:
         return ApiError(503, "server_overloaded", message, headers={"Retry-After": str(seconds)})
 
     def retry_after_s(self) -> int:
-        """Seconds until a request that comes now would be served, by the measured service rate."""
+        """Seconds until a new request would be served, estimated from the measured service rate."""
         return self.fair_queue.retry_after_s()

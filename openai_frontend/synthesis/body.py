@@ -1,4 +1,4 @@
-"""The body of a speech reply: messages of a script through speed change and encoder."""
+"""The body of a speech reply: the messages of a script after speed change and encoding."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ from speech_protocol.events import AudioEvent, EndEvent
 
 @dataclass(frozen=True, slots=True)
 class SegmentStart:
-    """Where a segment begins in the reply's audio, in seconds at the reply's speed."""
+    """When a segment begins in the reply's audio, in seconds at the reply's speed."""
 
     place: Place
     start_s: float
@@ -28,7 +28,7 @@ class SegmentStart:
 
 @dataclass(frozen=True, slots=True)
 class WordTime:
-    """When a word is spoken in the reply's audio, in seconds at the reply's speed."""
+    """The times of a word in the reply's audio, in seconds at the reply's speed."""
 
     text: str
     start_s: float
@@ -37,8 +37,8 @@ class WordTime:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A piece of the reply's body; the last one carries the totals of the utterance. `begun` and `words`: segments and
-    words that begin in this piece, or in audio before it that the encoder held back."""
+    """A piece of the reply's body; the last one has the totals of the utterance. `begun` and `words`: segments and
+    words that begin in this piece, or in earlier audio that the encoder held back."""
 
     data: bytes
     end: EndEvent | None = None
@@ -47,9 +47,10 @@ class Encoded:
 
 
 class Body:
-    """An async iterator of encoded pieces, the first of which is ready. Must be closed, read to its end or not.
+    """An async iterator of encoded pieces, the first of which is ready. Must be closed, whether or not it was read to
+    its end.
 
-    Iteration raises ApiError or SpeechError. `held` is released when the body is closed, last the admission.
+    Iteration raises ApiError or SpeechError. `held` is released when the body is closed, the admission last.
     """
 
     def __init__(self, encoder: SpeechEncoder, record: RequestRecord, held: AsyncExitStack) -> None:
@@ -81,7 +82,7 @@ class Body:
         return piece
 
     def failed(self, error: Exception) -> None:
-        """Take note of an error before the first piece."""
+        """Record an error before the first piece."""
         self._record.failed(error)
 
     async def aclose(self) -> None:
@@ -137,5 +138,5 @@ class Body:
         return None
 
     def _seconds(self, sample: int) -> float:
-        """The time of a sample of the current segment in the reply's audio."""
+        """The time of a sample of the current segment in the reply's audio, in seconds."""
         return (self._segment_begin + sample) / SAMPLE_RATE_HZ / self._encoder.speed

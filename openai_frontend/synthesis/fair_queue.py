@@ -16,8 +16,8 @@ _RETRY_AFTER_S: Final = (1, 120)  # the range that OpenAI's clients respect
 
 
 class FairQueue:
-    """`slots` requests at once, 0 for any number; a request is refused after `timeout_s` in the queue, 0 for
-    never. `clock` is a monotonic one."""
+    """`slots` concurrent requests, 0 for no limit; a request is rejected after `timeout_s` in the queue, 0 for never.
+    `clock` is monotonic."""
 
     def __init__(self, slots: int, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._slots, self._timeout_s, self._clock = slots, timeout_s, clock
@@ -64,18 +64,18 @@ class FairQueue:
             raise
 
     def _leave(self, owner: Hashable, waiter: "asyncio.Future[None]") -> None:
-        """Leave the queue; a slot that was granted at the same moment goes to the next request."""
+        """Leave the queue; a slot that was granted at the same moment is passed to the next request."""
         if waiter.done() and not waiter.cancelled():
             self._pass_on()
             return
         queue = self._waiting.get(owner, deque())
-        if waiter in queue:  # else it was skipped
+        if waiter in queue:  # otherwise it was skipped
             queue.remove(waiter)
             if not queue:
                 del self._waiting[owner]
 
     def _pass_on(self) -> None:
-        """Give the slot to the first request of the next owner, which becomes the last owner."""
+        """Pass the slot to the first request of the next owner, which then moves to the end of the round."""
         while self._waiting:
             owner, queue = self._waiting.popitem(last=False)
             waiter = queue.popleft()
@@ -88,8 +88,8 @@ class FairQueue:
         self._active -= 1
 
     def retry_after_s(self) -> int:
-        """Seconds until a request that comes now would be served: what requests took lately, times those before it,
-        over those served at once; 1 to 120."""
+        """Seconds until a new request would be served: recent request duration, times queue length, over concurrency; 1
+        to 120."""
         least, most = _RETRY_AFTER_S
         at_once = self._slots or max(self._active, 1)
         return min(max(math.ceil(self._usual_s * (self.waiting + 1) / at_once), least), most)

@@ -16,9 +16,9 @@ _SCRIPTS: Final = (
 )
 _LATIN: Final = regex.compile(r"\p{Latin}")
 _LETTER: Final = regex.compile(r"\p{L}")
-# A word of another script in a long text, a name in a book, does not change the book's language.
+# A few letters of another script in a long text, such as a name in a book, do not change its language.
 _SCRIPT_SHARE: Final = 0.05
-# With less to go by, or a lower probability, the detector is a guess and the model knows better.
+# With fewer letters or a lower probability, the detector is unreliable and the model decides.
 _DETECTED_LETTERS: Final = 40
 _DETECTED_PROBABILITY: Final = 0.99
 _SAMPLE_CHARS: Final = 2_000
@@ -26,7 +26,7 @@ _LATIN_CODES: Final = ("en", "de", "it", "pt", "es", "fr")
 
 
 def detect_script(text: str) -> str:
-    """The language whose script `text` uses; `auto`, which lets the model decide, if many languages share it."""
+    """The language whose script `text` uses; `auto` (the model decides) if several languages share the script."""
     letters = len(_LETTER.findall(text))
     for language, script in _SCRIPTS:
         if len(script.findall(text)) > _SCRIPT_SHARE * letters:
@@ -35,7 +35,7 @@ def detect_script(text: str) -> str:
 
 
 def detect_language(text: str) -> str:
-    """The language by script, or in the Latin one by its words; `auto` for a text that is short or uncertain.
+    """The language by script, or for Latin script by words; `auto` for a text that is short or uncertain.
 
     Safe from any thread; the first Latin text loads the detector, 32 MB in about 0.1 s.
     """

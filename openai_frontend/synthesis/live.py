@@ -1,4 +1,4 @@
-"""Text that is still being written: complete sentences are synthesized while the next ones arrive."""
+"""Streaming text input: complete sentences are synthesized while the next ones arrive."""
 
 import asyncio
 from collections import deque
@@ -19,19 +19,19 @@ from speech_text.sentences import split_clauses, split_sentences
 
 # The first segment may end at a clause that is this wide, so that speech starts before the first sentence is complete.
 _FIRST_CLAUSE_WIDTH: Final = 40
-# Segments in flight: the one that is read, and the next one, which is ready when the first has ended.
+# Segments in flight: the one being read, and the next one, which is ready when the first has ended.
 _IN_FLIGHT: Final = 2
 
 
 class LiveText:
-    """Pieces of text, cut anywhere, as segments that end where sentences do. For one event loop.
+    """Collects pieces of text, split anywhere, into segments that end with sentences. For one event loop.
 
-    `limit_chars` bounds all of it; a reader that waits `idle_s` seconds for more gives up.
+    `limit_chars` limits the whole text; a reader that waits `idle_s` seconds for more raises an error.
     """
 
     def __init__(self, limit_chars: int, idle_s: float) -> None:
         self._limit_chars, self._idle_s = limit_chars, idle_s
-        self._open = ""  # the part that may not be a whole sentence yet
+        self._open = ""  # the part that may be an incomplete sentence
         self._ready: deque[str] = deque()
         self._changed = asyncio.Event()
         self._chars = 0
@@ -39,7 +39,7 @@ class LiveText:
         self.is_closed = False
 
     def append(self, piece: str) -> None:
-        """Add a piece. Raises ApiError 400 after `close`, or if the text is too long."""
+        """Append a piece. Raises ApiError 400 after `close`, or if the text is too long."""
         if self.is_closed:
             raise invalid("text", "The text has ended. Start another utterance.")
         if self._chars + len(piece) > self._limit_chars:
@@ -50,19 +50,19 @@ class LiveText:
         self._cut()
 
     def flush(self) -> None:
-        """Take the text so far as complete."""
+        """Treat the text so far as complete."""
         if is_spoken(self._open):
             self._ready.append(self._open)
         self._open = ""
         self._changed.set()
 
     def close(self) -> None:
-        """The text has ended. Idempotent."""
+        """End the text. Idempotent."""
         self.flush()
         self.is_closed = True
 
     def take(self) -> str | None:
-        """The next segment, of as many complete sentences as fit, or None if none is complete."""
+        """The next segment, with as many complete sentences as fit, or None if none is complete."""
         segment = ""
         while self._ready and (not segment or text_width(segment) + text_width(self._ready[0]) <= SEGMENT_WIDTH):
             segment += self._ready.popleft()
@@ -70,7 +70,7 @@ class LiveText:
         return segment or None
 
     async def next(self) -> str | None:
-        """The next segment, when there is one; None at the end. Raises ApiError 408 if no text arrives in time."""
+        """Wait for the next segment; None at the end. Raises ApiError 408 if no text arrives in time."""
         try:
             async with asyncio.timeout(self._idle_s or None):
                 while (segment := self.take()) is None and not self.is_closed:
@@ -102,7 +102,7 @@ def _complete(text: str, *, is_first: bool) -> tuple[list[str], str]:
 
 
 async def play_live(text: LiveText, speak: Speak, max_lead_s: float) -> AsyncGenerator[Message, None]:
-    """The audio of a text in its order while it is written, then one end event with the totals.
+    """The audio of a text in order while it is written, then one end event with the totals.
 
     The next segment is in flight before the current one has ended, so the gap between them is the natural pause. Raises
     SpeechError and ApiError.

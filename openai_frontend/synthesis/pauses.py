@@ -1,6 +1,6 @@
-"""`[pause:0.5s]` and `[pause:500ms]` in a text: silence of that length, never spoken.
+"""Pause marks in a text: `[pause:0.5s]` and `[pause:500ms]` become silence of that length.
 
-What only looks like a mark (`[pause]`, `[pause:abc]`, `[pause:1]`) is text like any other.
+Text that only resembles a mark (`[pause]`, `[pause:abc]`, `[pause:1]`) is ordinary text.
 """
 
 import re
@@ -16,9 +16,9 @@ _MARK: Final = re.compile(r"\[pause:\s*([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}
 
 
 def split_pauses(text: str) -> list[str | int]:
-    """The text between the marks, and each mark as a number of samples; empty text is left out.
+    """The text between the marks, and each mark as a number of samples; empty text is omitted.
 
-    Raises ApiError 400 for a pause over 10 s, or 600 s of pauses together.
+    Raises ApiError 400 for a pause over 10 s, or 600 s of pauses in total.
     """
     parts: list[str | int] = []
     begin = total_samples = 0

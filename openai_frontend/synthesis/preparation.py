@@ -1,7 +1,7 @@
 """Text preparation: Markdown, segments, pauses and the language.
 
-A long text takes a large part of a second of Python, during which a thread would hold up the event loop repeatedly. So
-it is prepared in a process; requests queue for it round-robin by API key.
+A long text takes a considerable part of a second in Python, during which a thread would repeatedly block the event
+loop. So it is prepared in a process; requests queue for it round-robin by API key.
 """
 
 import logging
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 # A text of this length takes a few milliseconds at most.
 _SHORT_CHARS: Final = 2_000
 _PROCESSES: Final = 2
-_LEFT_OUT: Final = "letters that are not Latin were left out: the model reads English only"
+_LEFT_OUT: Final = "letters of other scripts were skipped: the model reads English only"
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How texts are read. `whole`: in one utterance, pause marks and all; `guesses_language`: if none is given;
-    `reads_latin_only`: letters of other scripts are left out."""
+    """How texts are prepared. `whole`: in one utterance, pause marks unchanged; `guesses_language`: detect an
+    unspecified language; `reads_latin_only`: skip letters of other scripts."""
 
     whole: bool
     reads_markdown: bool
@@ -44,7 +44,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A text made ready, and what a client should know of it."""
+    """A prepared text, and a warning for the client, if any."""
 
     script: Script
     language: str
@@ -52,7 +52,7 @@ class Prepared:
 
 
 class TextPreparation:
-    """Prepares texts: short ones in a thread of `pool`, long ones in processes of its own."""
+    """Prepares texts: short ones in a thread of `pool`, long ones in separate processes."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
@@ -72,7 +72,7 @@ class TextPreparation:
 
 
 def prepare(text: str, language: str, rules: Rules) -> Prepared:
-    """The work itself, in whatever thread or process it is called."""
+    """The preparation itself, in the calling thread or process."""
     text, left_out = normalized(text), False
     if rules.reads_latin_only:
         text, left_out = latin_only(text)

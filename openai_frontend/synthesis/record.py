@@ -18,13 +18,13 @@ from speech_protocol.request import SpeechRequest
 logger = logging.getLogger("openai_frontend.requests")
 
 _REFUSED: Final = {"server_overloaded", "queue_timeout", ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
-# A chunk that arrives this long after the playback of the one before has ended is an audible gap.
+# A chunk that arrives this long after the end of the previous one's playback is an audible gap.
 _GRACE_S: Final = 0.01
 _BYTES_PER_SECOND: Final = SAMPLE_RATE_HZ * SAMPLE_BYTES
 
 
 def voice_kind(model: str, request: SpeechRequest) -> str:
-    """Where a request's voice comes from: builtin, clone, blend, or design."""
+    """The source of a request's voice: builtin, clone, blend, or design."""
     if request.ref_blend is not None:
         return "blend"
     if request.ref_audio is not None:
@@ -33,7 +33,7 @@ def voice_kind(model: str, request: SpeechRequest) -> str:
 
 
 class RequestRecord:
-    """What becomes of one request; `close` counts it and writes the log's line. `clock` is a monotonic one."""
+    """The record of one request; `close` updates the metrics and writes the log line. `clock` is monotonic."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class RequestRecord:
         self.encoder_s = 0.0
 
     def arrived(self, message: Message, asked_s: float) -> None:
-        """A message that was asked for at `asked_s` is there. It is late where it was waited for after all before was
-        played, and not if a slow client held it up."""
+        """A message requested at `asked_s` has arrived. It is late if it was awaited after all earlier audio had been
+        played, but not if a slow client delayed the request for it."""
         now_s = self._clock()
         if isinstance(message.event, EndEvent):
             self._end = message.event
@@ -74,11 +74,11 @@ class RequestRecord:
         self._audio_bytes += len(message.pcm)
 
     def ended(self) -> None:
-        """All of it was handed over."""
+        """The complete reply has been handed over."""
         self._outcome = Outcome.OK
 
     def failed(self, error: Exception) -> None:
-        """It ended in `error`."""
+        """The request has failed with `error`."""
         known = from_speech_error(error) if isinstance(error, SpeechError) else error
         status, code = (known.status, known.code) if isinstance(known, ApiError) else (500, "internal_error")
         self._code = code
@@ -88,7 +88,7 @@ class RequestRecord:
             self._outcome = Outcome.INVALID if status < 500 else Outcome.FAILED
 
     def close(self) -> None:
-        """Count and log it. Once."""
+        """Count and log the request, once."""
         metrics, labels = self._metrics, (self._model, self._kind, self._format)
         took_s = self._clock() - self._begin_s
         audio_s = self._audio_bytes / _BYTES_PER_SECOND
@@ -109,7 +109,7 @@ class RequestRecord:
         self._log(took_s, audio_s, ttfa_s)
 
     def _exemplar(self) -> dict[str, str] | None:
-        # An exemplar's labels are 128 characters at most.
+        # The labels of an exemplar have at most 128 characters.
         return {"request_id": self._id} if len(self._id) < 100 else None
 
     def _log(self, took_s: float, audio_s: float, ttfa_s: float | None) -> None:

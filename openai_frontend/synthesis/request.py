@@ -28,10 +28,10 @@ from speech_protocol.languages import AUTO
 from speech_protocol.models import HIBARI, QWEN3_TTS
 from speech_protocol.request import SpeechRequest
 
-# Errors that come with the seconds after which a retry may succeed.
+# Errors with a number of seconds after which a retry may succeed.
 _OVERLOADED: Final = {ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
 # How many segments of a long text are synthesized ahead of the one being read while few requests are in flight. With
-# more of them each has one row of the engine's batch: a book must not take the rows that others wait for.
+# more requests, each has one row of the engine's batch: a book must not occupy rows that others are waiting for.
 _SEGMENTS_AHEAD: Final = 2
 _FEW_REQUESTS: Final = 4
 _MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
@@ -39,15 +39,15 @@ _MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 @dataclass(frozen=True, slots=True)
 class SynthesisOptions:
-    """`reads_markdown`: Markdown is removed from texts; `max_lead_s`: the longest silence before a reply's first sound,
-    in seconds."""
+    """`reads_markdown`: remove Markdown from texts; `max_lead_s`: maximum silence before a reply's first sound, in
+    seconds."""
 
     reads_markdown: bool
     max_lead_s: float
 
 
 class Synthesis:
-    """Turns speech requests into reply bodies."""
+    """Opens the reply bodies of speech requests."""
 
     def __init__(
         self,
@@ -81,10 +81,11 @@ class Synthesis:
         live: LiveText | None = None,
         owner: Hashable = None,
     ) -> Body:
-        """Start the request and wait for its first audio, so that all errors before that are raised here.
+        """Start the request and wait for its first audio, so that all errors before it are raised here.
 
-        `whole` synthesizes the text as it is, in one utterance: no segments, no pause marks. `live`: the text while it
-        is written, in place of the request's. The queue is fair between owners. Raises ApiError or SpeechError."""
+        `whole` synthesizes the text unchanged, in one utterance: no segments, no pause marks. `live`: streaming text
+        that replaces the request's. The queue is fair between owners. Raises ApiError or SpeechError.
+        """
         trace = self.tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         body = Body(SpeechEncoder(audio_format, speed, self._pools.encoding), record, held := AsyncExitStack())
@@ -111,7 +112,7 @@ class Synthesis:
         return body
 
     async def _wait_for_model(self, model: str, owner: Hashable, trace: Trace, held: AsyncExitStack) -> None:
-        """Put a slot of the fair queue and a lease on the model into `held`."""
+        """Add a slot of the fair queue and a lease on the model to `held`."""
         begin_s = time.monotonic()
         with trace.part("queue"):
             await held.enter_async_context(self._admission.fair_queue.take(owner))
@@ -120,19 +121,19 @@ class Synthesis:
             await held.enter_async_context(self._lifecycle.lease(model))
 
     def _rules(self, model: str, request: SpeechRequest, whole: bool) -> Rules:
-        # An unsupported language that was asked for is the model's to refuse.
+        # A requested language that is unsupported is rejected by the model.
         is_english = model == HIBARI.name and request.language in {AUTO, "english"}
         guesses = model in _MULTILINGUAL
         return Rules(whole, self._options.reads_markdown, guesses_language=guesses, reads_latin_only=is_english)
 
     def _play(self, model: str, request: SpeechRequest, script: Script) -> AsyncGenerator[Message, None]:
-        """The messages of a script. The segments of a request share its seed, or one that is chosen here."""
+        """The messages of a script. The segments of a request share its seed, or a random one."""
         retries = request.seed is None
         speak = self._speak(model, request, secrets.randbits(63) if len(script) > 1 else None)
         return play_script(script, speak, self._ahead, self._options.max_lead_s, retries=retries)
 
     def _speak(self, model: str, request: SpeechRequest, chosen_seed: int | None) -> Speak:
-        """Starts segments of a request, with `chosen_seed` if it has none."""
+        """Starts the segments of a request, with `chosen_seed` if the request has none."""
         seed = chosen_seed if request.seed is None else request.seed
 
         def speak(number: int, text: str, attempt: int) -> SpeechStream:

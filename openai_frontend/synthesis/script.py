@@ -1,4 +1,4 @@
-"""The script of a request: segments, one utterance each, and silences between them."""
+"""The script of a request: segments, one utterance each, and the silences between them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Script = tuple[str | Silence, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a segment stands in its script: `number` of `count`, counted from 0, and its text."""
+    """The position of a segment in its script: `number` of `count`, counted from 0, and its text."""
 
     number: int
     count: int
@@ -29,10 +29,10 @@ class Place:
 
 
 def write_script(text: str) -> Script:
-    """Cut a text at its pause marks, and what is too long for one utterance into segments with natural pauses.
+    """Split a text at its pause marks, and overlong parts into segments with natural pauses.
 
-    Segments come without the white space around them; one without a letter or a digit is not spoken. Raises ApiError
-    400 if nothing is left to speak but pauses.
+    Segments are stripped of white space; one without a letter or a digit is not synthesized. Raises ApiError 400 if
+    only pauses remain.
     """
     parts = split_pauses(text)
     script: list[str | Silence] = []
@@ -42,12 +42,12 @@ def write_script(text: str) -> Script:
         return tuple(script)
     if script or not parts:
         raise invalid("input", "The input has nothing to speak. Send at least one word.", "empty_input")
-    # Marks and symbols only: the model may know what to make of them.
+    # Marks and symbols only: the model may be able to read them.
     return tuple(segment.strip() for segment in split_segments(text))
 
 
 def _speech(text: str) -> Iterator[str | Silence]:
-    """Segments with a pause between two of them."""
+    """Segments with pauses between them."""
     segments = [segment for segment in split_segments(text) if is_spoken(segment)]
     for number, segment in enumerate(segments):
         if number:

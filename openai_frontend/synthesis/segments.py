@@ -1,4 +1,4 @@
-"""A script's segments: synthesized concurrently in the engine's batch, played one after the other."""
+"""The segments of a script: synthesized concurrently in the engine's batch, played one after another."""
 
 import hashlib
 import logging
@@ -18,9 +18,9 @@ from speech_protocol.events import AudioEvent, EndEvent, FinishReason, Word
 
 logger = logging.getLogger(__name__)
 
-_LEFT_OUT: Final = "some of the text has nothing that the model can pronounce, and was left out"
+_LEFT_OUT: Final = "parts of the text cannot be pronounced by the model and were skipped"
 
-# Starts the segment of a number, counted from 0, and a text; with another seed for each attempt, counted from 0.
+# Starts the segment with a number, counted from 0, and a text; each attempt, counted from 0, uses another seed.
 Speak = Callable[[int, str, int], SpeechStream]
 
 
@@ -34,13 +34,14 @@ class FirstMessage(Message):
 async def play_script(
     script: Script, speak: Speak, ahead: Callable[[], int], max_lead_s: float, *, retries: bool = False
 ) -> AsyncGenerator[Message, None]:
-    """The audio of a script in its order, then one end event with the totals of all segments.
+    """The audio of a script in order, then one end event with the totals of all segments.
 
-    While one segment is read, at most `ahead()` later ones are in flight, so a slow reader holds back the start of what
-    follows. The second segment waits for the first message of the first one: nothing delays that, and an invalid
-    request fails once. A segment's error is raised when the segment is due; but one that the model has no way to
-    pronounce is left out, unless there is no other. Silence before the first sound is cut to `max_lead_s` seconds. With
-    `retries`, a segment that the runaway guard cut before any of it was sent is synthesized once more."""
+    While one segment is read, at most `ahead()` later ones are in flight, so a slow reader delays the start of the
+    following ones. The second segment waits for the first message of the first one, so that nothing delays that, and an
+    invalid request fails once. A segment's error is raised when the segment is due; but a segment that the model cannot
+    pronounce is skipped, unless there is no other. Silence before the first sound is cut to `max_lead_s` seconds. With
+    `retries`, a segment that the runaway guard stopped before any of it was sent is synthesized once more.
+    """
     player = _Player(script, speak, ahead, max_lead_s, retries=retries)
     try:
         await player.begun()
@@ -63,7 +64,7 @@ async def play_script(
 
 
 class _Player:
-    """The state of a script that is played: segments in flight, the silences before the next one, what was left out."""
+    """The state of a script during playback: segments in flight, the silences before the next one, skipped segments."""
 
     def __init__(
         self, script: Script, speak: Speak, ahead: Callable[[], int], max_lead_s: float, *, retries: bool
@@ -82,23 +83,23 @@ class _Player:
         self._held_samples = 0
 
     async def begun(self) -> None:
-        """Wait for the first segment's first message. Raises SpeechError."""
+        """Wait for the first message of the first segment. Raises SpeechError."""
         await self._running[0].begun()
 
     def hold(self, silence: Silence) -> int:
-        """The samples of silence that can be sent now: none before the first sound."""
+        """Queue silence; returns the samples that can be sent now: none before the first sound."""
         self._held_samples += silence.samples
         self._finish_segment()
         return self.silence_before() if self._ends else 0
 
     def silence_before(self) -> int:
-        """Take the samples of silence that were held."""
+        """Take the samples of silence that were queued."""
         samples, self._held_samples = self._held_samples, 0
         return samples
 
     async def begin(self, index: int, text: str) -> "SegmentReader | None":
-        """A reader for the segment at that index of the script; None if the model can pronounce nothing of it.
-        Starts the segments ahead. Raises SpeechError."""
+        """A reader for the segment at that index of the script; None if the model can pronounce nothing in it. Starts
+        the following segments. Raises SpeechError."""
         self._finish_segment()
         self._number += 1
         self._running += islice(self._waiting, max(0, 1 + self._ahead() - len(self._running)))
@@ -116,7 +117,7 @@ class _Player:
         return self._reader
 
     def _finish_segment(self) -> None:
-        """Take note of the end of the segment that was read."""
+        """Record the end of the segment that was read."""
         if self._reader is not None and self._reader.end is not None:
             self._ends.append(self._reader.end)
             self._running.popleft()
@@ -134,10 +135,10 @@ class _Player:
         return total_of(self._ends, left_out=bool(self._left_out))
 
     async def close(self) -> None:
-        """Cancel what is in flight, and wait until its connections are released."""
-        if self._unspeakable is not None and self._ends:  # one line, however many segments
+        """Cancel all segments in flight, and wait until their connections are released."""
+        if self._unspeakable is not None and self._ends:  # one line, whatever the number of segments
             logger.warning("%d segments of a text were left out: %s", self._left_out, self._unspeakable.message)
-        # Cancel all before waiting: this task may be cancelled itself, and then does not get to wait.
+        # Cancel all before waiting: this task may itself be cancelled while it waits.
         for stream in self._running:
             stream.cancel()
         for stream in self._running:
@@ -145,9 +146,9 @@ class _Player:
 
 
 class SegmentReader:
-    """Reads the first stream of `running`: without silence at its seams, and once more if it ran away unheard.
+    """Reads the first stream of `running`: without leading and trailing silence, and once more if it ran away unheard.
 
-    Words leave with the audio in which they start, their samples counted from the start of the segment's audio.
+    Words are returned with the audio in which they start, their samples counted from the start of the segment's audio.
     """
 
     def __init__(
@@ -160,15 +161,15 @@ class SegmentReader:
         self._running, self._trimmers, self._again = running, trimmers, again
         self._place: Place | None = place  # until its first message
         self._lead, self._seam = trimmers()
-        self._words: list[Word] = []  # not sent yet, counted from the start of the stream
+        self._words: list[Word] = []  # not returned yet, counted from the start of the stream
         self._read_samples = self._sent_samples = 0
-        self._trimmed_samples: int | None = None  # silence cut off the start, known at the first audio
+        self._trimmed_samples: int | None = None  # silence removed at the start, known at the first audio
         self.end: EndEvent | None = None
         if again is not None and running[0].ran_away:  # before it was due
             self._retry(again)
 
     async def read(self) -> Sequence[Message]:
-        """The audible part of the stream's next message, maybe none. Raises SpeechError."""
+        """The audible part of the stream's next message, possibly none. Raises SpeechError."""
         message = await self._running[0].next()
         if isinstance(message.event, AudioEvent):
             begin = self._read_samples
@@ -209,7 +210,7 @@ class SegmentReader:
 
 
 def segment_seed(seed: int, number: int) -> int:
-    """The seed of a request's segment: the request's own for the first, so that a short text keeps its seed."""
+    """The seed of a segment: the request's own for the first, so that a short text keeps its seed."""
     if number == 0:
         return seed
     digest = hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=8).digest()
@@ -217,7 +218,8 @@ def segment_seed(seed: int, number: int) -> int:
 
 
 def total_of(ends: Sequence[EndEvent], *, left_out: bool) -> EndEvent:
-    """Totals of a request: sums over its segments, the waits of the first one, the first reason other than STOP."""
+    """Totals of a request: sums over its segments, the waiting times of the first one, the first reason other than
+    STOP."""
     warnings = [*(_LEFT_OUT,) * left_out, *(warning for end in ends for warning in end.warnings)]
     reasons = (end.finish_reason for end in ends if end.finish_reason is not FinishReason.STOP)
     return EndEvent(
@@ -232,7 +234,7 @@ def total_of(ends: Sequence[EndEvent], *, left_out: bool) -> EndEvent:
 
 
 def silent(samples: int) -> Iterator[Message]:
-    """Silence of that length, in chunks."""
+    """Silence of that length in samples, in chunks."""
     for begin in range(0, samples, MAX_CHUNK_SAMPLES):
         count = min(MAX_CHUNK_SAMPLES, samples - begin)
         yield Message(AudioEvent(count), bytes(count * SAMPLE_BYTES))

@@ -1,7 +1,7 @@
 """Limits on the connections of a server: their number, and the time that each may take to send a request.
 
-Every connection is in one phase; each phase keeps its connections in the order in which they entered it, so that the
-oldest is found at once. One timer looks over them all.
+Every connection is in one phase; each phase keeps its connections in order of entry, so that the oldest is found
+immediately. One timer checks them all.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from openai_frontend.transport.file_limit import connection_limit
 
 logger = logging.getLogger(__name__)
 
-# Beyond the limit: connections that are answered 503, and closed ones that are drained so that the reply arrives.
+# Beyond the limit: connections that are answered with 503, and closed ones that are drained so that the reply arrives.
 MAX_REFUSED: Final = 16
 MAX_LINGERING: Final = 32
 LINGER_S: Final = 2.0
@@ -27,24 +27,24 @@ _LONGEST_TICK_S: Final = 1.0
 
 
 class Phase(enum.StrEnum):
-    """What a connection is doing."""
+    """The state of a connection."""
 
     HEAD = "head"
-    """It has not sent the headers of its first request, or has begun those of a following one."""
+    """It has not sent the headers of its first request, or has begun those of a later one."""
     IDLE = "idle"
     """Its last request was answered, and it is kept open."""
     BODY = "body"
-    """It sends the body of a request."""
+    """It is sending the body of a request."""
     ACTIVE = "active"
-    """It has sent a request and receives the reply."""
+    """It has sent a request and is receiving the reply."""
     REFUSED = "refused"
     """It is over the limit: its request gets 503."""
     LINGER = "linger"
-    """It is closed on our side; what still arrives is discarded."""
+    """It is closed on our side; incoming data is discarded."""
 
 
 class Closed(enum.StrEnum):
-    """Why a connection did not get what it was opened for."""
+    """Why a connection was closed by a limit."""
 
     EVICTED = "evicted"
     REFUSED = "refused"
@@ -56,14 +56,14 @@ _ADMITTED: Final = (Phase.HEAD, Phase.IDLE, Phase.BODY, Phase.ACTIVE)
 
 
 class Connection(Protocol):
-    """What the bounds need of a connection."""
+    """A connection, as the limits need it."""
 
     phase: Phase
     since_s: float
-    """When it entered its phase, by the loop's clock."""
+    """The time of entry into its phase, by the loop's clock."""
 
     def abort(self) -> None:
-        """Close it now, with any request in flight."""
+        """Close it immediately, with any request in flight."""
 
     def refuse(self) -> None:
         """Answer its requests with 503."""
@@ -75,12 +75,12 @@ class Connection(Protocol):
         """Close it if its body is late."""
 
     def check_peer(self) -> None:
-        """Abort it if its peer, which has closed its sending side, has closed the other one, too."""
+        """Abort it if its peer, which has closed its sending side, has closed the other side, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Seconds and numbers; a time of 0 is none."""
+    """Times in seconds, and numbers; a time of 0 is no limit."""
 
     max_connections: int
     header_timeout_s: float
@@ -88,7 +88,7 @@ class ConnectionLimits:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ConnectionLimits":
-        """Those of the settings, within the process's limit on open files, which is raised if that is allowed."""
+        """The limits of the settings, within the process's limit on open files, which is raised if possible."""
         most = connection_limit(settings.max_connections, settings.max_pending_requests)
         return cls(most, settings.header_timeout, settings.body_timeout)
 
@@ -104,15 +104,15 @@ class Connections:
         self.report: Callable[[Closed], None] = lambda _: None
 
     def __len__(self) -> int:
-        """Admitted ones: neither refused nor closed."""
+        """The number of admitted connections: neither refused nor closed."""
         return sum(len(self._phases[phase]) for phase in _ADMITTED)
 
     def count(self, phase: Phase) -> int:
         return len(self._phases[phase])
 
     def opened(self, connection: Connection, now_s: float) -> None:
-        """Take in a new connection. At the limit, the oldest that is not sending or being served a request is closed
-        for it; if there is none, the new one is refused."""
+        """Register a new connection. At the limit, the oldest one without a request in progress is closed for it; if
+        there is none, the new one is refused."""
         if len(self) >= self.limits.max_connections:
             oldest = self._oldest(Phase.HEAD) or self._oldest(Phase.IDLE)
             if oldest is None:
@@ -129,7 +129,7 @@ class Connections:
         self._enter(connection, Phase.HEAD, now_s)
 
     def move(self, connection: Connection, phase: Phase, now_s: float) -> None:
-        """The connection enters a phase. No effect on one that is in it, or was closed."""
+        """Move the connection to a phase. No effect if it is already there, or closed."""
         if connection.phase is phase or connection not in self._phases[connection.phase]:
             return
         if phase is Phase.LINGER:
@@ -138,11 +138,11 @@ class Connections:
         self._enter(connection, phase, now_s)
 
     def half_closed(self, connection: Connection) -> None:
-        """The peer has closed its sending side, and waits for a reply or is gone."""
+        """The peer has closed its sending side: it waits for a reply, or has disconnected."""
         self._half_closed[connection] = None
 
     def closed(self, connection: Connection) -> None:
-        """Forget a connection. Idempotent."""
+        """Unregister a connection. Idempotent."""
         self._phases[connection.phase].pop(connection, None)
         self._half_closed.pop(connection, None)
 
@@ -156,7 +156,7 @@ class Connections:
             self.sweep(loop.time())
 
     def sweep(self, now_s: float) -> None:
-        """Close what is late by `now_s`."""
+        """Close the connections that are late at `now_s`."""
         if self.limits.header_timeout_s:
             for phase in (Phase.HEAD, Phase.REFUSED):
                 self._expire(phase, now_s - self.limits.header_timeout_s, lambda late: late.head_timed_out())
@@ -171,7 +171,7 @@ class Connections:
         late = []
         for connection in self._phases[phase]:
             if connection.since_s > before_s:
-                break  # they are in order
+                break  # they are in order of age
             late.append(connection)
         for connection in late:
             close(connection)

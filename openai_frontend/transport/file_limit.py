@@ -1,4 +1,4 @@
-"""How many connections fit into the process's limit on open files."""
+"""The number of connections that fit into the process's limit on open files."""
 
 import logging
 import resource
@@ -6,13 +6,13 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-# Files, pipes, modules, connections that are being refused or drained, and those accepted within one tick.
+# Reserved for files, pipes, modules, connections being refused or drained, and those accepted within one tick.
 _RESERVED: Final = 160
 
 
 def connection_limit(wanted: int, upstream: int) -> int:
-    """`wanted`, or fewer if the process may not open that many files, with one more for each of `upstream`
-    requests to Triton. Raises the soft limit as far as the hard one allows."""
+    """`wanted`, or fewer if the process may not open that many files, with one more for each of `upstream` requests to
+    Triton. Raises the soft limit up to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + min(upstream, wanted) + _RESERVED
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -30,7 +30,7 @@ def connection_limit(wanted: int, upstream: int) -> int:
 
 
 def within(files: int, wanted: int, upstream: int) -> int:
-    """Connections within a limit on open files: each request that is served holds one file more."""
+    """The number of connections within a limit on open files: each request in service uses one more file."""
     free = max(0, files - _RESERVED)
     both = free - upstream if free >= 2 * upstream else free // 2
     return max(1, min(wanted, both))

@@ -1,9 +1,9 @@
-"""One HTTP/1.1 connection: uvicorn's protocol on h11, with deadlines, a bounded close, and half-closed clients.
+"""One HTTP/1.1 connection: uvicorn's h11 protocol with deadlines, a bounded close, and half-closed clients.
 
-A client that closes its sending side has either hung up or waits for the reply; TCP shows the same for both. So a
-client with a request in progress is served on, and an interim reply, `100 Continue`, is sent, which HTTP/1.1 clients
-skip: a peer that has closed its socket answers it with a reset, and then its request is cancelled. Once the reply has
-begun, a client that closes its sending side has hung up: it would have done so before, had it only sent its request.
+A client that closes its sending side has either disconnected or waits for the reply; TCP does not distinguish them. So
+the server continues the request and sends an interim reply, `100 Continue`, which HTTP/1.1 clients ignore: a peer that
+has closed its socket responds with a reset, and then its request is cancelled. A client that closes its sending side
+after the reply has begun has disconnected: a client that only ends its request does so earlier.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from openai_frontend.errors import ApiError
 from openai_frontend.transport.connections import MIN_BODY_BYTES_PER_S, Closed, Connections, Phase
 from openai_frontend.transport.websocket_protocol import WebSocketProtocol
 
-# An unread body up to this size is read to its end, so that the connection can be used again.
+# An unread body up to this size is read to its end, so that the connection can be reused.
 _DRAINED_BYTES: Final = 64 * 1024
-# Parsing time grows with lines: a chunk of a body is two, a header is one. This many take about a millisecond.
+# Parsing time grows with the number of lines: a chunk of a body is two, a header is one. This many take about a
+# millisecond.
 _MAX_LINES: Final = 256
 _SLICE_BYTES: Final = 1024
-# Soon after the interim reply, whose answer takes a round trip.
+# Soon after the interim reply: a reset takes one round trip.
 _CHECK_PEER_S: Final = 0.1
 _ALWAYS_ANSWERED: Final = {"/live", "/metrics"}
 _CLOSE: Final = (b"connection", b"close")
 
 
 class HttpProtocol(H11Protocol):
-    """A connection within the bounds of `connections`."""
+    """A connection within the limits of `connections`."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class HttpProtocol(H11Protocol):
         self._eof = False
         self._slices: deque[bytes] = deque()
 
-    # asyncio's calls
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Transport(transport, self))
@@ -81,7 +82,7 @@ class HttpProtocol(H11Protocol):
         if data.count(b"\n") <= _MAX_LINES and not self._slices:
             self._parse(data)
             return
-        # Many lines in few bytes, such as chunks of one byte each: a little at a time.
+        # Many lines in few bytes, such as chunks of one byte each: parse a few at a time.
         waiting = bool(self._slices)
         self._slices.extend(data[start : start + _SLICE_BYTES] for start in range(0, len(data), _SLICE_BYTES))
         self._own_transport.hold()
@@ -99,10 +100,10 @@ class HttpProtocol(H11Protocol):
             self._probe_peer()
         return True
 
-    # uvicorn's calls
+    # Called by uvicorn.
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand the connection over; it counts as serving a request until it is lost."""
+        """Hand the connection over; it counts as serving a request until it is closed."""
         self._move(Phase.ACTIVE)
         self.connections.discard(self)
         protocol = WebSocketProtocol(
@@ -136,7 +137,7 @@ class HttpProtocol(H11Protocol):
         else:
             super().shutdown()
 
-    # What the bounds call
+    # Called by the limits.
 
     def abort(self) -> None:
         self.transport.abort()
@@ -149,7 +150,7 @@ class HttpProtocol(H11Protocol):
         if self.conn.trailing_data[0]:
             self._answer(ApiError(408, "request_timeout", "The request's headers took too long. Send it again."))
         else:
-            self.transport.close()  # nothing was asked
+            self.transport.close()  # no request was sent
 
     def body_timed_out(self, now_s: float) -> None:
         timeout_s = self._bounds.limits.body_timeout_s
@@ -172,11 +173,11 @@ class HttpProtocol(H11Protocol):
         if poll.poll(0):  # an error, or both directions closed
             self.abort()
 
-    # The transport's call
+    # Called by the transport.
 
     def must_linger(self) -> bool:
-        """Whether to discard what the peer still sends instead of closing at once: it would be answered with a reset,
-        which can take our reply from the peer before it is read. Enters that phase."""
+        """Whether to discard further input instead of closing immediately: a close would answer it with a reset, which
+        can discard our reply before the peer has read it. Enters that phase."""
         if self.phase is Phase.LINGER:
             return True
         if self._eof or self.conn.their_state in {h11.DONE, h11.MUST_CLOSE, h11.CLOSED}:
@@ -198,7 +199,8 @@ class HttpProtocol(H11Protocol):
         self._follow()
 
     def _head_is_short(self, data: bytes) -> bool:
-        """Whether a request's head, as far as it is known with `data`, has a number of lines that is quickly parsed."""
+        """Whether the head of a request, as far as it has arrived with `data`, has few enough lines to be parsed
+        quickly."""
         received = self.conn.trailing_data[0]
         head = (received + data).partition(b"\r\n\r\n")[0]
         return head.count(b"\n") <= _MAX_LINES
@@ -212,7 +214,7 @@ class HttpProtocol(H11Protocol):
             self._own_transport.release()
 
     def _follow(self) -> None:
-        """Enter the phase that h11 is in."""
+        """Enter the phase of h11's state."""
         if self.phase is Phase.LINGER:
             return
         if self.conn.their_state is h11.SEND_BODY:
@@ -235,7 +237,7 @@ class HttpProtocol(H11Protocol):
         return self.transport
 
     def _answer(self, error: ApiError) -> None:
-        """Send a reply of our own in place of the app's, and close."""
+        """Send a reply in place of the app's, and close."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -249,7 +251,7 @@ class HttpProtocol(H11Protocol):
         self.transport.close()
 
     async def _closing_after_an_unread_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app; if it answers before it has read a large body, the rest is not read and the connection closed."""
+        """The app; if it answers before it has read a large body, the rest is not read and the connection is closed."""
         cycle = self.cycle
 
         async def send_and_close(message: Message) -> None:
@@ -264,7 +266,7 @@ class HttpProtocol(H11Protocol):
         return not lengths or int(lengths[0]) - self._body_bytes > _DRAINED_BYTES or self.cycle.waiting_for_100_continue
 
     async def _refusing(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in _ALWAYS_ANSWERED:  # an orchestrator must not take a full server for a dead one
+        if scope["path"] in _ALWAYS_ANSWERED:  # an orchestrator must not mistake a full server for a dead one
             await self.config.loaded_app(scope, receive, send)
             return
         message = "The server has as many connections as it takes. Try again in a moment."
@@ -280,7 +282,7 @@ class HttpProtocol(H11Protocol):
 
 
 class _Transport(asyncio.Transport):
-    """asyncio's transport, whose close lets the last reply arrive and whose reading can be held back."""
+    """asyncio's transport, with a close that lets the last reply arrive, and reading that can be suspended."""
 
     def __init__(self, inner: asyncio.Transport, protocol: HttpProtocol) -> None:
         super().__init__()
@@ -311,7 +313,7 @@ class _Transport(asyncio.Transport):
         return self._lingers or self._inner.is_closing()
 
     def hold(self) -> None:
-        """Read nothing until `release`, whatever is asked for."""
+        """Do not read until `release`, whatever the protocol requests."""
         self._held = True
         self._inner.pause_reading()
 

@@ -1,4 +1,4 @@
-"""A WebSocket connection: uvicorn's protocol on wsproto, counted as long as it is open."""
+"""A WebSocket connection: uvicorn's wsproto protocol, counted while it is open."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The syntax of a blend: `anna(2)+bob(1)`, voices and their weights; a weight that is left out is 1."""
+"""The syntax of a blend: voices and weights, such as `anna(2)+bob(1)`; the default weight is 1."""
 
 import math
 import re
@@ -14,14 +14,14 @@ _WEIGHT: Final = re.compile(r"\d{1,20}\.?\d{0,20}|\.\d{1,20}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A voice of a blend, by id or name; the weights of a blend sum up to 1."""
+    """A voice of a blend, by id or name; the weights of a blend sum to 1."""
 
     name: str
     weight: float
 
 
 def is_blend(voice: str) -> bool:
-    """True if `voice`, which is no name, can only be meant as a blend."""
+    """Whether `voice`, which is not a known name, can only be a blend."""
     return "+" in voice or voice.rstrip().endswith(")")
 
 
@@ -38,7 +38,7 @@ def parse_blend(voice: str) -> tuple[Part, ...]:
 
 
 def _part(piece: str, voice: str) -> Part:
-    # By hand: an expression for it takes time that grows with the square of the length.
+    # Parsed by hand: a regular expression for it takes quadratic time.
     name, weight = piece, 1.0
     if piece.endswith(")"):
         before, _, inside = piece[:-1].rpartition("(")

@@ -1,8 +1,9 @@
-"""Public names to what Triton knows: which model serves a request, and in which voice.
+"""Resolves public names: the Triton model and the voice of a request.
 
-The voice chooses the variant: a built-in speaker is spoken by the CustomVoice model (or the embedded voice's), a voice
-of the library by the Base model. A request that names a checkpoint or a Triton model gets that one, or an error that
-names a fitting one."""
+The voice selects the variant: the CustomVoice model (or the embedded voice's) serves built-in speakers, the Base model
+serves voices of the library. A request that names a checkpoint or a Triton model gets that model, or an error that
+names a suitable one.
+"""
 
 import re
 from collections.abc import Callable
@@ -24,7 +25,7 @@ _OPENAI_MODELS: Final = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 _OPENAI_DATED: Final = re.compile(r"(tts-1|tts-1-hd|gpt-4o-mini-tts)-(\d{4}|\d{4}-\d{2}-\d{2})")
 _PLAIN_NAME: Final = "qwen3-tts"
 _VOICE_ID: Final = re.compile(r"voice_[0-9a-f]{32}")
-# How many names of the library an error lists.
+# The number of library names that an error message lists.
 _LISTED: Final = 20
 _WHAT: Final = {
     Task.CUSTOM_VOICE: "has no built-in voices",
@@ -35,7 +36,7 @@ _WHAT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class WeightedVoice:
-    """A voice of the library; the weights of all that are spoken with together sum up to 1."""
+    """A voice of the library; the weights of the voices of a request sum to 1."""
 
     voice: Voice
     weight: float = 1.0
@@ -43,8 +44,8 @@ class WeightedVoice:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What speaks a request: a Triton model, and one of its speakers or voices of the library; several are a blend.
-    With neither, the model has a voice of its own, or the request brings one: a recording or a description."""
+    """What serves a request: a Triton model, and one of its speakers or voices of the library; several voices are a
+    blend. With neither, the model has a voice of its own, or the request supplies a recording or a description."""
 
     model: str
     speaker: str | None = None
@@ -52,7 +53,7 @@ class Target:
 
     @property
     def needs_instructions(self) -> bool:
-        """True if the instructions are the voice."""
+        """Whether the instructions describe the voice."""
         return _task(self.model) is Task.VOICE_DESIGN
 
 
@@ -74,17 +75,17 @@ class Catalog:
 
     @property
     def voices(self) -> tuple[str, ...]:
-        """Every public voice name that is not of the library."""
+        """Every public voice name outside the library."""
         return self.voices_of(None)
 
     def voices_of(self, model: str | None) -> tuple[str, ...]:
-        """The same, the speakers of a model first. Raises ApiError 404 for a model that does not exist."""
+        """The same, with the speakers of a model first. Raises ApiError 404 for an unknown model."""
         is_hibari = self.model(model) == HIBARI.name
         own = tuple(speaker.name for speaker in HIBARI_SPEAKERS) if is_hibari else self._qwen_speakers or ()
         return tuple(dict.fromkeys((*own, *self._built_in, *self._mapped)))
 
     def is_particular(self, model: str | None) -> bool:
-        """Whether a model name means one model, and not whichever the voice needs."""
+        """Whether a model name selects one model, instead of letting the voice decide."""
         return model in self._models
 
     @property
@@ -107,19 +108,19 @@ class Catalog:
         raise ApiError(404, "model_not_found", message, param="model")
 
     def meant(self, voice: str) -> str:
-        """What `VOICE_NAMES` makes of a name."""
+        """The meaning of a name according to `VOICE_NAMES`."""
         return self._mapped.get(fold(voice), voice)
 
     def speaker(self, voice: str) -> str | None:
-        """The built-in speaker that a name means; None if it means none."""
+        """The built-in speaker of a name; None for other names."""
         return self._built_in.get(fold(self.meant(voice)))
 
     def is_built_in(self, voice: str | None) -> bool:
-        """Whether a voice, none for the server's own, is found without the library."""
+        """Whether a voice (none: the server's default) is resolved without the library."""
         return self.speaker(voice or self._default_voice) is not None
 
     def check_new_name(self, name: str) -> None:
-        """Raise ApiError 400 if a new voice of this name could not be spoken with."""
+        """Raise ApiError 400 if a new voice of this name could not be used."""
         if fold(name) in self.voices:
             message = f"'{name}' is a name of the server's own. Choose another one, and map '{name}' to the new voice "
             raise invalid(
@@ -129,14 +130,14 @@ class Catalog:
     def resolve(
         self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
     ) -> Target:
-        """What speaks a request that names these, among the voices of `owner`. `task` is what the request itself is
-        for, if it tells: `CLONE` without a voice means that it brings a recording. Raises ApiError, or SpeechError
-        for a model that can't be loaded here."""
+        """What serves a request with these names, among the voices of `owner`. `task` is the task that the request
+        implies, if any: `CLONE` without a voice means that it contains a recording. Raises ApiError, or SpeechError for
+        a model that can't be loaded here."""
         asked = _task(self.model(model))
         own = voice is None and task in {Task.CLONE, Task.VOICE_DESIGN}
         found = None if own else self._find(voice, owner)
         if voice is None and isinstance(found, tuple) and model in self._models and asked is not Task.CLONE:
-            found = None  # the default voice is for models that can speak with it
+            found = None  # the default voice applies to models that support it
         if isinstance(found, tuple):
             return Target(self._loadable(self._serving(model, task or Task.CLONE, found, owner)), voices=found)
         task = task or (Task.VOICE_DESIGN if asked is Task.VOICE_DESIGN else Task.CUSTOM_VOICE)
@@ -145,13 +146,13 @@ class Catalog:
         return Target(serving, speaker if task is Task.CUSTOM_VOICE else None)
 
     def _find(self, name: str | None, owner: str | None) -> str | tuple[WeightedVoice, ...]:
-        """A name as voices of the library, or as a speaker; what is neither may be a speaker that only the model
+        """The voices of the library, or the speaker, of a name; any other name may be a speaker that only the model
         knows. Raises ApiError 400."""
         voice = name or self._default_voice
         meant = self.meant(voice)
         if speaker := self.speaker(voice):
             return speaker
-        # What the operator named is for every key.
+        # Names set by the operator are available to every key.
         own = self._library.find_any if meant != voice or not name else partial(self._library.find, owner=owner)
         if found := own(meant):
             return (WeightedVoice(found),)
@@ -176,7 +177,7 @@ class Catalog:
     def _serving(
         self, name: str | None, task: Task, voice: str | tuple[WeightedVoice, ...] | None, owner: str | None
     ) -> str:
-        """The Triton model for `task`: the one that `name` means, or else its sister. Raises ApiError 400."""
+        """The Triton model for `task`: the model `name`, or another variant. Raises ApiError 400."""
         model = self.model(name)
         by_name = name in self._models
         own = _task(model) is None and (by_name or task is Task.CUSTOM_VOICE)
@@ -196,15 +197,15 @@ class Catalog:
         return fitting
 
     def _loadable(self, model: str) -> str:
-        """`model`. Raises SpeechError if the operator said that it can't be loaded here."""
+        """`model`. Raises SpeechError if the operator has marked it as unavailable."""
         if reason := self._unavailable.get(model):
             raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, reason)
         return model
 
     def _speaker(self, speaker: str | None, voice: str, model: str, owner: str | None) -> str | None:
-        """The speaker of `model` that a name means. Raises ApiError 400 if it is known to have no such speaker."""
+        """The speaker of `model` for a name. Raises ApiError 400 if the model is known to have no such speaker."""
         if model == HIBARI.name and (name := fold(self.meant(voice))) in HIBARI_STAND_INS:
-            return name  # which its speakers stand in for
+            return name  # its speakers replace it
         known = self._qwen_speakers if model == QWEN3_TTS_CUSTOM_VOICE.name else None
         if speaker is not None and known is not None and speaker not in known:
             raise self._unknown(speaker, owner)
@@ -217,12 +218,12 @@ class Catalog:
 
 
 def _task(model: str) -> Task | None:
-    """None for a model of the operator's own (`MODEL_NAMES`): its engine decides."""
+    """None for a model added by the operator (`MODEL_NAMES`): its engine decides."""
     return MODELS[model].task if model in MODELS else None
 
 
 def _speakers_of(checkpoint: str) -> tuple[str, ...] | None:
-    """The speakers of a CustomVoice checkpoint, as far as they can be told without loading it."""
+    """The speakers of a CustomVoice checkpoint, as far as they are known without loading it."""
     return (
         tuple(speaker.name for speaker in SPEAKERS)
         if checkpoint.startswith("Qwen/")

@@ -1,4 +1,4 @@
-"""Errors of voices and their storage, as the client sees them."""
+"""Errors of voices and their storage, as sent to clients."""
 
 import errno
 import logging
@@ -17,7 +17,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @contextmanager
 def storage_failure(folder: Path) -> Iterator[None]:
-    """Turns disk failures into ApiError: 507 if it is full, 503 if it is slow or refuses."""
+    """Converts disk failures to ApiError: 507 if the disk is full, 503 if it is slow or not writable."""
     try:
         yield
     except TimeoutError:

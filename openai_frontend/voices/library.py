@@ -1,4 +1,4 @@
-"""The voice library: cloned and designed voices, and the consents of their speakers, kept on disk."""
+"""The voice library: cloned and designed voices, and their speakers' consents, on disk."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ R = TypeVar("R", Voice, Consent)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a new voice comes from: all that its metadata keeps beside its name and recording."""
+    """The origin of a new voice: its metadata without name and recording."""
 
     type: VoiceType
     owner: str | None = None
@@ -39,16 +39,17 @@ class Origin:
 
 
 class Library:
-    """Voices and consents below one folder, shared by any number of processes. Its methods touch the disk,
-    and read the whole folder after a change: call them in a thread. All raise ApiError.
+    """Voices and consents below one folder, shared by any number of processes. Its methods use the disk, and read the
+    whole folder after a change: call them in a thread. All raise ApiError.
 
-    `owner` is the key that asks: what belongs to another one is not there for it. With `shared` everything is there for
-    everybody."""
+    `owner` is the key of the request: entries of other keys do not exist for it. With `shared`, all entries are visible
+    to every key.
+    """
 
     def __init__(
         self, folder: Path, max_voices: int, max_bytes: int, require_consent: bool = False, shared: bool = False
     ) -> None:
-        """Bounds: on the number of voices, on that of consents, and on the bytes of both together."""
+        """Limits: on the number of voices, on that of consents, and on the bytes of both together."""
         lock = folder / ".lock"
         self._max_voices = max_voices
         self._max_bytes = max_bytes
@@ -75,7 +76,7 @@ class Library:
         return list({fold(voice.name): voice.name for voice in _newest_first(self._voices.entries())}.values())
 
     def _indexed(self) -> tuple[Mapping[str, Voice], Mapping[str, list[Voice]]]:
-        """Voices by id, and by folded name, which voices of different owners may share."""
+        """Voices by id, and by folded name; voices of different owners may share a name."""
         voices = self._voices.entries()
         if self._index[0] is not voices:
             by_name: dict[str, list[Voice]] = {}
@@ -85,15 +86,15 @@ class Library:
         return self._index
 
     def find(self, id_or_name: str, owner: str | None = None) -> Voice | None:
-        """A voice of `owner` by its id, else by its name as `fold` sees it."""
+        """A voice of `owner` by its id, or by its name as normalised by `fold`."""
         return self._found(id_or_name, owner, lambda voice: self._is_of(owner, voice))
 
     def find_any(self, id_or_name: str) -> Voice | None:
-        """The same among the voices of all keys, for names that the operator has configured."""
+        """The same among the voices of all keys, for names configured by the operator."""
         return self._found(id_or_name, None, lambda _: True)
 
     def _found(self, id_or_name: str, owner: str | None, is_seen: Callable[[Voice], bool]) -> Voice | None:
-        """Of several with one name, one of `owner` itself, then the oldest."""
+        """Of several voices with one name, that of `owner`, else the oldest."""
         voices, by_name = self._indexed()
         if (voice := voices.get(id_or_name)) and is_seen(voice):
             return voice
@@ -113,14 +114,14 @@ class Library:
         self._check_bounds(len(self._voices.entries()), "voices", size_bytes)
 
     def _check_name(self, name: str, owner: str | None, voice_id: str | None = None) -> None:
-        """Raise ApiError 400 for a name that a voice of `owner` other than `voice_id` has."""
+        """Raise ApiError 400 for a name that another voice of `owner` than `voice_id` has."""
         others = (voice for voice in self._indexed()[1].get(fold(name), ()) if voice.id != voice_id)
         if any(self._is_of(owner, voice) for voice in others):
             message = f"There is a voice '{name}' already. Choose another name, or delete that voice first."
             raise invalid("name", message, "voice_name_taken")
 
     def add_voice(self, name: str, reference: Reference, origin: Origin) -> Voice:
-        """Keep a voice. Raises ApiError, and keeps nothing, if its name is taken or the library is full."""
+        """Store a voice. Raises ApiError, and stores nothing, if its name is taken or the library is full."""
         voice = Voice(
             id=self._voices.new_id(),
             name=name,
@@ -144,7 +145,7 @@ class Library:
         return added
 
     def rename_voice(self, voice_id: str, name: str, owner: str | None = None) -> Voice:
-        """Raises ApiError 404 if `owner` has none, 400 if another voice of theirs has the name."""
+        """Raises ApiError 404 if `owner` has no such voice, 400 if another one of its voices has the name."""
         self.voice(voice_id, owner)
         voice = self._voices.update(voice_id, {"name": name}, lambda: self._check_name(name, owner, voice_id))
         if voice is None:
@@ -152,14 +153,14 @@ class Library:
         return voice
 
     def remove_voice(self, voice_id: str, owner: str | None = None) -> None:
-        """Raises ApiError 404 if `owner` has none."""
+        """Raises ApiError 404 if `owner` has no such voice."""
         self.voice(voice_id, owner)
         if not self._voices.remove(voice_id):
             raise voice_not_found(voice_id)
         logger.info("removed the voice %s", voice_id)
 
     def reference(self, voice: Voice) -> Reference:
-        """What `voice` is cloned from. Raises ApiError where it was removed just now, or its files are damaged."""
+        """The reference recording of `voice`. Raises ApiError if it has just been removed, or its files are damaged."""
         try:
             reference = Reference.from_pcm(
                 from_wav(self._voices.read(voice.id, _REFERENCE)),
@@ -191,7 +192,7 @@ class Library:
         return consent
 
     def check_consent(self, consent_id: str | None, owner: str | None = None) -> None:
-        """Raise ApiError 400 for an id of no consent of `owner`, and for none if the server requires one."""
+        """Raise ApiError 400 for an unknown consent of `owner`, and for a missing one if the server requires it."""
         consent = self._consents.entries().get(consent_id or "")
         if consent_id and (consent is None or not self._is_of(owner, consent)):
             message = f"There is no voice consent '{consent_id}'. GET /v1/audio/voice_consents lists all."
@@ -206,7 +207,7 @@ class Library:
     def add_consent(
         self, name: str, language: str, recording: bytes, content_type: str, owner: str | None = None
     ) -> Consent:
-        """Keep a consent, its recording byte for byte: it is evidence."""
+        """Store a consent with its unchanged recording, since it is evidence."""
         consent = Consent(
             id=self._consents.new_id(),
             name=name,
@@ -223,7 +224,7 @@ class Library:
         return self._consents.add(consent.id, consent.to_metadata(), {_RECORDING: recording}, check)
 
     def rename_consent(self, consent_id: str, name: str, owner: str | None = None) -> Consent:
-        """Raises ApiError 404 if `owner` has none."""
+        """Raises ApiError 404 if `owner` has no such consent."""
         self.consent(consent_id, owner)
         consent = self._consents.update(consent_id, {"name": name})
         if consent is None:
@@ -231,7 +232,7 @@ class Library:
         return consent
 
     def remove_consent(self, consent_id: str, owner: str | None = None) -> None:
-        """Raises ApiError 404 if `owner` has none."""
+        """Raises ApiError 404 if `owner` has no such consent."""
         self.consent(consent_id, owner)
         if not self._consents.remove(consent_id):
             raise consent_not_found(consent_id)

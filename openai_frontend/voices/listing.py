@@ -1,4 +1,4 @@
-"""Entries of GET /v1/audio/voices: model and speaker of each name, and which names are the same voice."""
+"""Entries of GET /v1/audio/voices: model and speaker of each name, and names of the same voice."""
 
 from typing import Any, Final
 
@@ -22,9 +22,9 @@ _BY_INSTRUCTIONS: Final = "a voice made from `instructions`"
 def built_in_voices(
     catalog: Catalog, facts: ModelFacts, model: str | None = None, owner: str | None = None
 ) -> list[dict[str, Any]]:
-    """An entry for each public name but those of the library, for requests that name `model`; a name that it does not
-    speak with is left out. If a name is spoken as an earlier one, or as a voice of the library, `same_as` has that
-    one's name. Raises ApiError 404 for a model that does not exist."""
+    """An entry for each public name outside the library, for requests with `model`; names that it does not support are
+    omitted. If a name resolves to the same voice as an earlier name or a voice of the library, `same_as` is that name.
+    Raises ApiError 404 for an unknown model."""
     by_name = catalog.is_particular(model)
     first: dict[tuple[str, str | None], str] = {}
     entries = []
@@ -42,12 +42,12 @@ def built_in_voices(
 
 
 def is_spoken(entry: dict[str, Any]) -> bool:
-    """Whether there is a voice behind an entry, be its model loadable now or not."""
+    """Whether an entry resolves to a voice, whether or not its model can be loaded now."""
     return "speaker" in entry or "same_as" in entry
 
 
 def of_library(facts: ModelFacts) -> dict[str, Any]:
-    """What the entry of a cloned or designed voice has besides the voice itself."""
+    """The additional fields of an entry for a cloned or designed voice."""
     return {"model": QWEN3_TTS_BASE.name, **facts.public(QWEN3_TTS_BASE.name)}
 
 
@@ -72,7 +72,7 @@ def _about(speaker: Speaker | None) -> dict[str, Any]:
 
 
 def _voice_names(target: Target) -> str:
-    """Names, not ids: the voices may be those of another key."""
+    """Names, not ids: the voices may belong to another key."""
     if len(target.voices) == 1:
         return target.voices[0].voice.name
     return "+".join(f"{each.voice.name}({each.weight:g})" for each in target.voices)

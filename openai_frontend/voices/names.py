@@ -1,6 +1,6 @@
 """The built-in names: Qwen3-TTS's nine speakers, and OpenAI's 13 voices mapped onto them.
 
-The mapping goes by gender and character; the six names that the single-file server had keep its choice.
+The mapping follows gender and character; six names keep the mapping of the single-file server.
 """
 
 import unicodedata
@@ -38,5 +38,5 @@ OPENAI_VOICES: Final[Mapping[str, str]] = {
 
 
 def fold(name: str) -> str:
-    """What makes two voice names the same: neither case, nor the space around or inside, nor how Unicode spells it."""
+    """A voice name in canonical form, without differences of case, white space and Unicode composition."""
     return unicodedata.normalize("NFKC", name).strip().casefold().replace(" ", "_")

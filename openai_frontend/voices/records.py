@@ -1,4 +1,4 @@
-"""Voices and consents of the library, as metadata."""
+"""Metadata of the voices and consents in the library."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from openai_frontend.errors import invalid
 from openai_frontend.voices.names import fold
 
 MAX_NAME_CHARS: Final = 64
-# What a blend is written with, and what looks like an id.
+# Characters of the syntax of blends, and names that look like an id.
 _AMBIGUOUS: Final = re.compile(r"\+|\(\s*[\d.]+\s*\)$|^voice_[0-9a-f]{32}$")
 
 
 class VoiceType(StrEnum):
-    """How a voice was made, in OpenAI's words."""
+    """How a voice was created, in OpenAI's terms."""
 
     AUDIO_SAMPLE = "audio_sample"
     PROMPT = "prompt"
@@ -23,7 +23,7 @@ class VoiceType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """Something with an identity; `created_ns` is since the epoch, `owner` the start of its key's SHA-256."""
+    """An entry with an identity; `created_ns` is since the epoch, `owner` the start of its key's SHA-256."""
 
     id: str
     name: str
@@ -32,11 +32,11 @@ class _Record:
 
     @property
     def created_at(self) -> int:
-        """Seconds since the epoch, as OpenAI gives them."""
+        """Seconds since the epoch, as in OpenAI's API."""
         return self.created_ns // 10**9
 
     def belongs_to(self, owner: str | None) -> bool:
-        """Whether the key `owner` made it; what was made without a key belongs to all."""
+        """Whether it belongs to the key `owner`; an entry created without a key belongs to all."""
         return self.owner is None or self.owner == owner
 
     def to_metadata(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class _Record:
 
     @classmethod
     def from_metadata(cls, record_id: str, values: Mapping[str, Any]) -> Self:
-        """Raises KeyError, TypeError or ValueError for metadata that is not of this kind."""
+        """Raises KeyError, TypeError or ValueError for invalid metadata."""
         known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
         if not isinstance(known["name"], str) or not isinstance(known["created_ns"], int):
             raise TypeError("name or time is of a wrong type")
@@ -69,14 +69,14 @@ class Voice(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Consent(_Record):
-    """A recording in which a speaker allows the use of their voice. `language` is a BCP 47 tag."""
+    """A recording in which a speaker permits the use of their voice. `language` is a BCP 47 tag."""
 
     language: str
     content_type: str
 
 
 def check_name(name: str) -> str:
-    """A label without the space around it. Raises ApiError 400."""
+    """A label, stripped of white space. Raises ApiError 400."""
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable():
         raise invalid("name", f"A name has 1 to {MAX_NAME_CHARS} printable characters.")
@@ -84,7 +84,7 @@ def check_name(name: str) -> str:
 
 
 def check_voice_name(name: str) -> str:
-    """The same for a voice, which is spoken with by its name, too. Raises ApiError 400."""
+    """The same for a voice, whose name is also used in speech requests. Raises ApiError 400."""
     name = check_name(name)
     if _AMBIGUOUS.search(fold(name)):
         message = "The name may not hold '+', end in a number in brackets, or look like an id. Choose another one."

@@ -9,7 +9,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a voice is cloned from: PCM (s16le, mono, 24 kHz), its SHA-256 and its transcript, if it has one."""
+    """The reference recording of a voice: PCM (s16le, mono, 24 kHz), its SHA-256 and its transcript, if any."""
 
     pcm: bytes
     key: str
@@ -21,6 +21,6 @@ class Reference:
 
 
 def from_wav(data: bytes) -> bytes:
-    """The PCM in a WAV file of `wav_bytes`. Raises EOFError or wave.Error for anything else."""
+    """The PCM in a WAV file written by `wav_bytes`. Raises EOFError or wave.Error for any other file."""
     with wave.open(io.BytesIO(data), "rb") as file:
         return file.readframes(file.getnframes())

@@ -1,9 +1,9 @@
-"""The texts of the samples that designed voices are stored as."""
+"""The sample texts from which designed voices are stored."""
 
 from typing import Final
 
 DEFAULT_LANGUAGE: Final = "english"
-# Some ten seconds each, with questions and pauses, so that a clone knows more than one tune.
+# About ten seconds each, with questions and pauses, so that a clone is not limited to one intonation.
 SAMPLES: Final = {
     "chinese": "你好，这就是我的声音。我可以为你读新闻、讲故事，也可以在漫长而安静的夜晚陪伴你。你想先听什么呢？",
     "english": (

@@ -1,4 +1,4 @@
-"""The voice of a request: the fields of SpeechRequest that select or carry it."""
+"""The voice of a request: the fields of SpeechRequest that select or contain it."""
 
 from dataclasses import replace
 from typing import TypedDict
@@ -25,7 +25,7 @@ async def voice_fields(
     target: Target, library: Library, reading: WorkerPool, x_vector_only: bool | None = None
 ) -> VoiceFields:
     """The speaker or the references of `target`. `x_vector_only`: use only the speaker embedding of a stored voice, as
-    a blend always does; None: if it has no transcript. Raises ApiError if a voice can't be read or used in that
+    a blend always does; None: only if it has no transcript. Raises ApiError if a voice can't be read or used in that
     way."""
     if not target.voices:
         return {"speaker": target.speaker}
@@ -42,7 +42,7 @@ async def voice_fields(
 
 
 def reference_fields(reference: Reference) -> VoiceFields:
-    """The voice of `reference`; without a transcript, its speaker embedding alone."""
+    """The fields for `reference`; without a transcript, only the speaker embedding is used."""
     return {
         "ref_audio": reference.pcm,
         "ref_text": reference.text,

@@ -1,7 +1,7 @@
 """Atomic folders on disk, shared by any number of processes.
 
-An entry is a folder of files and a `metadata.json`. It is written under a hidden name, synced, then renamed into
-place; its removal is a rename to a hidden name, and then the files go. So a reader sees all of an entry or nothing,
+An entry is a folder of files and a `metadata.json`. It is written under a hidden name, synced, then renamed into place;
+to remove it, it is renamed to a hidden name, and then its files are deleted. So a reader sees a complete entry or none,
 whenever a process is killed. Folders are 0700, files 0600.
 """
 
@@ -29,24 +29,24 @@ logger = logging.getLogger(__name__)
 METADATA: Final = "metadata.json"
 _DRAFT: Final = ".new-"
 _GRAVE: Final = ".gone-"
-# Drafts are written in seconds; an older one is of a process that was killed.
+# Drafts are written in seconds; an older one was left by a killed process.
 _DRAFT_LIMIT_S: Final = 3600.0
-# The lock is held for milliseconds, but its next holder among many is chosen by chance.
+# The lock is held for milliseconds, but among many waiting processes the next holder is random.
 _LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_POLL_S: Final = 0.01
-# Two changes of a folder within a tick of the kernel's clock carry the same time.
+# Two changes of a folder within a tick of the kernel's clock have the same time.
 _TICK_NS: Final = 100_000_000
 
 T = TypeVar("T")
 
 
 class Store(Generic[T]):
-    """The entries below one folder, which is made when the first is written. `parse` makes one of an id and metadata,
-    and raises KeyError, TypeError or ValueError if it can't. Every lookup goes by what the folder holds, so an id
-    from a client never becomes a path. Any thread may call."""
+    """The entries below one folder, which is created with the first entry. `parse` builds an entry from an id and
+    metadata, and raises KeyError, TypeError or ValueError if it can't. Every lookup uses the names in the folder, so an
+    id from a client never becomes a path. Any thread may call."""
 
     def __init__(self, folder: Path, prefix: str, lock: Path, parse: Callable[[str, Mapping[str, Any]], T]) -> None:
-        """`lock` is a file that every process with this store locks to change it; its folder must be an ancestor."""
+        """`lock`: a file that every process with this store locks to change it; its folder must be an ancestor."""
         self._folder = folder
         self._prefix = prefix
         self._id = re.compile(rf"{re.escape(prefix)}[0-9a-f]{{32}}")
@@ -62,13 +62,13 @@ class Store(Generic[T]):
         return self._prefix + secrets.token_hex(16)
 
     def entries(self) -> Mapping[str, T]:
-        """Every whole entry by its id, as the disk has it now; costs one `stat` if nothing has changed."""
+        """All complete entries by id, as currently on disk; costs one `stat` if nothing has changed."""
         with self._refreshing:
             self._refresh()
             return self._entries
 
     def size_bytes(self) -> int:
-        """Bytes of all entries' files, metadata left out."""
+        """The size of all entries' files in bytes, without metadata."""
         with self._refreshing:
             self._refresh()
             return self._size_bytes
@@ -76,8 +76,8 @@ class Store(Generic[T]):
     def add(
         self, entry_id: str, metadata: Mapping[str, Any], files: Mapping[str, bytes], admit: Callable[[], None]
     ) -> T:
-        """Write an entry. `admit`, called when no other process can add one, may raise to refuse it; nothing of it is
-        then left. Raises ApiError if the disk does not take it."""
+        """Write an entry. `admit` is called while no other process can add one, and may raise to reject it; nothing is
+        then stored. Raises ApiError if the disk fails."""
         values = {**metadata, "files": {name: len(data) for name, data in files.items()}}
         with storage_failure(self._folder):
             _make_folder(self._lock_path.parent)
@@ -93,12 +93,12 @@ class Store(Generic[T]):
                     draft.rename(self._folder / entry_id)
                 _sync(self._folder)
             finally:
-                shutil.rmtree(draft, ignore_errors=True)  # gone already, unless something failed
+                shutil.rmtree(draft, ignore_errors=True)  # already removed, unless something failed
         return self._parse(entry_id, values)
 
     def update(self, entry_id: str, changes: Mapping[str, Any], admit: Callable[[], None] = lambda: None) -> T | None:
-        """Change metadata of an entry; None if there is no such entry (any more). `admit`, called when no other
-        process can change or add one, may raise to refuse it. Raises ApiError."""
+        """Change the metadata of an entry; None if it does not exist (any more). `admit` is called while no other
+        process can change or add an entry, and may raise to reject the change. Raises ApiError."""
         if entry_id not in self.entries():
             return None
         folder = self._folder / entry_id
@@ -111,14 +111,14 @@ class Store(Generic[T]):
                     _write(draft, _to_json(values))
                     draft.rename(folder / METADATA)
                 _sync(folder)
-                # Others look at this folder's time only.
+                # Other processes only check the time of this folder.
                 os.utime(self._folder)
             except FileNotFoundError:
                 return None
         return self._parse(entry_id, values)
 
     def remove(self, entry_id: str) -> bool:
-        """Remove an entry; False if there is none (any more). Raises ApiError."""
+        """Remove an entry; False if it does not exist (any more). Raises ApiError."""
         if entry_id not in self.entries():
             return False
         grave = self._folder / f"{_GRAVE}{secrets.token_hex(8)}"
@@ -128,7 +128,7 @@ class Store(Generic[T]):
             except FileNotFoundError:
                 return False
             _sync(self._folder)
-        shutil.rmtree(grave, ignore_errors=True)  # what stays, the next writer sweeps
+        shutil.rmtree(grave, ignore_errors=True)  # remaining files are removed by the next writer
         return True
 
     def read(self, entry_id: str, file: str) -> bytes:
@@ -143,7 +143,7 @@ class Store(Generic[T]):
             changed_ns = self._folder.stat().st_mtime_ns
             if changed_ns == self._seen_ns:
                 return
-            # Asked before the look: what changes during it is then seen by the next one.
+            # Read before the scan: a change during the scan is then detected by the next one.
             looked_ns = time.time_ns()
             found = os.listdir(self._folder)
         except FileNotFoundError:
@@ -162,7 +162,7 @@ class Store(Generic[T]):
             if known is not None and known[0] == signature and known[1] is not None:
                 states[name] = known
             else:
-                # Again also where it was damaged: it may be a copy that was not complete yet.
+                # Also retry a damaged entry: it may be an incomplete copy.
                 report = known is None or known[0] != signature
                 states[name] = (signature, *self._open(name, logging.WARNING if report else logging.DEBUG))
         self._states = states
@@ -180,17 +180,17 @@ class Store(Generic[T]):
                 raise ValueError(f"its files have {sizes} bytes, not {values['files']}")
             return self._parse(name, values), sum(sizes.values())
         except FileNotFoundError as error:
-            if folder.exists():  # else it was removed just now
+            if folder.exists():  # otherwise it was removed just now
                 logger.log(level, "%s is damaged and left out: %s is missing", folder, Path(error.filename).name)
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             logger.log(level, "%s is damaged and left out: %s: %s", folder, type(error).__name__, error)
         return None, 0
 
     def _sweep(self) -> None:
-        """Remove what killed processes left."""
+        """Remove the files of killed processes."""
         with os.scandir(self._folder) as found:
             for entry in found:
-                # Others sweep and rename at the same time.
+                # Other processes clean up and rename at the same time.
                 with suppress(FileNotFoundError):
                     old = time.time() - entry.stat().st_mtime > _DRAFT_LIMIT_S
                     if entry.name.startswith(_GRAVE) or (entry.name.startswith(_DRAFT) and old):

@@ -1,1 +1,1 @@
-"""The Wyoming protocol of Home Assistant: speech over TCP, also for text that is still being written."""
+"""The Wyoming protocol of Home Assistant: speech over TCP, including streaming text input."""

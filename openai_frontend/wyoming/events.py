@@ -1,4 +1,4 @@
-"""Events of the Wyoming protocol, read within bounds: a line of JSON, then data and a payload of stated lengths."""
+"""Events of the Wyoming protocol, read within limits: a line of JSON, then data and a payload of declared lengths."""
 
 import asyncio
 import json
@@ -6,13 +6,13 @@ from typing import Final
 
 from wyoming.event import Event
 
-# Of a line, and of the data behind it.
+# Maximum length of a line, and of the data after it.
 MAX_LINE_BYTES: Final = 64 * 1024
 MAX_DATA_BYTES: Final = 4 * 1024 * 1024
 
 
 class ProtocolError(Exception):
-    """The peer does not speak Wyoming, or exceeds its bounds. The message says how."""
+    """The peer violates the protocol or its limits; the message describes how."""
 
 
 async def read_event(reader: asyncio.StreamReader) -> Event | None:

@@ -66,16 +66,16 @@ class WyomingServer:
 
 
 class _Connection:
-    """One client. Utterances come one after the other; events are read while one is spoken."""
+    """One client. Utterances are synthesized one after another; events are read in the meantime."""
 
     def __init__(self, state: State, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._state, self._reader, self._writer = state, reader, writer
-        self._text: LiveText | None = None  # of the stream that is open
+        self._text: LiveText | None = None  # of the open stream
         self._speech: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
 
     async def run(self) -> None:
-        """Serve until the client disconnects or breaks the protocol."""
+        """Serve until the client disconnects or violates the protocol."""
         try:
             while (event := await read_event(self._reader)) is not None:
                 await self._handle(event)
@@ -115,7 +115,7 @@ class _Connection:
         return self._text
 
     async def _start(self, data: dict[str, Any], *, is_stream: bool) -> LiveText:
-        """Begin an utterance, once the one before has ended. Raises ApiError if a stream is open."""
+        """Begin an utterance, once the previous one has ended. Raises ApiError if a stream is open."""
         if self._text is not None:
             raise invalid("text", "A stream is open. Send synthesize-stop first.")
         if self._speech is not None:
@@ -192,6 +192,6 @@ def _text_of(event: Event) -> str:
 
 
 def _codes(languages: list[str]) -> list[str]:
-    """Two-letter codes of languages, which Home Assistant chooses voices by."""
+    """Two-letter language codes, by which Home Assistant selects voices."""
     known = {language: code for code, language in CODES.items()}
     return [known[language] for language in languages if language in known] or list(CODES)
