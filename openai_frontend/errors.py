@@ -140,7 +140,7 @@ def from_exception(error: Exception) -> ApiError:
         message = f"The request could not be read: {str(error.detail).rstrip('.')}. Send it as /openapi.json describes."
         return ApiError(error.status_code, "http_error", message, headers=error.headers)
     logger.error("unhandled exception", exc_info=error)
-    return ApiError(500, "internal_error", "The server failed. Its log says why.", headers=_NO_RETRY)
+    return ApiError(500, "internal_error", "Internal server error. See the server's log.", headers=_NO_RETRY)
 
 
 def _of_route(request: Request, error: Exception) -> ApiError | None:
@@ -175,7 +175,7 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     param = path[0] if path else None
     code = _VALIDATION_CODES.get(first["type"], "invalid_type")
     if param is None:  # the body was not understood at all, often because of its media type
-        return ApiError(400, code, "The body is no JSON object. Send one, with Content-Type: application/json.")
+        return ApiError(400, code, "The body is not a JSON object. Send one, with Content-Type: application/json.")
     if first["type"] == "is_instance_of" or "UploadFile" in first["msg"]:
         return ApiError(400, "invalid_type", f"{param}: Send a file, in a form of multipart/form-data.", param=param)
     if code == "missing_required_parameter":

@@ -195,7 +195,7 @@ async def speak(
                     yield message
                     if isinstance(message.event, EndEvent):
                         return
-    message_text = f"The model '{model}' stopped in the middle of an utterance. Send the request again."
+    message_text = f"The model '{model}' stopped during an utterance. Send the request again."
     raise SpeechError(ErrorCode.MODEL_UNAVAILABLE, message_text)
 
 

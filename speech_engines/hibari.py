@@ -24,7 +24,7 @@ from speech_text.sentences import split_sentences
 
 logger = logging.getLogger(__name__)
 
-_LEFT_OUT: Final = "some of the text has nothing that hibari can pronounce, and was left out"
+_LEFT_OUT: Final = "parts of the text cannot be pronounced by hibari and were skipped"
 # What the model takes at once; a longer sentence is cut behind punctuation.
 _MAX_PHONEMES: Final = 400
 _PUNCTUATION: Final = tuple(".!?…,;:—")
@@ -149,7 +149,7 @@ def _parts(voice: TimedVoice, sentence: str) -> list[list[SpokenWord]]:
     try:
         words = voice.words(sentence)
     except (IndexError, TypeError, ValueError) as error:
-        logger.warning("a sentence was left out: hibari failed on it with %s", type(error).__name__)
+        logger.warning("skipped a sentence: hibari failed on it with %s", type(error).__name__)
         return []
     if not any(word.phonemes for word in words):
         return []

@@ -53,7 +53,7 @@ def error_from_triton(text: str, model: str) -> SpeechError:
     if "is not healthy" in text:
         # Triton's text for a model whose process crashed; only an unload and a load recover it.
         return SpeechError(
-            ErrorCode.MODEL_DIED, f"The model '{model}' crashed and is being started again. Try again in a moment."
+            ErrorCode.MODEL_DIED, f"The model '{model}' crashed and is being restarted. Retry in a moment."
         )
     # Triton's text may contain paths and tracebacks of the server; only its first line is useful to a client.
     detail = text.strip().splitlines()[0] if text.strip() else "no reason given"

@@ -157,7 +157,7 @@ def audio_format_of(name: str | None, settings: Settings, sample_rate_hz: int | 
     try:
         return at_rate(audio_format, sample_rate_hz)
     except ValueError as error:
-        raise invalid("sample_rate", f"sample_rate: {error}. Leave it out for 24000.") from None
+        raise invalid("sample_rate", f"sample_rate: {error}. Omit it for 24000.") from None
 
 
 def check_input(text: str, settings: Settings) -> str:

@@ -70,5 +70,5 @@ def at_rate(audio_format: AudioFormat, sample_rate_hz: int) -> AudioFormat:
         "flac": partial(AvEncoder, replace(FLAC, sample_rate_hz=sample_rate_hz)),
     }
     if audio_format.name not in encoders:
-        raise ValueError(f"{audio_format.name} has a sample rate of its own; {', '.join(encoders)} have a choice")
+        raise ValueError(f"{audio_format.name} has a fixed sample rate; {', '.join(encoders)} support others")
     return replace(audio_format, needs_cpu=True, new_encoder=encoders[audio_format.name])

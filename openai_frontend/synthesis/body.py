@@ -66,7 +66,7 @@ class Body:
         self._messages = messages
         self._first = await self._read()
         if self._first is None or (self._first.end is not None and not self._first.end.audio_samples):
-            message = "The model made no audio of this input. Send another text, or another seed."
+            message = "The model produced no audio for this input. Send another text or another seed."
             error = SpeechError(ErrorCode.ENGINE_FAILURE, message, "text")
             self._record.failed(error)
             raise error

@@ -29,7 +29,7 @@ def split_pauses(text: str) -> list[str | int]:
         begin = match.end()
     if total_samples > MAX_TOTAL_PAUSE_S * SAMPLE_RATE_HZ:
         message = f"The pauses of the input last {total_samples / SAMPLE_RATE_HZ:g} s together."
-        raise invalid("input", f"{message} {MAX_TOTAL_PAUSE_S:g} s is the most: shorten them.")
+        raise invalid("input", f"{message} At most {MAX_TOTAL_PAUSE_S:g} s are allowed: shorten them.")
     return [*parts, *_nonempty(text[begin:])]
 
 

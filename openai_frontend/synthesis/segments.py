@@ -137,7 +137,7 @@ class _Player:
     async def close(self) -> None:
         """Cancel all segments in flight, and wait until their connections are released."""
         if self._unspeakable is not None and self._ends:  # one line, whatever the number of segments
-            logger.warning("%d segments of a text were left out: %s", self._left_out, self._unspeakable.message)
+            logger.warning("%d segments of a text were skipped: %s", self._left_out, self._unspeakable.message)
         # Cancel all before waiting: this task may itself be cancelled while it waits.
         for stream in self._running:
             stream.cancel()

@@ -269,7 +269,7 @@ class HttpProtocol(H11Protocol):
         if scope["path"] in _ALWAYS_ANSWERED:  # an orchestrator must not mistake a full server for a dead one
             await self.config.loaded_app(scope, receive, send)
             return
-        message = "The server has as many connections as it takes. Try again in a moment."
+        message = "The server is at its connection limit. Retry later."
         headers = {"Retry-After": "2", "Connection": "close"}
         await ApiError(503, "server_overloaded", message, headers=headers).to_response()(scope, receive, send)
 

@@ -29,9 +29,7 @@ def parse_blend(voice: str) -> tuple[Part, ...]:
     """The parts of a blend. Raises ApiError 400."""
     pieces = [piece.strip() for piece in voice.split("+")]
     if len(pieces) > MAX_BLEND_PARTS:
-        raise invalid(
-            "voice", f"A blend has at most {MAX_BLEND_PARTS} voices, this one has {len(pieces)}. Leave some out."
-        )
+        raise invalid("voice", f"A blend has at most {MAX_BLEND_PARTS} voices, this one has {len(pieces)}. Use fewer.")
     parts = [_part(piece, voice) for piece in pieces]
     total = math.fsum(part.weight for part in parts)
     return tuple(Part(part.name, part.weight / total) for part in parts)

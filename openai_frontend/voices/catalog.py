@@ -30,7 +30,7 @@ _LISTED: Final = 20
 _WHAT: Final = {
     Task.CUSTOM_VOICE: "has no built-in voices",
     Task.CLONE: "cannot clone a voice",
-    Task.VOICE_DESIGN: "makes no voice from a description",
+    Task.VOICE_DESIGN: "cannot create a voice from a description",
 }
 
 
@@ -122,10 +122,8 @@ class Catalog:
     def check_new_name(self, name: str) -> None:
         """Raise ApiError 400 if a new voice of this name could not be used."""
         if fold(name) in self.voices:
-            message = f"'{name}' is a name of the server's own. Choose another one, and map '{name}' to the new voice "
-            raise invalid(
-                "name", message + "with VOICE_NAMES on the server, if that is what you want.", "voice_name_taken"
-            )
+            message = f"'{name}' is reserved for a built-in voice. Choose another one, or map it to the new voice "
+            raise invalid("name", message + "with VOICE_NAMES on the server.", "voice_name_taken")
 
     def resolve(
         self, model: str | None, voice: str | None, task: Task | None = None, *, owner: str | None = None
@@ -186,13 +184,13 @@ class Catalog:
         if isinstance(voice, str) and voice not in self._built_in.values():
             raise self._unknown(voice, owner)
         if isinstance(voice, tuple) and task is not Task.CLONE:
-            message = f"'{voice[0].voice.name}' is a cloned voice. Leave task_type out, or send 'Base'."
+            message = f"'{voice[0].voice.name}' is a cloned voice. Omit task_type, or send 'Base'."
             raise invalid("voice", message, "unsupported_task")
         fitting = next(spec.name for spec in QWEN3_TTS if spec.task is task)
         if by_name:
             message = f"'{name}' {_WHAT[task]}. Use '{fitting}', or 'tts-1', which selects the model from the voice."
             if _task(model) is Task.CLONE:
-                message += " It clones: name a voice of your own, or send reference audio to /v1/audio/speech/clone."
+                message += " It clones voices: use a stored voice, or send reference audio to /v1/audio/speech/clone."
             raise invalid("model", message, "unsupported_task")
         return fitting
 

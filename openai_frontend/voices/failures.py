@@ -21,12 +21,12 @@ def storage_failure(folder: Path) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        message = "Another process is changing the voices for a long time. Try again in a moment."
+        message = "The voice library is locked by another process. Retry later."
         raise ApiError(503, "storage_busy", message, headers={"Retry-After": "2"}) from None
     except OSError as error:
         _warn("a voice or consent cannot be stored in %s: %s", folder, error.strerror)
         if error.errno in _FULL:
-            message = "The disk of the voices is full, nothing was stored. Delete voices, or free space on it."
+            message = "The disk of the voice library is full; nothing was stored. Delete voices, or free disk space."
             raise ApiError(507, "storage_full", message, headers=_NO_RETRY) from error
         message = f"The server cannot store voices in VOICES_FOLDER ({folder.name}): {error.strerror}. "
         message += "Set it to a writable folder."

@@ -247,12 +247,14 @@ class Library:
 
     def _check_bounds(self, count: int, what: str, size_bytes: int) -> None:
         if count >= self._max_voices:
-            message = f"The server keeps {self._max_voices} {what} already. Delete one, or raise MAX_VOICES on it."
+            message = (
+                f"The limit of {self._max_voices} {what} is reached. Delete one, or raise MAX_VOICES on the server."
+            )
             raise ApiError(400, "voice_limit_reached", message)
         if self._voices.size_bytes() + self._consents.size_bytes() + size_bytes > self._max_bytes:
             message = (
-                f"The server keeps at most {self._max_bytes} bytes of voices and consents, and this would be more. "
-                "Delete some, or raise MAX_VOICES_BYTES on it."
+                f"The limit of {self._max_bytes} bytes of voices and consents is reached. "
+                "Delete some, or raise MAX_VOICES_BYTES on the server."
             )
             raise ApiError(400, "voice_limit_reached", message)
 

@@ -13,8 +13,8 @@ from speech_protocol.speakers import HIBARI_SPEAKERS, Speaker, hibari_speaker
 _DESCRIBED: Final = {speaker.name: speaker for speaker in SPEAKERS}
 _HIBARI_DESCRIBED: Final = {speaker.name: speaker for speaker in HIBARI_SPEAKERS}
 _ABSENT: Final = (
-    "The server has not got this voice's weights, or has not loaded the model since its start. It downloads them when "
-    "it loads the model, where there is a network."
+    "This voice is not downloaded, or the model has not been loaded since the server's start. Loading the model "
+    "downloads it, if there is a network."
 )
 _BY_INSTRUCTIONS: Final = "a voice made from `instructions`"
 

@@ -31,7 +31,7 @@ async def voice_fields(
         return {"speaker": target.speaker}
     references = await reading.run(lambda: [library.reference(each.voice) for each in target.voices])
     if x_vector_only is False and (len(references) > 1 or references[0].text is None):
-        message = "A voice without a transcript, or a blend, is its speaker embedding alone. Leave this out."
+        message = "A blend, or a voice without a transcript, only has its speaker embedding. Omit this."
         raise invalid("x_vector_only_mode", message)
     if len(references) == 1:
         [reference] = references

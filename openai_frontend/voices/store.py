@@ -181,9 +181,9 @@ class Store(Generic[T]):
             return self._parse(name, values), sum(sizes.values())
         except FileNotFoundError as error:
             if folder.exists():  # otherwise it was removed just now
-                logger.log(level, "%s is damaged and left out: %s is missing", folder, Path(error.filename).name)
+                logger.log(level, "%s is damaged and skipped: %s is missing", folder, Path(error.filename).name)
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            logger.log(level, "%s is damaged and left out: %s: %s", folder, type(error).__name__, error)
+            logger.log(level, "%s is damaged and skipped: %s: %s", folder, type(error).__name__, error)
         return None, 0
 
     def _sweep(self) -> None:

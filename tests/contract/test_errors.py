@@ -12,7 +12,7 @@ from tests.contract.error_sources import FRONTEND, ROOT, RaisedError, raised_err
 # The engine of Qwen3-TTS words its own.
 _ERRORS: Final = [error for error in raised_errors() if "qwen3_tts" not in error.where]
 _WHAT_TO_DO: Final = re.compile(
-    r"\b(Add|Send|Use|Try|Retry|Raise|Choose|Leave|Set|Delete|Write|Start|Record|Describe|Name|shorten)\b"
+    r"\b(Add|Send|Use|Try|Retry|Raise|Choose|Omit|See|Set|Delete|Write|Start|Record|Describe|Name|shorten)\b"
     r"|must be|has 1 to|lists all|log says"
 )
 # How the code once spoke of its requests, which no reader of an error knows.

@@ -46,7 +46,7 @@ def test_a_stream_is_a_start_audio_and_an_end(fake: FakeTriton) -> None:
 
 def test_a_stream_that_stops_without_an_end_is_an_error(fake: FakeTriton) -> None:
     async def work(triton: Triton) -> None:
-        with pytest.raises(SpeechError, match="stopped in the middle") as error:
+        with pytest.raises(SpeechError, match="stopped during an utterance") as error:
             await spoken(triton, '{"chunks": 3, "cut_after": 2}')
         assert error.value.code is ErrorCode.MODEL_UNAVAILABLE
 

@@ -38,7 +38,7 @@ class BodyMemory:
     def check(self, declared_bytes: int) -> None:
         """Raise ApiError 503 if a body of this size would not fit now."""
         if self.held_bytes + declared_bytes > self._limit(declared_bytes):
-            message = "The server holds as many request bodies as its memory allows. Try again in a moment."
+            message = "The memory for request bodies is exhausted. Retry later."
             raise ApiError(503, "server_overloaded", message, headers={"Retry-After": "2"})
 
     @contextmanager

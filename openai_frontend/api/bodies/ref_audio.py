@@ -37,7 +37,7 @@ async def read_ref_audio(value: str, settings: Settings, uploads: WorkerPool) ->
     if not _ADDRESS.match(address):
         return await uploads.run(parse_ref_audio, value)
     if len(address) > _MAX_ADDRESS_CHARS:
-        message = f"ref_audio is an address of over {_MAX_ADDRESS_CHARS} characters. Send the recording itself."
+        message = f"ref_audio is a URL of over {_MAX_ADDRESS_CHARS} characters. Send the recording itself."
         raise invalid("ref_audio", message, "string_above_max_length")
     return await _fetch(address, settings)
 
@@ -76,7 +76,7 @@ def _decode_base64(text: str, begin: int) -> bytes:
 async def _fetch(address: str, settings: Settings) -> bytes:
     hosts = {host.strip().lower() for host in settings.ref_audio_hosts.split(",") if host.strip()}
     if _host(address) not in hosts:
-        message = "This server fetches no recording from there. Send the file itself, as base64 or as a data URL."
+        message = "Downloading ref_audio from this host is not allowed. Send the file as base64 or as a data URL."
         raise invalid("ref_audio", message, "ref_audio_host_not_allowed")
     timeout = aiohttp.ClientTimeout(total=_FETCH_S)
     connector = aiohttp.TCPConnector(resolver=_GuardedResolver(hosts), use_dns_cache=False)
@@ -130,7 +130,7 @@ class _GuardedResolver(AbstractResolver):
         found = await self._system.resolve(host, port, family)
         allowed = [row for row in found if row["host"] in self._listed or is_public(row["host"])]
         if not allowed:
-            raise OSError(f"{host} leads to a private address")
+            raise OSError(f"{host} resolves to a private address")
         return allowed
 
     async def close(self) -> None:

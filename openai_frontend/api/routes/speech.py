@@ -22,7 +22,7 @@ router = APIRouter(route_class=BodyRoute)
 
 # Maximum input of a reply that is sent when complete: about five minutes of audio.
 MAX_WHOLE_CHARS: Final = 4096
-_INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model takes none"
+_INSTRUCTIONS_IGNORED: Final = "instructions are ignored: the model does not support them"
 
 
 @router.post("/audio/speech", response_class=Response, responses=AUDIO, dependencies=[JSON_ONLY])
@@ -65,10 +65,7 @@ def check_words(body: SpeechBody, model: str, text: str) -> None:
     buffer."""
     field = "word_timestamps" if body.word_timestamps else "timestamp_granularities"
     if body.wants_words and model != HIBARI.name:
-        message = (
-            f"'{model}' does not know when its words are spoken. Use the model 'hibari', or "
-            'timestamp_granularities ["segment"].'
-        )
+        message = f"'{model}' has no word timestamps. Use the model 'hibari', or timestamp_granularities [\"segment\"]."
         raise invalid(field, message, "unsupported_parameter")
     if body.word_timestamps and len(text) > MAX_WHOLE_CHARS:
         message = (
@@ -104,7 +101,7 @@ async def _address(body: SpeechBody, state: State, caller: Caller) -> tuple[str,
         return await _clone(body, body.ref_audio, state, caller)
     target = await state.resolve(body.model, body.voice_name(), body.task, owner=caller.owner)
     if target.needs_instructions and not (body.instructions or "").strip():
-        message = f"'{target.model}' makes the voice from a description. Send it as `instructions`."
+        message = f"'{target.model}' creates the voice from a description. Send it as `instructions`."
         raise invalid("instructions", message)
     if body.task is Task.CLONE and not target.voices:
         message = "task_type 'Base' clones a voice. Send its recording as `ref_audio`, or name a stored voice."
@@ -115,7 +112,7 @@ async def _address(body: SpeechBody, state: State, caller: Caller) -> tuple[str,
 async def _clone(body: SpeechBody, ref_audio: str, state: State, caller: Caller) -> tuple[str, VoiceFields]:
     """The same for a request with a recording."""
     if body.task is not Task.CLONE:
-        raise invalid("ref_audio", f"task_type '{body.task_type}' clones no voice. Leave ref_audio or task_type out.")
+        raise invalid("ref_audio", f"task_type '{body.task_type}' does not clone a voice. Omit ref_audio or task_type.")
     model = (await state.resolve(body.model, None, Task.CLONE)).model
     await state.pools.reading.run(state.library.check_consent, body.consent, caller.owner)
     with state.admission.admit(caller.owner):  # a fetch may take seconds, and the recording is held meanwhile

@@ -84,7 +84,7 @@ def _found(state: State, voice_id: str, owner: str | None) -> dict[str, Any]:
 async def rename_voice(voice_id: str, body: NewName, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """Rename a voice; its id does not change."""
     if voice_id in state.catalog.voices:
-        message = f"'{voice_id}' is a built-in voice and can't be renamed. Name a stored one."
+        message = f"'{voice_id}' is a built-in voice and can't be renamed. Use a stored voice."
         raise invalid("voice_id", message, "built_in_voice")
     name = check_voice_name(body.name)
     state.catalog.check_new_name(name)
@@ -96,7 +96,7 @@ async def rename_voice(voice_id: str, body: NewName, state: CurrentState, owner:
 async def delete_voice(voice_id: str, state: CurrentState, owner: Owner) -> dict[str, Any]:
     """Delete a voice; requests in flight with it continue."""
     if voice_id in state.catalog.voices:
-        message = f"'{voice_id}' is a built-in voice and can't be deleted. Name a stored one."
+        message = f"'{voice_id}' is a built-in voice and can't be deleted. Use a stored voice."
         raise invalid("voice_id", message, "built_in_voice")
     await state.pools.storing.run(state.library.remove_voice, voice_id, owner)
     return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}

@@ -19,7 +19,7 @@ _MAX_MEMORY_BYTES: Final = 3 * 2**29
 _MAX_FILES: Final = 16
 HEAD: Final = struct.Struct(">?Q")  # whether it was decoded, and the number of bytes that follow
 LENGTH: Final = struct.Struct(">Q")
-UNREADABLE: Final = "The recording cannot be decoded: it asks for more than a recording needs. Send a wav or flac file."
+UNREADABLE: Final = "The recording cannot be decoded: decoding it needs too much memory. Send a wav or flac file."
 
 
 def main() -> None:

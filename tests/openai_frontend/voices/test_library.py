@@ -167,7 +167,7 @@ def test_the_bounds_say_what_to_do(tmp_path: Path) -> None:
     few = open_library(tmp_path, max_voices=2)
     add(few, "a")
     add(few, "b")
-    with pytest.raises(ApiError, match=r"2 voices already\. Delete one, or raise MAX_VOICES") as error:
+    with pytest.raises(ApiError, match=r"limit of 2 voices is reached\. Delete one, or raise MAX_VOICES") as error:
         add(few, "c")
     assert (error.value.status, error.value.code) == (400, "voice_limit_reached")
     small = open_library(tmp_path, max_bytes=3 * len(PCM) - 1)

@@ -61,7 +61,7 @@ def test_with_the_embedded_voice_alone_every_name_is_that_one_voice(library: Lib
         assert (listed[name]["model"], listed[name]["languages"]) == (HIBARI.name, ["english"])
         assert (listed[name]["gender"], listed[name]["description"]) == ("female", "American English")
     for name in ("emma", "fenrir", "kore"):
-        assert (listed[name]["available"], "weights" in listed[name]["reason"]) == (False, True)
+        assert (listed[name]["available"], "downloaded" in listed[name]["reason"]) == (False, True)
         assert listed[name]["gender"]
 
 
