@@ -2,12 +2,12 @@
 
     tts-batch book.epub -o out --book --voice alloy --captions srt
 
-Voices, models and languages are those of the API: the running server says what they are to Triton, and the audio comes
-straight from there. Stopped at any time, and by anything, it goes on where it was when it is started again with the
-same command. All visible text is spoken, or named with the reason in OUTPUT/skipped.jsonl.
+Voices, models and languages are those of the API: the running server resolves them, and the audio comes directly from
+Triton. After an interruption or a crash, the same command resumes the run. All visible text is synthesized, or listed
+with the reason in OUTPUT/skipped.jsonl.
 
-Exit codes: 0 all done; 1 something was left out or failed, the rest is done; 2 nothing could be done, or Triton was
-away for longer than --patience; 130 interrupted.
+Exit codes: 0, all done; 1, something failed or was invalid, the rest is done; 2, nothing could be done, or Triton was
+unreachable for longer than --patience; 130, interrupted.
 """
 
 import argparse
@@ -49,13 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(str(error))
         sys.exit(NOTHING)
     except UnreachableError as error:
-        _say(f"{error} (Triton at {options.triton}.) What is done is kept; start again to go on.")
+        _say(f"{error} (Triton at {options.triton}.) Finished work is kept; run the same command again to resume.")
         sys.exit(NOTHING)
     except OSError as error:
-        _say(f"{options.output} can't be written: {error.strerror or error}. What is done is kept.")
+        _say(f"{options.output} can't be written: {error.strerror or error}. Finished work is kept.")
         sys.exit(NOTHING)
     except KeyboardInterrupt:
-        _say("Interrupted. What is done is kept; start again to go on.")
+        _say("Interrupted. Finished work is kept; run the same command again to resume.")
         sys.exit(INTERRUPTED)
 
 
@@ -90,7 +90,7 @@ def _sorted(works: Sequence[Work], source: Source) -> tuple[list[Work], list[Pro
         if work.utterances:
             continue
         if source.is_dataset:
-            problems.append(Problem(work.item.name, "there is nothing to pronounce in it"))
+            problems.append(Problem(work.item.name, "it has nothing to pronounce"))
         silent += [(work.title, each) for each in work.skipped]
     return [work for work in works if work.utterances], problems, silent
 
@@ -101,13 +101,13 @@ def _say(text: str) -> None:
 
 def _say_problems(problems: Sequence[Problem], path: Path) -> None:
     for problem in problems[:_SAID]:
-        _say(f"{path}, {problem.place}: {problem.message}; left out")
+        _say(f"{path}, {problem.place}: {problem.message}; skipped")
     if len(problems) > _SAID:
         _say(f"… and {len(problems) - _SAID} more")
 
 
 def _estimate(works: Sequence[Work], silent: Sequence[tuple[str, Skipped]], options: argparse.Namespace) -> None:
-    """Each chapter with its length and what of it would be skipped, and all together."""
+    """Print each chapter with its length and skipped text, and the totals."""
     for number, work in enumerate(works, 1):
         skipped = f"; skipped: {counted(work.skipped)}" if work.skipped else ""
         print(f"{number:4} {clock(work.estimated_s)} {work.title}{skipped}")
@@ -132,7 +132,7 @@ def _conclude(
     for work in outcome.incomplete[:_SAID]:
         _say(f"{work.title} is incomplete")
     if skipped:
-        _say(f"Skipped: {counted(each for _, each in skipped)}; all of it in {options.output / FILE}")
+        _say(f"Skipped: {counted(each for _, each in skipped)}; details in {options.output / FILE}")
     _say(
         f"{outcome.written} of {items} items, {clock(outcome.length_s)} of speech in {clock(took_s)} "
         f"({outcome.length_s / took_s:.1f} ×), in {options.output}"
@@ -166,34 +166,36 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, help="default: m4b for a book, else wav")
     parser.add_argument("--book", action="store_true", help="one file with chapter marks, m4b or mp3")
     parser.add_argument("--captions", choices=("srt", "vtt"), help="subtitles beside each file")
-    parser.add_argument("--epub", action="store_true", help="with --book: an EPUB that shows what is spoken, too")
-    parser.add_argument("--dry-run", action="store_true", help="list chapters and what would be skipped, and exit")
-    voice = parser.add_argument_group("the voice, in the names of the API")
-    voice.add_argument("--voice", help="OpenAI's, a speaker, a stored voice or a blend (default: the server's)")
-    voice.add_argument("--model", help="a public model name (default: the one that fits the voice)")
-    voice.add_argument("--language", help="a name or a code (default: what the book says, else detected)")
-    voice.add_argument("--instruct", help="how it is spoken, in words, where the model takes instructions")
-    voice.add_argument("--seed", type=int, default=0, help="the same one gives the same audio (default: %(default)s)")
+    parser.add_argument(
+        "--epub", action="store_true", help="with --book: also an EPUB that highlights the current text"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list chapters and skipped text, and exit")
+    voice = parser.add_argument_group("voice, with the names of the API")
+    voice.add_argument("--voice", help="an OpenAI name, speaker, stored voice or blend (default: the server's)")
+    voice.add_argument("--model", help="a public model name (default: selected by the voice)")
+    voice.add_argument("--language", help="a name or a code (default: the book's, else detected)")
+    voice.add_argument("--instruct", help="style instructions, if the model supports them")
+    voice.add_argument("--seed", type=int, default=0, help="the same seed gives the same audio (default: %(default)s)")
     voice.add_argument("--casting", type=Path, metavar="FILE", help="voices of chapters and of quoted speech, in TOML")
     voice.add_argument("--dictionary", type=Path, metavar="FILE", help="terms and their respellings, in TOML")
-    server = parser.add_argument_group("the server")
+    server = parser.add_argument_group("server")
     server.add_argument("--triton", default="127.0.0.1:8000", help="host:port (default: %(default)s)")
     server.add_argument("--server", default="http://127.0.0.1:8101", help="resolves names (default: %(default)s)")
-    server.add_argument("--no-server", action="store_true", help="--voice and --model are Triton's own names")
+    server.add_argument("--no-server", action="store_true", help="use --voice and --model as Triton's own names")
     server.add_argument("--concurrency", type=int, default=8, help="requests in flight (default: %(default)s)")
     server.add_argument(
-        "--patience", type=float, default=300, help="seconds that a Triton that is away is waited for (default: 300)"
+        "--patience", type=float, default=300, help="seconds to wait for an unreachable Triton (default: 300)"
     )
-    parser.add_argument("--title", help="of the book or collection, for the files' tags")
-    parser.add_argument("--author", help="for the files' tags")
-    parser.add_argument("--keep-work", action="store_true", help="keep the utterances in OUTPUT/.work when all is done")
+    parser.add_argument("--title", help="title of the book or collection, for the files' tags")
+    parser.add_argument("--author", help="author, for the files' tags")
+    parser.add_argument("--keep-work", action="store_true", help="keep the utterances in OUTPUT/.work at the end")
     options = parser.parse_args(arguments)
     options.triton = options.triton.removeprefix("http://").rstrip("/")
     options.server = options.server.rstrip("/").removesuffix("/v1")
     options.format = options.format or ("m4b" if options.book else "wav")
     options.book |= options.format == "m4b"
     if options.epub and not options.book:
-        parser.error("--epub goes with --book")
+        parser.error("--epub requires --book")
     if options.book and options.format not in CHAPTERED:
         parser.error(f"a book with chapters is one of {', '.join(CHAPTERED)}, not {options.format}")
     if options.concurrency < 1:

@@ -1,14 +1,14 @@
-"""What a speech server does under load: time to first audible sample, audio seconds a second, gaps in playback.
+"""Load test of a speech server: time to first audible sample, audio seconds per second, gaps in playback.
 
     tts-load-test --rates 1,2,4
     tts-load-test --clients 1,4,16 ours=http://127.0.0.1:8101 'theirs=http://127.0.0.1:8880?voice=af_sky'
 
-A target is the address of a server with OpenAI's /v1/audio/speech, or `triton+http://127.0.0.1:8000?model=hibari`
-for a speech model of Triton without the frontend; `model`, `voice` and `format` after a `?` are that target's own. All
-targets get the same loads, one after the other. A server's key, if it asks for one, is TTS_API_KEY; that of Triton
-is TRITON_CONTROL_KEY, or found as `make serve` left it.
+A target is the URL of a server with OpenAI's /v1/audio/speech, or `triton+http://127.0.0.1:8000?model=hibari` for a
+speech model of Triton without the frontend; `model`, `voice` and `format` after a `?` apply to that target only. All
+targets get the same loads, one after another. TTS_API_KEY is the API key, if the server requires one; Triton's key is
+TRITON_CONTROL_KEY, or read from the file of `make serve`.
 
-Exits with 1 if a request failed that was not meant to, and 2 if a target cannot be asked at all.
+Exits with 1 if a request failed unintentionally, and with 2 if a target is unreachable.
 """
 
 import argparse
@@ -65,7 +65,7 @@ async def _run(targets: Sequence[Target], prompts: Sequence[str], options: argpa
         try:
             await warm_up(target, prompts, options.load_timeout)
         except (TargetError, aiohttp.ClientError, OSError) as error:
-            print(f"{target.label} cannot be asked: {error}", file=sys.stderr)
+            print(f"{target.label} is unreachable: {error}", file=sys.stderr)
             sys.exit(2)
         for load in loads(options):
             row = {"target": target.label, "load": load.name, **figures(await Driver(target, prompts, load).run())}
@@ -75,18 +75,18 @@ async def _run(targets: Sequence[Target], prompts: Sequence[str], options: argpa
 
 
 def loads(options: argparse.Namespace) -> list[Load]:
-    """The sweep, in the order that was asked for."""
+    """The sweep, in the requested order."""
     shared = {"seed": options.seed, "cancel_share": options.cancel, "timeout_s": options.timeout}
     rates = [Load(options.seconds, rate_per_s=rate, **shared) for rate in options.rates or ()]
     return rates or [Load(options.seconds, clients=clients, **shared) for clients in options.clients]
 
 
 def parse_target(text: str, options: argparse.Namespace) -> Target:
-    """LABEL=URL?model=...&voice=...&format=..., of which only the address is needed. Raises ValueError."""
+    """LABEL=URL?model=...&voice=...&format=..., of which only the URL is required. Raises ValueError."""
     label, separator, address = text.partition("=") if "=" in text.partition("://")[0] else ("", "", text)
     parts = urlsplit(address.removeprefix(TRITON))
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ValueError(f"'{address}' is not the address of a server, such as {DEFAULT_TARGET}.")
+        raise ValueError(f"'{address}' is not the URL of a server, such as {DEFAULT_TARGET}.")
     own = dict(parse_qsl(parts.query))
     if unknown := set(own) - {"model", "voice", "format"}:
         raise ValueError(f"'{', '.join(sorted(unknown))}' in '{address}' is not one of model, voice and format.")
@@ -110,30 +110,32 @@ def _prompts(name: str) -> Sequence[str]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tts-load-test",
-        description="What a speech server does under load: time to first audible sample, audio seconds a second, gaps.",
+        description="Load test of a speech server: time to first audible sample, audio seconds per second, gaps.",
     )
     parser.add_argument(
         "targets", nargs="*", default=[DEFAULT_TARGET], help=f"[LABEL=]URL[?model=..] (default: {DEFAULT_TARGET})"
     )
     sweep = parser.add_mutually_exclusive_group()
-    sweep.add_argument("--rates", type=_numbers, help="requests a second, as people come: 0.5,1,2")
+    sweep.add_argument("--rates", type=_numbers, help="requests a second, with random arrivals: 0.5,1,2")
     sweep.add_argument(
         "--clients", type=_counts, default=[1, 4, 16], help="clients that each wait for their reply (default: 1,4,16)"
     )
     parser.add_argument("--seconds", type=float, default=20, help="length of each load (default: %(default)s)")
     sets = ", ".join(PROMPTS)
-    parser.add_argument("--prompts", default="english", help=f"{sets}, or a file, a text a line (default: %(default)s)")
+    parser.add_argument(
+        "--prompts", default="english", help=f"{sets}, or a file with one text a line (default: %(default)s)"
+    )
     parser.add_argument("--model", default="tts-1", help="default: %(default)s")
     parser.add_argument("--voice", default="alloy", help="default: %(default)s")
-    parser.add_argument("--format", default="pcm", help="pcm, wav: listened to; others: timed (default: pcm)")
-    parser.add_argument("--cancel", type=float, default=0.0, help="share of requests that are cancelled (default: 0)")
+    parser.add_argument("--format", default="pcm", help="pcm, wav: playback is simulated; others: timed (default: pcm)")
+    parser.add_argument("--cancel", type=float, default=0.0, help="share of requests to cancel (default: 0)")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for a reply (default: %(default)s)")
     parser.add_argument(
         "--load-timeout", type=float, default=900, help="seconds for the first request (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of arrivals and texts (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of arrivals and texts (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("out/load.json"), help="default: %(default)s")
-    parser.add_argument("--plot", type=Path, help="a PNG with time to first audio and × over the load")
+    parser.add_argument("--plot", type=Path, help="write a PNG of time to first audio and × over the load")
     return parser.parse_args(arguments)
 
 

@@ -1,8 +1,7 @@
-"""A quick check of any running server that speaks this API: `make smoke TTS_URL=http://127.0.0.1:8101`.
+"""A quick check of any running server with this API: `make smoke TTS_URL=http://127.0.0.1:8101`.
 
-Health, synthesis, voices, languages, formats and errors; a line for each check, then a summary. Exit status 1 if one
-failed. Needs nothing but the standard library and a server that has a voice; TTS_API_KEY in the environment is the key
-of a server that asks for one.
+Health, synthesis, voices, languages, formats and errors; one line for each check, then a summary. Exit status 1 if one
+failed. Needs only the standard library and a server with a voice. Set TTS_API_KEY if the server requires a key.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from typing import Any
 DEFAULT_URL = "http://127.0.0.1:8101"
 TIMEOUT_S = 300  # the first request may load a model
 TEXT = "Hello, this is a smoke test."
-# How a reply of each format begins; pcm has no header.
+# The first bytes of a reply in each format; pcm has no header.
 MAGIC = {"wav": b"RIFF", "flac": b"fLaC", "opus": b"OggS", "ogg": b"OggS", "mp3": b"\xff", "aac": b"\xff", "pcm": b""}
 MIN_BYTES = 1000
 
@@ -58,7 +57,7 @@ class Server:
 
 
 def _key() -> dict[str, str]:
-    """The header with the key of a server that asks for one, from TTS_API_KEY."""
+    """The header with the API key from TTS_API_KEY, if set."""
     key = os.environ.get("TTS_API_KEY")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -93,7 +92,7 @@ def check_synthesis(server: Server) -> str:
 
 
 def format_check(name: str) -> Callable[[Server], str]:
-    """A check that `name` comes back as what it says."""
+    """A check that the reply in format `name` has that format."""
 
     def check(server: Server) -> str:
         reply = server.speak(input=TEXT, voice="alloy", response_format=name)
@@ -107,7 +106,7 @@ def format_check(name: str) -> Callable[[Server], str]:
 
 
 def error_check(**fields: object) -> Callable[[Server], str]:
-    """A check that a wrong request is refused with a message."""
+    """A check that an invalid request is rejected with a message."""
 
     def check(server: Server) -> str:
         reply = server.speak(**fields)
@@ -139,7 +138,7 @@ def main() -> None:
     for name, check in CHECKS.items():
         try:
             outcome, detail = "PASS", check(server)
-        except Exception as error:  # noqa: BLE001 - whatever the server does wrong is one failed check
+        except Exception as error:  # noqa: BLE001 - any error is one failed check
             outcome, detail = "FAIL", f"{type(error).__name__}: {error}"
             failed += 1
         print(f"{outcome}  {name:28} {detail}", flush=True)

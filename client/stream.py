@@ -1,5 +1,5 @@
-"""Whole utterances straight from a model of Triton. Cancelling one cancels the request in the engine, which
-`speech_batch` cannot, and a crash of the model's process is noticed within seconds."""
+"""Whole utterances directly from a Triton model. Cancelling one cancels the request in the engine, which `speech_batch`
+can't, and a crash of the model's process is detected within seconds."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Spoken:
 
 
 class Speaker:
-    """Requests whole utterances of one Triton, each once: retries are the caller's."""
+    """Requests whole utterances of one Triton, once each: the caller retries."""
 
     def __init__(self, triton: Triton) -> None:
         self._triton, self._liveness = triton, Liveness(triton)

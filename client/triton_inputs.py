@@ -19,7 +19,7 @@ _TYPES: dict[str, tuple[str, type[np.generic]]] = {
 
 
 def to_infer_inputs(values: Mapping[str, Value]) -> list[InferInput]:
-    """An input for each value, by tensor name, for `speech_batch`. Raises KeyError for a name that is no input."""
+    """An input for each value, by tensor name, for `speech_batch`. Raises KeyError for an unknown input."""
     data_types = {spec.name: spec.data_type for spec in BATCH_INPUTS}
     inputs = []
     for name, value in values.items():

@@ -1,1 +1,1 @@
-"""A real tritonserver and the frontend on one machine, without Docker: `make serve`, and what the tests run against."""
+"""A real tritonserver and the frontend on one machine, without Docker: used by `make serve` and by the tests."""

@@ -1,7 +1,7 @@
-"""Finds the tritonserver binary that the nvidia-pytriton wheel carries, and what it needs to run on this machine.
+"""Locates the tritonserver binary of the nvidia-pytriton wheel, and prepares its environment.
 
-Only the binaries of that wheel are used. Facts: the Python stub is built per Python version, loads libpython from
-LD_LIBRARY_PATH, finds its packages through the first `python3` on PATH, and dies if that one's path is not ASCII.
+Only the binaries of that wheel are used. The Python stub is built for one Python version, loads libpython from
+LD_LIBRARY_PATH, finds its packages through the first `python3` on PATH, and crashes if that path is not ASCII.
 """
 
 import importlib.util
@@ -18,12 +18,12 @@ WITHOUT_GPU = ("--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0")
 
 
 class SetupError(Exception):
-    """This machine lacks something; the message says what to install or set."""
+    """A requirement of this machine is missing; the message says what to install or set."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedTriton:
-    """Paths of one installed tritonserver."""
+    """The paths of an installed tritonserver."""
 
     binary: Path
     backend_files: tuple[Path, ...]
@@ -31,8 +31,8 @@ class EmbeddedTriton:
 
     def make_environment(self, folder: Path) -> dict[str, str]:
         """os.environ with the library and executable paths that the server and its stubs need, and without the
-        frontend's keys: models run code that reads what strangers send. `folder`, a new link to this Python's, stands
-        for it, so its path should be plain."""
+        frontend's keys, since models process untrusted input. `folder` becomes a link to this Python's environment, so
+        its path should be plain."""
         executables = Path(sys.executable).parent
         folder.symlink_to(executables.parent)
         secrets = _secrets()
@@ -42,7 +42,7 @@ class EmbeddedTriton:
         return {**kept, "LD_LIBRARY_PATH": libraries, "PATH": path}
 
     def make_backend_directory(self, folder: Path) -> Path:
-        """Lay out `folder/python/` as tritonserver's --backend-directory expects it, with the stub of this Python."""
+        """Create `folder/python/` as tritonserver's --backend-directory expects it, with the stub of this Python."""
         python = folder / "python"
         python.mkdir(parents=True)
         for file in self.backend_files:
@@ -50,8 +50,8 @@ class EmbeddedTriton:
         return folder
 
     def make_command(self, folder: Path) -> Path:
-        """Make `folder/bin/tritonserver`, a command for machines without a GPU that takes tritonserver's arguments and
-        needs nothing in its environment; the CPU image is built with it."""
+        """Create `folder/bin/tritonserver`, a command for machines without a GPU that takes tritonserver's arguments
+        and needs no environment variables; used to build the CPU image."""
         backends = self.make_backend_directory(folder / "backends")
         command = folder / "bin" / "tritonserver"
         command.parent.mkdir()
@@ -69,7 +69,7 @@ class EmbeddedTriton:
 
 def find_embedded_triton() -> EmbeddedTriton:
     """The tritonserver of this environment. Raises SetupError if a part is missing."""
-    spec = importlib.util.find_spec("pytriton")  # found, not imported: its Python API is not used
+    spec = importlib.util.find_spec("pytriton")  # located, not imported: its Python API is not used
     if spec is None or not spec.submodule_search_locations:
         raise SetupError("The Triton binary is not installed. Run `make serve`, or install the extra `embedded`.")
     package = Path(spec.submodule_search_locations[0])
@@ -86,7 +86,7 @@ def find_embedded_triton() -> EmbeddedTriton:
 
 
 def _find_libpython() -> Path:
-    """The folder of the shared Python library. Raises SetupError with the package that brings it."""
+    """The folder of the shared Python library. Raises SetupError with the package that contains it."""
     name = f"libpython{PYTHON_VERSION}.so.1.0"
     variables = (sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), f"{sys.base_prefix}/lib")
     system = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
@@ -101,8 +101,8 @@ def _find_libpython() -> Path:
 
 
 def _secrets() -> set[str]:
-    """The variables that hold keys."""
-    # Here, since the CPU image is built with this module and without the frontend's packages.
+    """The variables that contain keys."""
+    # Defined here, since the CPU image is built with this module and without the frontend's packages.
     from openai_frontend.settings import Settings
 
     keys = {name.upper() for name in Settings.model_fields if name.split("_")[-1] in {"key", "keys"}}

@@ -1,6 +1,6 @@
-"""Temporary folders of which none stays behind: what a killed process left is removed by the next one.
+"""Temporary folders that are always removed: those of a killed process by the next one.
 
-A process holds a lock on each of its folders, which the kernel takes from it however it ends.
+A process holds a lock on each of its folders; the kernel releases it, however the process ends.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ _LOCK: Final = ".lock"
 
 
 class FolderLock:
-    """Marks a folder as one that is in use, until `release`."""
+    """Marks a folder as in use, until `release`."""
 
     def __init__(self, folder: Path) -> None:
         self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -28,10 +28,10 @@ class FolderLock:
 
 
 def remove_abandoned(parent: Path, prefix: str) -> list[str]:
-    """Remove the folders of this prefix that were in use and whose process has ended; their names."""
+    """Remove folders with this prefix whose process has ended; returns their names."""
     removed = []
     for folder in parent.glob(f"{prefix}*"):
-        # One of another user, or one that has no lock yet, is left alone.
+        # Folders of other users, or without a lock yet, are left alone.
         with contextlib.suppress(OSError):
             file = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:

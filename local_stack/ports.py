@@ -1,4 +1,5 @@
-"""The ports of `make serve`, looked at before anything else: `make` runs this file with any Python, before it installs.
+"""Checks the ports of `make serve` before anything else: `make` runs this file with any Python, before the
+installation.
 
 The standard library only, and nothing newer than Python 3.8.
 """
@@ -13,7 +14,7 @@ DEFAULTS = {"PORT": 8101, "TRITON_HTTP_PORT": 8000, "TRITON_METRICS_PORT": 8002}
 
 
 def read_ports(environment: Mapping[str, str]) -> Tuple[Dict[str, int], List[str]]:  # noqa: UP006
-    """Setting to port, of those that are ports; and a sentence for each of the others, and for a port given twice."""
+    """Setting to port, for the valid ones; and a sentence for each invalid one, and for a port given twice."""
     ports: Dict[str, int] = {}  # noqa: UP006
     problems = []
     for name, default in DEFAULTS.items():
@@ -29,7 +30,7 @@ def read_ports(environment: Mapping[str, str]) -> Tuple[Dict[str, int], List[str
 
 
 def check_ports(environment: Mapping[str, str]) -> List[str]:  # noqa: UP006
-    """A sentence for everything that is wrong with the ports, those that are in use among them."""
+    """A sentence for each problem with the ports, including those in use."""
     ports, problems = read_ports(environment)
     for name, port in ports.items():
         host = (environment.get("HOST") or LOOPBACK) if name == "PORT" else LOOPBACK
@@ -40,7 +41,7 @@ def check_ports(environment: Mapping[str, str]) -> List[str]:  # noqa: UP006
 
 
 def _why_not(host: str, port: int) -> str:
-    """Why nothing can listen there; empty if something can."""
+    """Why the port is unavailable; empty if it is available."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as listener:
@@ -52,7 +53,7 @@ def _why_not(host: str, port: int) -> str:
 
 
 def cannot_start(problems: List[str]) -> str:  # noqa: UP006
-    """What is printed if the server cannot start."""
+    """The message if the server cannot start."""
     return "\n".join(f"Cannot start: {problem}" for problem in problems)
 
 

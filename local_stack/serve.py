@@ -13,7 +13,7 @@ from openai_frontend.stop_signals import StopSignals
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the stack; returns when it was stopped. Exits with a line for each reason why it can't start."""
+    """Run the stack; returns when it has been stopped. Exits with one line for each problem that prevents the start."""
     screen = Screen()
     signals = StopSignals(on_first=lambda: screen.say_at_once("stopping"))
     signals.install()
@@ -23,14 +23,14 @@ def main(arguments: list[str] | None = None) -> None:
     screen.say("starting")
     if problems := check_ports(os.environ):
         sys.exit(cannot_start(problems))
-    # It takes a second or more, of which the screen has told by now and in which a signal is heard.
+    # The import takes a second or more: by then the first line is printed and signals are handled.
     from local_stack.stack import run_stack
 
     run_stack(screen, signals, qwen=options.qwen)
 
 
 class Screen:
-    """Lines with the seconds since the start."""
+    """Prints lines with the seconds since the start."""
 
     def __init__(self) -> None:
         self._begin_s = time.perf_counter()
@@ -39,7 +39,7 @@ class Screen:
         print(self._line(text), flush=True)
 
     def say_at_once(self, text: str) -> None:
-        """Without Python's buffer, which a signal handler must not touch."""
+        """Without Python's buffer, which a signal handler must not use."""
         os.write(1, f"{self._line(text)}\n".encode())
 
     def _line(self, text: str) -> str:

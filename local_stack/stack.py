@@ -1,4 +1,4 @@
-"""Triton and the frontend side by side: brought up, served until a signal arrives, and taken down in order."""
+"""Starts Triton and the frontend, serves until a signal arrives, and shuts down in order."""
 
 import asyncio
 import json
@@ -26,9 +26,9 @@ from speech_protocol.control import make_key
 from speech_protocol.errors import SpeechError
 from speech_protocol.models import HIBARI, QWEN3_TTS, not_installed
 
-# For streams in flight: a person at a terminal waits for it.
+# For streams in flight: a user at a terminal waits for it.
 STOP_TIMEOUT_S = 1
-# What tritonserver reports about a machine without a GPU at every start; harmless, and not the user's concern.
+# Messages of tritonserver on a machine without a GPU, at every start; harmless and irrelevant to the user.
 _NOISE = ("CudaDriverHelper has not been initialized", "Signal (15) received")
 
 
@@ -37,10 +37,10 @@ class Output(Protocol):
 
 
 def run_stack(screen: Output, signals: StopSignals, *, qwen: bool) -> None:
-    """Returns when the stack was stopped. Exits with a line for each reason why it can't start."""
+    """Returns when the stack has been stopped. Exits with one line for each problem that prevents the start."""
     ports, _ = read_ports(os.environ)
     settings = _settings(ports["TRITON_HTTP_PORT"], make_key(), qwen)
-    # People start it, be their terminal a file.
+    # It is started interactively, even if its output is a file.
     set_up(settings.log_level, "text" if settings.log_format == "auto" else settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # this program prints its own progress
     warn(settings)
@@ -91,7 +91,7 @@ def _unavailable_models() -> dict[str, str]:
 
 
 def _problems_of_engines() -> Iterator[str]:
-    """A sentence for each wrong setting that only the engines read, which would find it out when a model is loaded."""
+    """A sentence for each invalid setting of the engines, which would otherwise be reported when a model is loaded."""
     for name in {field.name for field in fields(EngineConfig)} - set(Settings.model_fields):
         try:
             EngineConfig.from_environment({name.upper(): os.environ.get(name.upper(), "")})
@@ -108,7 +108,7 @@ def _invite(screen: Output, settings: Settings) -> None:
 def _curl_line(settings: Settings) -> str:
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": "Hello! This is your own speech server."})
     key = ("-H", "Authorization: Bearer YOUR_KEY") if settings.keys() else ()
-    # With the body of an error, which says what is missing.
+    # With the body of an error, which describes the problem.
     command = ("curl", "--fail-with-body", f"{_url(settings)}/v1/audio/speech", *key)
     line = shlex.join((*command, "-H", "Content-Type: application/json", "-d", body, "-o", "hello.mp3"))
     return f"{line} || cat hello.mp3"

@@ -1,4 +1,4 @@
-"""One tritonserver process of our own: started, waited for, and stopped with everything it left behind."""
+"""A tritonserver process: started, monitored, and stopped together with everything it leaves behind."""
 
 import compileall
 import contextlib
@@ -30,21 +30,21 @@ from triton_supervisor.watch import Watch
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
 START_TIMEOUT_S = 30.0
-# A stop: until the models are unloaded, and then until the process has ended. After either it is killed.
+# Time-outs of a stop: for unloading the models, and then for the end of the process. After either, it is killed.
 UNLOAD_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 1.5
 EXIT_TIMEOUT_S = 1  # Triton's own --exit-timeout-secs, for streams in flight
-# More than there are models: one that waits for a thread is LOADING, and has no process yet.
+# More than the number of models: a model waiting for a thread is LOADING without a process.
 LOAD_THREADS = 16
 _PRESENT = frozenset({"READY", "LOADING", "UNLOADING"})
-# Triton starts a model's process by `bash -c`, with the path of the model unquoted in the command.
+# Triton starts a model's process with `bash -c`, with the model's path unquoted in the command.
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./-]*")
-# A server that ran for so long is started again at once; else after a pause, that doubles up to the longest.
+# After a run of this length the server is restarted immediately, else after a pause that doubles up to the longest.
 _STEADY_S = 60.0
 _MAX_PAUSE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 _PREFIX = "speech-triton-"
-# Below the ports that Linux gives to outgoing connections.
+# Below the ports that Linux assigns to outgoing connections.
 _PORTS = range(20_000, 32_000)
 _PORT_TRIES = 100
 # The proxy variables of a shell are not about loopback.
@@ -52,13 +52,13 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class TritonProcess:
-    """A running tritonserver over copies of model repositories, on loopback, in explicit model-control mode.
+    """A tritonserver on loopback over copies of model repositories, in explicit model-control mode.
 
     Use it as a context manager. `environment` is added to the server's own (its models read their settings there).
-    `on_log` gets each line that the server and its models write, on a thread of its own. With a `control_key`, only who
-    sends it can load and unload models. With `restarts`, a server that ends by itself or has to be killed (see
-    `triton_supervisor.watch`) is started again on its ports: one in a hundred times or so, a tritonserver whose model
-    process is killed aborts with it.
+    `on_log` receives each line that the server and its models write, in a separate thread. With a `control_key`, only
+    clients with that key can load and unload models. With `restarts`, a server that ends by itself or has to be killed
+    (see `triton_supervisor.watch`) is restarted on its ports: in about one of a hundred cases, tritonserver aborts when
+    a model's process is killed.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TritonProcess:
         _remove_abandoned()
         self._folder = _plain_folder(_PREFIX)
         self._lock = FolderLock(self._folder)
-        # Its own prefix, so that what a killed stub leaves in /dev/shm can be told from anybody else's.
+        # A unique prefix, so that files of a killed stub in /dev/shm can be identified.
         self._shm_prefix = f"{self._folder.name}-"
         self._process: subprocess.Popen[str] | None = None
         self._command: list[str] = []
@@ -120,14 +120,15 @@ class TritonProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start and wait until the server is live. Raises SetupError with its last lines if it does not come up."""
+        """Start and wait until the server is live. Raises SetupError with its last lines if the start fails."""
         triton = find_embedded_triton()
         self._environment = {**triton.make_environment(self._folder / "python"), **self._environment}
         self._command = [str(triton.binary), *self._arguments(triton.make_backend_directory(self._folder / "backends"))]
         process = self._launch()
         self._wait_until_live(process)
         if self._restarts:
-            # The kernel takes the end of the thread that started a process for the end of its parent; this one stays.
+            # PR_SET_PDEATHSIG refers to the thread that started a process, not to its parent process; this thread
+            # stays.
             threading.Thread(target=self._keep_running, args=(process,), name="triton-restarts", daemon=True).start()
             client = TritonClient(self.url, self._metrics_url, headers(self._control_key))
             pid = lambda: self.pid if self.is_running() else None  # noqa: E731
@@ -146,7 +147,7 @@ class TritonProcess:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # Ctrl-C on the terminal is for us; we stop the server in our own order
+                start_new_session=True,  # Ctrl-C on the terminal is for this process, which stops the server in order
                 preexec_fn=_die_with_parent,
             )
         threading.Thread(target=self._read_log, args=(process,), name="triton-log", daemon=True).start()
@@ -161,7 +162,7 @@ class TritonProcess:
                 pause_s = 0.0
             if self._stopped.wait(pause_s):
                 return
-            self._log(f"tritonserver ended with status {status}; starting it again")
+            self._log(f"tritonserver ended with status {status}; restarting it")
             pause_s = min(max(2 * pause_s, 0.5), _MAX_PAUSE_S)
             self._clear(process)
             try:
@@ -175,16 +176,17 @@ class TritonProcess:
             self._on_log(line)
 
     def abort_start(self) -> None:
-        """Make a `start` that is under way on another frame of this thread, or on another one, raise SetupError."""
+        """Make a `start` in progress, on another frame of this thread or on another thread, raise SetupError."""
         self._stopped.set()
 
     def stop(self) -> None:
-        """Unload the models, end the process and its stubs, remove its files; a few seconds at most. Idempotent."""
+        """Unload the models, end the process and its stubs, remove its files; takes a few seconds at most.
+        Idempotent."""
         self._stopped.set()
         with self._changing:
             process = self._process
         if process is not None:
-            # A tritonserver that is ended while a model speaks may crash; one without models ends in order.
+            # A tritonserver that is ended during synthesis may crash; one without models ends in order.
             if process.poll() is None and self._unload_models():
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -223,8 +225,8 @@ class TritonProcess:
             return bytes(reply.read())
 
     def _clear(self, process: subprocess.Popen[str]) -> None:
-        """Take away what a server leaves behind that did not end in order."""
-        # Its stubs ignore SIGTERM and would hold their memory for ever.
+        """Remove what a server leaves behind if it does not end in order."""
+        # Its stubs ignore SIGTERM and would hold their memory forever.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -256,8 +258,8 @@ class TritonProcess:
         ]
 
     def _copy(self, source: Path, number: int) -> Path:
-        """A compiled copy: importing a model must not write into its folder, or Triton takes it for a changed model
-        and loads a second one beside it. Its path has nothing of the source's, which may hold spaces and quotes."""
+        """A compiled copy: if importing a model writes into its folder, Triton treats it as a changed model and loads a
+        second one beside it. Its path is independent of the source's, which may contain spaces and quotes."""
         target = self._folder / f"repository-{number}"
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         compileall.compile_dir(target, quiet=2)
@@ -282,12 +284,12 @@ class TritonProcess:
 
 
 def _plain_folders() -> list[str]:
-    """Where temporary files may be, of paths that a shell takes for one word."""
+    """Folders for temporary files whose paths need no quoting in a shell."""
     return [*filter(_PLAIN_PATH.fullmatch, (os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"))]
 
 
 def _plain_folder(prefix: str) -> Path:
-    """A new temporary folder in the first of them that can be written. Raises SetupError."""
+    """A new temporary folder in the first writable one of them. Raises SetupError."""
     for folder in _plain_folders():
         with contextlib.suppress(OSError):
             return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
@@ -298,7 +300,7 @@ def _plain_folder(prefix: str) -> Path:
 
 
 def _remove_abandoned() -> None:
-    """Remove what servers have left behind whose process was killed."""
+    """Remove the files of killed servers."""
     for folder in filter(os.path.isdir, _plain_folders()):
         for name in remove_abandoned(Path(folder), _PREFIX):
             _clear_shared_memory(f"{name}-")
@@ -310,8 +312,8 @@ def _clear_shared_memory(prefix: str) -> None:
 
 
 def free_port() -> int:
-    """A free TCP port on loopback, below those that the kernel gives to outgoing connections: they could take the port
-    before it is used. Raises OSError if none is found."""
+    """A free TCP port on loopback, below the range for outgoing connections, which could otherwise take the port before
+    it is used. Raises OSError if there is none."""
     for port in random.SystemRandom().sample(_PORTS, _PORT_TRIES):
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
@@ -320,6 +322,6 @@ def free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    """In the child: be terminated when our process dies without a chance to clean up (Linux)."""
+    """In the child: request SIGTERM when the parent process ends without cleaning up (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

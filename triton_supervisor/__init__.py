@@ -1,4 +1,4 @@
-"""Keeps a tritonserver working: finds what Triton itself never notices, ends it, and starts the server again.
+"""A supervisor of tritonserver: detects faults that Triton itself does not, and restarts the server.
 
 Standard library only; Linux, since it reads /proc.
 """

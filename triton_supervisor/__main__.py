@@ -1,7 +1,7 @@
-"""`python3 -m triton_supervisor tritonserver ARGUMENTS`: the Triton container's process 1.
+"""`python3 -m triton_supervisor tritonserver ARGUMENTS`: process 1 of the Triton container.
 
-Runs tritonserver, passes SIGTERM and SIGINT on to it, watches it, and starts it again when it fails. The key
-of Triton's restricted calls comes in TRITON_CONTROL_KEY, which tritonserver's own environment does not get.
+Runs tritonserver, forwards SIGTERM and SIGINT to it, watches it, and restarts it when it fails. The key of Triton's
+restricted calls is read from TRITON_CONTROL_KEY and removed from tritonserver's environment.
 """
 
 import logging
@@ -23,8 +23,7 @@ logger = logging.getLogger("triton_supervisor")
 
 # Longer than tritonserver's own --exit-timeout-secs: streams in flight finish first.
 _STOP_TIMEOUT_S: Final = 36.0
-# A run shorter than this is a failed start; after this many in a row the container ends, too, and its orchestrator
-# decides.
+# A shorter run is a failed start; after this many in a row the container exits, and its orchestrator decides.
 _SHORT_RUN_S: Final = 20.0
 _MAX_SHORT_RUNS: Final = 3
 
@@ -53,20 +52,20 @@ class Supervisor:
                 return status if status >= 0 else 128 - status
             short_runs = short_runs + 1 if time.monotonic() - begin_s < _SHORT_RUN_S else 0
             if short_runs >= _MAX_SHORT_RUNS:
-                logger.error("tritonserver ended %d times in a row right after its start; giving up", short_runs)
+                logger.error("tritonserver ended %d times in a row right after its start; exiting", short_runs)
                 return status if status > 0 else 1
-            logger.error("tritonserver ended with status %d; starting it again", status)
+            logger.error("tritonserver ended with status %d; restarting it", status)
 
     def _run_once(self) -> int:
         process = subprocess.Popen(self._command, env=self._environment, start_new_session=True)
         self._process = process
-        if self._stopping.is_set():  # the signal came before there was a process to pass it on to
+        if self._stopping.is_set():  # the signal arrived before the process was started
             process.terminate()
         try:
             return _wait(process)
         finally:
             self._process = None
-            # Its model processes ignore SIGTERM and would hold their memory for ever.
+            # Its model processes ignore SIGTERM and would hold their memory forever.
             _kill_group(process.pid)
 
     def _pid(self) -> int | None:
@@ -85,7 +84,7 @@ class Supervisor:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The status of `process`. As process 1 we are the parent of every orphan as well, which must be waited for."""
+    """The exit status of `process`. Process 1 is also the parent of every orphan and must reap it."""
     while True:
         pid, status = os.wait()
         if pid == process.pid:

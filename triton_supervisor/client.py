@@ -1,4 +1,4 @@
-"""The few calls of Triton's HTTP API that a supervisor needs, each with a short time-out."""
+"""The calls of Triton's HTTP API that the supervisor needs, each with a short time-out."""
 
 import json
 import re
@@ -23,17 +23,17 @@ class TritonClient:
         self._timeout_s = timeout_s
 
     def states(self) -> dict[str, str]:
-        """Each model's state in the repository index; empty for one that was never loaded."""
+        """Each model's state in the repository index; empty for a model that was never loaded."""
         rows = json.loads(self._call(f"{self._url}/v2/repository/index", b"{}"))
         return {row["name"]: row.get("state", "") for row in rows}
 
     def active_models(self) -> set[str]:
-        """Models that are synthesizing now, by the engines' own gauges."""
+        """The models that are synthesizing, according to the engines' own gauges."""
         text = self._call(self._metrics_url).decode(errors="replace")
         return {match["model"] for match in _ACTIVE.finditer(text) if float(match["rows"])}
 
     def begin_load(self, model: str) -> None:
-        """Start a load and do not wait for it: Triton continues it when the caller disconnects."""
+        """Start a load without waiting for it: Triton continues it when the caller disconnects."""
         try:
             self._call(f"{self._url}/v2/repository/models/{model}/load", b"{}")
         except (OSError, ValueError):
@@ -45,5 +45,5 @@ class TritonClient:
             return bytes(reply.read())
 
 
-# Triton is on this machine: never through a proxy of the environment.
+# Triton is on this machine: never use a proxy of the environment.
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,4 +1,4 @@
-"""The processes below a tritonserver, read from /proc."""
+"""The descendant processes of a tritonserver, read from /proc."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _ZOMBIE: Final = "Z"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A live or stopped process. `command` is its arguments, joined with spaces."""
+    """A running or stopped process. `command`: its arguments, joined with spaces."""
 
     pid: int
     state: str
@@ -25,18 +25,18 @@ class Process:
         return self.state == _STOPPED
 
     def serves(self, model: str) -> bool:
-        """Whether it is a model process of `model`: the stub, or the shell that is about to become it."""
+        """Whether it is a model process of `model`: the stub, or the shell that will execute it."""
         return _STUB in self.command and f"/{model}/" in self.command
 
 
 def read_process(pid: int) -> Process | None:
-    """The process; None if it has ended, a zombie included."""
+    """The process; None if it has ended or is a zombie."""
     found = _read(Path(f"/proc/{pid}"))
     return found[1] if found and found[1].state != _ZOMBIE else None
 
 
 def descendants(pid: int) -> list[Process]:
-    """Every process below `pid` that has not ended."""
+    """Every running process below `pid`."""
     children: defaultdict[int, list[Process]] = defaultdict(list)
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal() and (found := _read(folder)):
@@ -53,7 +53,7 @@ def _below(pid: int, children: defaultdict[int, list[Process]]) -> Iterator[Proc
 def _read(folder: Path) -> tuple[int, Process] | None:
     """A process and its parent's pid; None if it has ended meanwhile."""
     try:
-        # The name, in brackets, may hold anything, brackets and spaces included.
+        # The name, in parentheses, may contain anything, including parentheses and spaces.
         state, parent, *_ = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
         command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (OSError, ValueError):

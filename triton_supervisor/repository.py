@@ -1,4 +1,4 @@
-"""Which models of a tritonserver have processes of their own: those of the Python backend."""
+"""Which models of a tritonserver run in processes: those of the Python backend."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,7 +10,8 @@ _PYTHON: Final = re.compile(r'^\s*backend\s*:\s*"python"', re.MULTILINE)
 
 
 def has_process(command: Sequence[str]) -> Callable[[str], bool]:
-    """Of a tritonserver's command line: whether the model of a name runs in a process, by its configuration."""
+    """A function that tells whether the model of a name runs in a process, from its configuration; from a
+    tritonserver's command line."""
     repositories = [Path(word.removeprefix(_OPTION)) for word in command if word.startswith(_OPTION)]
     return lambda model: any(_is_python(repository / model) for repository in repositories)
 

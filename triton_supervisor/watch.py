@@ -1,14 +1,14 @@
-"""Faults of tritonserver and its model processes that Triton never notices, and what is done about each.
+"""Detects faults of tritonserver and its model processes that Triton itself does not, and handles them.
 
-- A load whose process ended before its handshake never returns: LOADING and no process for `NO_PROCESS_S`. tritonserver
-  is killed, since it does not even end on SIGTERM.
-- An unload whose process was killed late never ends: UNLOADING and no process for `NO_PROCESS_S`. The model is loaded,
-  which Triton accepts then; the idle timer unloads it.
+- A load whose process ended before its handshake never returns: LOADING without a process for `NO_PROCESS_S`.
+  tritonserver is killed, since it does not even end on SIGTERM.
+- An unload whose process was killed late never ends: UNLOADING without a process for `NO_PROCESS_S`. The model is
+  loaded, which Triton accepts in this state; the idle timer unloads it.
 - A model process is stopped (SIGSTOP) for `STOPPED_S`: it is killed, and the frontend loads the model again.
 - tritonserver is stopped for `STOPPED_S`, or does not answer for `SILENT_S`: it is killed.
 
-The process that runs tritonserver starts it again. Before a kill for the sake of one model, streams of the
-others get up to `DRAIN_S` to end.
+The process that runs tritonserver restarts it. Before a kill because of one model, streams of the others get up to
+`DRAIN_S` to end.
 """
 
 import logging
@@ -35,7 +35,7 @@ _UNLOADING: Final = "UNLOADING"
 
 
 class Server(Protocol):
-    """What the watch asks tritonserver; see `client.TritonClient`."""
+    """The calls of tritonserver that the watch needs; see `client.TritonClient`."""
 
     def states(self) -> dict[str, str]: ...
     def active_models(self) -> set[str]: ...
@@ -43,9 +43,9 @@ class Server(Protocol):
 
 
 class Watch:
-    """Looks at one tritonserver every `INTERVAL_S`. `pid` gives its process id, None while it is not running;
-    `has_process` tells the models that run in a process of their own from those of other backends; `clock` is a
-    monotonic one; `kill` and `processes` are there for tests."""
+    """Checks a tritonserver every `INTERVAL_S`. `pid` returns its process id, None while it is not running;
+    `has_process` tells models with a process from those of other backends; `clock` is monotonic; `kill` and `processes`
+    are replaced in tests."""
 
     def __init__(
         self,
@@ -62,20 +62,20 @@ class Watch:
         self._kill = kill or _kill
         self._processes = processes or (lambda pid: (read_process(pid), descendants(pid)))
         self._watched: int | None = None
-        self._answered = False  # a server that is still starting is not silent
+        self._answered = False  # a server that is still starting is not unresponsive
         self._since_s: dict[tuple[str, str], float] = {}
 
     def run(self, stopped: threading.Event) -> None:
-        """Look until `stopped` is set."""
+        """Check until `stopped` is set."""
         while not stopped.wait(INTERVAL_S):
             try:
                 self.look()
             except Exception:
-                # Without the watch a fault would last for ever.
-                logger.exception("a look at tritonserver failed")
+                # Without the watch a fault would last forever.
+                logger.exception("a check of tritonserver failed")
 
     def look(self) -> None:
-        """Look once, and act on what has lasted too long."""
+        """Check once, and handle faults that have lasted too long."""
         pid = self._pid()
         if pid != self._watched:
             self._watched, self._answered, self._since_s = pid, False, {}
@@ -114,7 +114,7 @@ class Watch:
                 continue
             served = any(process.serves(model) for process in below)
             if self._lasts(_UNLOADING, model, state == _UNLOADING and not served, NO_PROCESS_S):
-                logger.warning("%s is unloading and has no process; loading it, which ends that state", model)
+                logger.warning("%s is UNLOADING without a process; loading it to recover", model)
                 self._server.begin_load(model)
                 self._since_s.clear()
             is_stuck = self._lasts(_LOADING, model, state == _LOADING and not served, NO_PROCESS_S)
@@ -129,7 +129,7 @@ class Watch:
         return False
 
     def _lasts(self, fault: str, where: str, is_there: bool, limit_s: float) -> bool:
-        """Whether a fault has been there at every look for `limit_s`."""
+        """Whether a fault has been present at every check for `limit_s`."""
         if not is_there:
             self._since_s.pop((fault, where), None)
             return False

@@ -1,1 +1,1 @@
-"""Parts of the batch client: documents and rows, the plan of a run, its synthesis, and the files that come of it."""
+"""Parts of the batch client: documents and rows, the plan of a run, synthesis, and output files."""

@@ -1,4 +1,5 @@
-"""Utterances joined into recordings while they are made: as soon as the next one in order is there, it is encoded."""
+"""Joins utterances into recordings during synthesis: the next utterance in order is encoded as soon as it is
+complete."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An item with what is to be said of it; a job is None if the server refused its voice."""
+    """An item with its jobs; a job is None if the server rejected its voice."""
 
     work: Work
     jobs: tuple[Job | None, ...]
@@ -32,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Where an utterance is in a recording; `block` is that of its item."""
+    """The position of an utterance in a recording; `block` is that of its item."""
 
     begin_s: float
     end_s: float
@@ -41,7 +42,7 @@ class Clip:
 
 
 class Recorder:
-    """One file of audio, and one of captions if they are wanted."""
+    """One audio file, and one of captions if requested."""
 
     def __init__(self, audio: AudioWriter, captions: CaptionWriter | None) -> None:
         self._audio, self._captions = audio, captions
@@ -63,7 +64,7 @@ class Recorder:
         self.clips.append([])
 
     def add(self, job: Job, pcm: bytes) -> None:
-        """The next utterance, with the pause of the one before it."""
+        """Append the next utterance, after the previous one's pause."""
         if not pcm:
             return
         utterance = job.utterance
@@ -108,8 +109,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where recordings go. `strict`: an item that lacks an utterance is no file, since a dataset must not have wrong
-    rows; a book goes on without it."""
+    """The destination of recordings. `strict`: an item that lacks an utterance produces no file, since a dataset must
+    not have wrong rows; a book continues without it."""
 
     folder: Path
     file_format: str
@@ -123,7 +124,7 @@ class Target:
 
 
 class Assembler:
-    """Waits for utterances in order and writes them; encoding runs on a thread of its own beside the synthesis."""
+    """Waits for utterances in order and writes them; encoding runs in a separate thread beside the synthesis."""
 
     def __init__(self, parts: Sequence[Part], store: Store, failures: Mapping[str, str], target: Target) -> None:
         self._parts, self._store, self._failures, self._target = parts, store, failures, target
@@ -132,16 +133,16 @@ class Assembler:
         self.outcome = Outcome()
 
     def wake(self) -> None:
-        """An utterance was made, or failed."""
+        """Notify: an utterance has been synthesized, or has failed."""
         self._changed.set()
 
     def end(self) -> None:
-        """No more will be made: what is not there now is missing."""
+        """No more utterances will follow: those that are missing now stay missing."""
         self._over = True
         self._changed.set()
 
     async def write_files(self, tags_of: Callable[[int, Work], Tags]) -> None:
-        """A file for each item."""
+        """Write one file for each item."""
         for number, part in enumerate(self._parts, 1):
             await self._write_file(part, tags_of(number, part.work))
 
@@ -174,7 +175,7 @@ class Assembler:
         return recorder
 
     async def write_book(self, name: str, tags: Tags) -> None:
-        """One file with a chapter for each item; chapters without any audio are left out."""
+        """Write one file with a chapter for each item; chapters without any audio are omitted."""
         recorder = await _in_thread(self._target.open, name, tags, chapters=True)
         try:
             for number, part in enumerate(self._parts, 1):
@@ -199,7 +200,7 @@ class Assembler:
             recorder.abort()
 
     async def _pcm(self, job: Job | None) -> bytes | None:
-        """The PCM of the next utterance, once it is there; None if there will be none."""
+        """Wait for the PCM of the next utterance; None if there will be none."""
         if job is None:
             return None
         while not self._store.has(job):
@@ -211,7 +212,8 @@ class Assembler:
 
 
 async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run on a thread, and return when it has ended, cancelled or not: an encoder must not be closed at work."""
+    """Run in a thread, and return when it has ended, even if cancelled: an encoder must not be closed while it is
+    working."""
     running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(running)

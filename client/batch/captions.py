@@ -1,4 +1,4 @@
-"""Subtitles, `srt` or `vtt`, written while the recording is made; a player shows each as long as it is heard."""
+"""Subtitles, `srt` or `vtt`, written during synthesis, one cue for each utterance."""
 
 import html
 import os
@@ -11,7 +11,7 @@ _HEADS: Final = {"vtt": "WEBVTT\n\n", "srt": ""}
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What is said from `begin_s` to `end_s` of a recording."""
+    """The text of a recording from `begin_s` to `end_s`."""
 
     begin_s: float
     end_s: float
@@ -19,7 +19,7 @@ class Caption:
 
 
 class CaptionWriter:
-    """A file of captions that is there whole or not at all."""
+    """A file of captions, complete or absent."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self._path, self._kind, self._count = path, kind, 0
@@ -32,7 +32,7 @@ class CaptionWriter:
         point = "," if self._kind == "srt" else "."
         text = " ".join(caption.text.split())
         if self._kind == "vtt":
-            # Nothing of a book is markup, and `-->` would begin another cue.
+            # The text of a book is not markup, and `-->` would start another cue.
             text = html.escape(text, quote=False)
         elif "-->" in text:
             text = text.replace("-->", "->")

@@ -1,4 +1,4 @@
-"""Casting: a rule file gives voices to chapters, to quoted speech, and to the names in `[voice:NAME]` marks."""
+"""Casting: a rule file assigns voices to chapters, to quoted speech, and to the names in `[voice:NAME]` marks."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Final
 from .rulefile import only, read_toml, table, text, texts
 
 _QUOTES: Final = ("“”", "„“", "«»", "»«", "「」", "『』", '""')
-# What is quoted is speech if it ends as speech does, or is more than a word or two: a title or a nickname is not.
+# A quotation is speech if it ends like speech, or is longer than a word or two: titles and nicknames are not.
 _SPEECH_END: Final = re.compile(r"[.,!?…;:—–。！？、，][\"'’”»」』]*\Z|[-—–]\Z")
 _SPEECH_WORDS: Final = 4
 _COMMA_BEHIND: Final = ("„,", "«,", "»,")
@@ -17,7 +17,7 @@ _COMMA_BEHIND: Final = ("„,", "«,", "»,")
 
 @dataclass(frozen=True, slots=True)
 class Casting:
-    """The rules of one file. `people`: the voice of a quotation in whose paragraph a name stands."""
+    """The rules of one file. `people`: the voice of a quotation if its paragraph contains the name."""
 
     chapters: Mapping[str, str] = field(default_factory=dict)
     voices: Mapping[str, str] = field(default_factory=dict)
@@ -42,15 +42,16 @@ class Casting:
         )
 
     def chapter_voice(self, title: str, number: int) -> str | None:
-        """The voice of a chapter, by its title or by its number, which counts from 1."""
+        """The voice of a chapter, by its title or by its number, counted from 1."""
         return self.chapters.get(title.casefold()) or self.chapters.get(str(number))
 
     def named(self, voice: str) -> str:
-        """The voice that a mark means."""
+        """The voice of a mark."""
         return self.voices.get(voice.casefold(), voice)
 
     def split_dialogue(self, paragraph: str) -> Iterator[tuple[str, str | None]]:
-        """The pieces of a paragraph, each with the voice of its quotation; None for narration. Joined, they are it."""
+        """The pieces of a paragraph, each with the voice of its quotation; None for narration. Concatenated, they are
+        the paragraph."""
         if self.dialogue is None and not self.people:
             yield paragraph, None
             return
@@ -70,7 +71,7 @@ class Casting:
                 position += 1
                 continue
             end = paragraph.find(pair[1], position + 1)
-            # A quotation that goes on in the next paragraph has no end in this one.
+            # A quotation that continues in the next paragraph has no closing quote in this one.
             end = len(paragraph) if end < 0 else end + 1
             if _is_speech(paragraph[position + 1 : end].rstrip(pair[1]), pair[0] + paragraph[end : end + 1]):
                 if position > begin:
@@ -83,7 +84,8 @@ class Casting:
 
 
 def _is_speech(quoted: str, around: str) -> bool:
-    """`around`: the opening quote and what follows the closing one; outside English, the comma of a speech does."""
+    """`around`: the opening quote and the text after the closing one; outside English, this includes the comma after
+    speech."""
     if around in _COMMA_BEHIND:
         return True
     return bool(_SPEECH_END.search(quoted.rstrip())) or len(quoted.split()) >= _SPEECH_WORDS

@@ -1,4 +1,4 @@
-"""A pronunciation dictionary: terms and how they are respelt for a model, for every language or for one."""
+"""A pronunciation dictionary: terms and their respellings for the model, for all languages or for one."""
 
 import re
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ _MAX_TERMS: Final = 20_000
 
 
 class Dictionary:
-    """Terms of one file. A term in small letters stands for each spelling of it; one with capitals for itself only.
-    Whole words are replaced, the longest term first, and what was replaced is not looked at again."""
+    """The terms of one file. A lower-case term matches any capitalisation; one with capitals matches exactly. Whole
+    words are replaced, the longest term first, and replacements are not replaced again."""
 
     def __init__(self, terms: Mapping[str, Mapping[str, str]]) -> None:
-        """`terms`: by language, respellings by term; "" is every language."""
+        """`terms`: by language, respellings by term; "" is for all languages."""
         self._terms = terms
         self._of = cache(self._compiled)
 
@@ -35,11 +35,11 @@ class Dictionary:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages that have terms of their own, as the file names them."""
+        """The languages that have their own terms, as named in the file."""
         return tuple(name for name in self._terms if name)
 
     def respell(self, spoken: str, languages: tuple[str, ...] = ()) -> str:
-        """A text as the model gets it; `languages` are names of tables in the file, the last one counts most."""
+        """The text for the model; `languages` are names of tables in the file, the last one has precedence."""
         pattern, respellings = self._of(languages)
         if pattern is None:
             return spoken
@@ -55,5 +55,6 @@ class Dictionary:
             return None, {}
         terms = sorted(respellings, key=len, reverse=True)
         parts = (f"(?i:{re.escape(term)})" if term == term.lower() else re.escape(term) for term in terms)
-        # A word character at an edge of a term must not go on behind it; Chinese and Japanese words have no edges.
+        # A word character at an edge of a term must not be followed by another one; Chinese and Japanese words have no
+        # edges.
         return re.compile(rf"(?<![^\W\u3040-\u9fff])(?:{'|'.join(parts)})(?![^\W\u3040-\u9fff])"), respellings

@@ -1,4 +1,4 @@
-"""A text as it is read aloud: chapters of blocks of runs. Visible text is spoken, or skipped for a reason."""
+"""A document for reading aloud: chapters of blocks of runs. Visible text is synthesized, or skipped for a reason."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from speech_text.markdown import ADDRESS, EMOJI, closed
 
 
 class Reason(StrEnum):
-    """Why visible text is not spoken, as the reports say it."""
+    """Why visible text is skipped, as stated in reports."""
 
     CODE = "code"
     NOTE = "note"
@@ -35,7 +35,7 @@ class Reason(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a block is. Headings and lines get an end mark, for the pause behind them, if they have none."""
+    """The kind of a block. Headings and lines without an end mark get one, for the pause."""
 
     PARAGRAPH = "paragraph"
     LINE = "line"
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Characters of the document; `added` ones are ours, such as the comma between two cells of a table."""
+    """Characters of the document; `added` ones are inserted, such as the comma between two cells of a table."""
 
     text: str
     skipped: Reason | None = None
@@ -53,8 +53,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph, heading, item of a list or row of a table. `level` is a heading's, 1 to 6; `lead` the number of an
-    item; `anchors` the ids in it, which tables of contents point to."""
+    """A paragraph, heading, list item or table row. `level` is a heading's, 1 to 6; `lead` the number of an item;
+    `anchors` the ids in it, which tables of contents refer to."""
 
     kind: Kind
     runs: tuple[Run, ...]
@@ -63,7 +63,7 @@ class Block:
     anchors: tuple[str, ...] = ()
 
     def speech(self) -> str:
-        """The words of the block; a line break stays one."""
+        """The text to synthesize; line breaks are kept."""
         text = "".join(run.text for run in self.runs if run.skipped is None)
         lines = [line for part in text.split("\n") if (line := " ".join(part.split()))]
         if self.kind is not Kind.PARAGRAPH:
@@ -71,11 +71,11 @@ class Block:
         return self.lead + "\n".join(lines) if lines else ""
 
     def title(self) -> str:
-        """The words of a heading on one line, without its notes and page numbers."""
+        """The text of a heading on one line, without notes and page numbers."""
         return " ".join("".join(run.text for run in self.runs if run.skipped is None).split())
 
     def skipped(self) -> Iterator["Skipped"]:
-        """What of it is not spoken; neighbours of one reason are one."""
+        """The skipped parts; adjacent parts with the same reason are merged."""
         text, reason = "", None
         for run in (*self.runs, Run("")):
             if run.skipped is not reason and reason is not None:
@@ -88,7 +88,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Visible text that is not spoken, and why."""
+    """Visible text that is skipped, and the reason."""
 
     reason: Reason
     text: str
@@ -96,7 +96,8 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A part of the document that is one file, or one chapter of a book. `place` says where it is for an error."""
+    """A part of the document that becomes one file, or one chapter of a book. `place`: its location, for error
+    messages."""
 
     place: str
     title: str
@@ -104,7 +105,7 @@ class Chapter:
 
     @property
     def is_silent(self) -> bool:
-        """True if nothing of it is spoken."""
+        """Whether it has nothing to synthesize."""
         return not any(block.speech() for block in self.blocks)
 
 
@@ -115,7 +116,7 @@ _SPECIAL: Final = regex.compile(
 
 
 def runs_of(text: str) -> Iterator[Run]:
-    """A text as runs: emoji are skipped, an address is named by its host."""
+    """A text as runs: emoji are skipped, a URL is replaced by its host name."""
     begin = 0
     for match in _SPECIAL.finditer(text):
         if match.start() > begin:
@@ -139,14 +140,14 @@ def runs_of(text: str) -> Iterator[Run]:
 
 
 def plain_blocks(text: str) -> tuple[Block, ...]:
-    """The paragraphs of a text without markup, as they stand."""
+    """The paragraphs of a text without markup, unchanged."""
     paragraphs = regex.split(r"\n[^\S\n]*\n", text)
     return tuple(Block(Kind.PARAGRAPH, (Run(each),)) for each in paragraphs if each.strip())
 
 
 def by_headings(blocks: Iterable[Block], levels: int = 2) -> list[Chapter]:
-    """Chapters that begin at headings of the first `levels` levels; at those of the highest there is, if it is
-    deeper. A document without headings is one chapter."""
+    """Chapters at headings of the first `levels` levels, or of the highest level present if that is deeper. A document
+    without headings is one chapter."""
     blocks = list(blocks)
     found = [block.level for block in blocks if block.kind is Kind.HEADING]
     deepest = max(levels, min(found, default=levels))

@@ -1,5 +1,5 @@
-"""Recordings to files while they are made: wav, flac, mp3, opus, and m4b or mp3 with chapters. A file appears whole or
-not at all, memory does not grow with its length, and the same audio gives the same bytes."""
+"""Encodes recordings during synthesis: wav, flac, mp3, opus, and m4b or mp3 with chapters. A file is complete or
+absent, memory does not grow with its length, and the same audio gives the same bytes."""
 
 import io
 import os
@@ -41,13 +41,13 @@ FORMATS: Final = ("wav", "flac", *_CODECS)
 CHAPTERED: Final = ("m4b", "mp3")
 # Bytes a second of each format, for estimates.
 RATES: Final = {"wav": 48_000, "flac": 24_000, "mp3": 8_000, "opus": 4_000, "m4b": 8_000}
-# The stream as it is encoded while its chapters are not known yet: no header, no index, so nothing grows with it.
+# The encoded stream while its chapters are unknown: without header and index, so that memory does not grow.
 _BARE: Final = {
     "mp3": _Codec("mp3", "libmp3lame", 64_000, options={"write_xing": "0", "id3v2_version": "0"}),
     "m4b": _Codec("adts", "aac", 64_000),
 }
 _DEMUXERS: Final = {"mp3": "mp3", "m4b": "aac"}
-# The first packet of AAC primes the decoder, and is not heard.
+# The first packet of AAC primes the decoder, and is not audible.
 _PRIMING_SAMPLES: Final = {"mp3": 0, "m4b": 1_024}
 _PACKET_SAMPLES: Final = {"mp3": 576, "m4b": 1_024}
 _FRAME_SAMPLES: Final = 1_024
@@ -57,7 +57,7 @@ _PICTURES: Final = {"image/jpeg": ("mjpeg", "yuvj420p"), "image/png": ("png", "r
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What a file says of itself; `cover` is a picture and its media type, `language` a code of three letters."""
+    """Metadata of a file; `cover` is a picture and its media type, `language` a code of three letters."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     cover: tuple[bytes, str] | None = None
@@ -65,19 +65,19 @@ class Tags:
 
 
 class AudioWriter(Protocol):
-    """A file that is being written."""
+    """A file being written."""
 
     def write(self, samples: Samples) -> None: ...
 
     def finish(self, marks: Sequence[Mark] = ()) -> None:
-        """The file is whole: put it where it belongs."""
+        """Complete the file and move it into place."""
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Remove the incomplete file."""
 
 
 def open_audio(path: Path, file_format: str, tags: Tags, *, chapters: bool = False) -> AudioWriter:
-    """A writer of mono at 24 kHz, which is resampled if the format asks for it."""
+    """A writer of mono at 24 kHz, which is resampled if the format requires it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if chapters:
         return _BookWriter(path, file_format, tags)
@@ -85,7 +85,7 @@ def open_audio(path: Path, file_format: str, tags: Tags, *, chapters: bool = Fal
 
 
 class _PcmWriter:
-    """wav and flac."""
+    """Writes wav and flac."""
 
     def __init__(self, path: Path, file_format: str) -> None:
         self._path, self._unfinished = path, _unfinished(path)
@@ -107,7 +107,7 @@ class _PcmWriter:
 
 
 class _StreamWriter:
-    """What is known when it begins, and needs no index."""
+    """Writes formats whose metadata is known at the start and that need no index."""
 
     def __init__(self, path: Path, codec: _Codec, tags: Tags) -> None:
         self._path, self._unfinished = path, _unfinished(path)
@@ -152,7 +152,8 @@ class _StreamWriter:
 
 
 class _BookWriter:
-    """m4b or mp3 whose chapters are known at its end: the stream is encoded as it comes, and gets its index then."""
+    """Writes m4b or mp3 with chapters that are known at the end: the stream is encoded during synthesis, and its index
+    is added then."""
 
     def __init__(self, path: Path, file_format: str, tags: Tags) -> None:
         self._path, self._format, self._tags = path, file_format, tags
@@ -166,7 +167,7 @@ class _BookWriter:
     def finish(self, marks: Sequence[Mark] = ()) -> None:
         self._encoder.finish()
         if self._format == "mp3":
-            # CTOC, the list of the chapters' names, counts to 255, too.
+            # CTOC, the list of chapters, has at most 255 entries, too.
             marks = thinned(marks, MAX_CHPL)
         with _open(self._indexed, _CODECS[self._format]) as output:
             output.metadata.update(self._tags.fields)
@@ -205,7 +206,7 @@ class _BookWriter:
 
 
 def _open(path: Path, codec: _Codec) -> OutputContainer:
-    # Nothing of the clock or of chance in the file.
+    # Without time stamps and random values in the file.
     options = {"fflags": "+bitexact", **codec.options}
     return av.open(str(path), "w", format=codec.container, options=options)
 
@@ -226,7 +227,7 @@ def _set_chapters(output: OutputContainer, marks: Sequence[Mark]) -> None:
 
 
 def _picture(output: OutputContainer, cover: tuple[bytes, str] | None) -> "av.Packet[Any] | None":
-    """A picture as a stream of one packet, which players show as the cover; None for one that can't be read."""
+    """A picture as a stream of one packet, which players show as the cover; None if it can't be read."""
     if cover is None or (size := _size(cover[0])) is None:
         return None
     codec, pixels = _PICTURES[cover[1]]
@@ -239,7 +240,7 @@ def _picture(output: OutputContainer, cover: tuple[bytes, str] | None) -> "av.Pa
 
 
 def _size(picture: bytes) -> tuple[int, int] | None:
-    """The width and height of a picture; None for one that can't be read, which is no cover."""
+    """The width and height of a picture; None if it can't be read, and so is not a usable cover."""
 
     try:
         with av.open(io.BytesIO(picture)) as container:

@@ -1,4 +1,4 @@
-"""The text in a book's file, by its byte order mark, its declaration, and the rules of XML and HTML."""
+"""Decodes text files by byte order mark, declaration, and the rules of XML and HTML."""
 
 import codecs
 import re
@@ -11,14 +11,14 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# A file without a mark begins with "<".
+# A file without a byte order mark starts with "<".
 _WIDE: Final = {b"<\0\0\0": "utf-32-le", b"\0\0\0<": "utf-32-be", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _DECLARED: Final = (
     re.compile(rb"\A\s*<\?xml[^>]*?encoding\s*=\s*[\"']\s*([\w.:-]+)"),
     re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE),
 )
 _LOOK_BYTES: Final = 2_048
-# What a label means on the web, if it is not what Python takes it for.
+# Labels whose meaning on the web differs from Python's.
 _LABELS: Final = {
     **dict.fromkeys(("iso-8859-1", "iso8859-1", "latin1", "us-ascii", "ascii", "ansi"), "cp1252"),
     **dict.fromkeys(("gb2312", "gbk", "x-gbk"), "gb18030"),
@@ -29,19 +29,19 @@ _LABELS: Final = {
     **dict.fromkeys(("x-mac-roman", "macintosh"), "mac-roman"),
     **dict.fromkeys(("utf8", "unicode-1-1-utf-8"), "utf-8"),
 }
-# Codecs of Python's that are no encodings of files.
+# Python codecs that are not file encodings.
 _NO_ENCODINGS: Final = ("utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem")
-# A page with more damage than this is not in the encoding that it names.
+# A page with more invalid bytes than this is not in its declared encoding.
 _MAX_DAMAGED: Final = 0.01
 _DAMAGED: Final = "\ufffd"
 
 
 class EncodingError(ValueError):
-    """Bytes that are not the text that they claim to be; the message says why."""
+    """Bytes that are not text in the declared encoding; the message says why."""
 
 
 def decode(data: bytes) -> str:
-    """The text of an XML or HTML file; U+FFFD if a few bytes of it are damaged. Raises EncodingError."""
+    """The text of an XML or HTML file, with U+FFFD for a few invalid bytes. Raises EncodingError."""
     name, is_declared = _encoding(data)
     try:
         return data.decode(name)
@@ -51,11 +51,11 @@ def decode(data: bytes) -> str:
         return text
     if is_declared:
         raise EncodingError(f"it is not in the encoding that it names, {name}")
-    return data.decode("cp1252", "replace")  # which HTML takes if nothing is declared
+    return data.decode("cp1252", "replace")  # HTML's default encoding
 
 
 def decode_text(data: bytes) -> str:
-    """A text file's text: UTF-8, or what its byte order mark says. Raises EncodingError."""
+    """The text of a text file: UTF-8, or the encoding of its byte order mark. Raises EncodingError."""
     name = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(name)
@@ -64,7 +64,7 @@ def decode_text(data: bytes) -> str:
 
 
 def _encoding(data: bytes) -> tuple[str, bool]:
-    """The codec of a file, and whether the file itself says so."""
+    """The codec of a file, and whether the file declares it."""
     for mark, name in _MARKS:
         if data.startswith(mark):
             return name, True
@@ -75,7 +75,7 @@ def _encoding(data: bytes) -> tuple[str, bool]:
         if match := declared.search(data[:_LOOK_BYTES]):
             label = match[1].decode("ascii", "replace").lower()
             if label.startswith(("utf-16", "utf-32", "ucs-")):
-                return "utf-8", True  # it could not have been read as far as this
+                return "utf-8", True  # otherwise the declaration would be unreadable
             return _known(label), True
     return "utf-8", False
 

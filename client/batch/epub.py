@@ -1,4 +1,4 @@
-"""The chapters of an EPUB 2 or 3: its reading order, cut and named by its table of contents."""
+"""The chapters of an EPUB 2 or 3: its reading order, split and named by its table of contents."""
 
 import zipfile
 from collections import defaultdict
@@ -13,17 +13,17 @@ from .package import Archive, EpubError, Package, SpineItem
 from .page import link_share, read_page
 from .tree import PageError, page_events
 
-# Chapters are the first levels of a table of contents; what is deeper belongs to its chapter.
+# Chapters are the first levels of the table of contents; deeper entries belong to their chapter.
 _LEVELS: Final = 2
-# A page that its book calls a table of contents is one where so much of it is links.
+# A page listed as a table of contents is skipped as one if this share of its text is links.
 _CONTENTS_SHARE: Final = 0.5
-# A navigation document with this many letters beside the table of contents is read, too.
+# A navigation document with this many letters besides the table of contents is also read.
 _PROSE_CHARS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """What an EPUB holds; `missing` are pages that ought to be there and are not, with the reason."""
+    """The content of an EPUB; `missing` lists missing pages, with the reason."""
 
     title: str
     author: str
@@ -103,8 +103,8 @@ def _all_skipped(blocks: Sequence[Block], reason: Reason) -> list[Block]:
 
 
 def _parts(blocks: Sequence[Block], points: Sequence[Point]) -> Iterator[tuple[str | None, list[Block]]]:
-    """The page, split where the table of contents points to, each part with its title; None for one without. A point to
-    the page itself, or to an id that is not there, is its beginning."""
+    """The page, split where the table of contents points to, each part with its title or None. An entry for the page
+    itself, or for an unknown id, is its beginning."""
     anchors: Mapping[str, int] = {
         anchor: number for number, block in reversed(list(enumerate(blocks))) for anchor in block.anchors
     }
@@ -126,5 +126,5 @@ def _has_heading(blocks: Sequence[Block]) -> bool:
 
 
 def _heading(blocks: Sequence[Block]) -> str:
-    """The first heading, whatever its level."""
+    """The first heading of any level."""
     return next((block.title() for block in blocks if block.kind is Kind.HEADING and block.speech()), "")

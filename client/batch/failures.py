@@ -1,13 +1,13 @@
-"""What ends a run before its time; the messages are for people."""
+"""Errors that end a run; the messages are for users."""
 
 
 class InputError(Exception):
-    """A file that cannot be read at all, or has nothing to speak."""
+    """An input file that cannot be read, or has nothing to synthesize."""
 
 
 class UnreachableError(Exception):
-    """Triton, the server or a model cannot be reached; what is done is kept."""
+    """Triton, the server or a model is unreachable; finished work is kept."""
 
 
 class RefusedError(Exception):
-    """The server refuses a voice, a model or a language."""
+    """The server rejects a voice, a model or a language."""

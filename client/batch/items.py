@@ -1,4 +1,4 @@
-"""What is to be spoken: the items of a text file, Markdown, JSONL, CSV or an EPUB."""
+"""The input: the items of a text file, Markdown, JSONL, CSV or an EPUB."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ _MARKDOWN: Final = (".md", ".markdown")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A text and how it is spoken; None is what the command line says. `name` is that of its file, unique and safe."""
+    """A text and its options; None uses the command line's value. `name` is that of its file, unique and safe."""
 
     name: str
     blocks: tuple[Block, ...]
@@ -44,8 +44,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that was read: its items in order, what of it cannot be used, what is skipped in parts without anything to
-    speak, and what it says of itself. `is_dataset`: its items are rows, and belong to no book."""
+    """A file that was read: its items in order, its problems, what is skipped in parts without speech, and its
+    metadata. `is_dataset`: its items are rows, not chapters of a book."""
 
     items: tuple[Item, ...]
     problems: tuple[Problem, ...] = ()
@@ -59,7 +59,7 @@ class Source:
 
 @dataclass(slots=True)
 class _Names:
-    """Names for files: safe, and each only once, for file systems without capital letters, too."""
+    """File names: safe and unique, also on case-insensitive file systems."""
 
     stem: str
     taken: set[str] = field(default_factory=set)
@@ -74,7 +74,7 @@ class _Names:
 
 
 def read_source(path: Path) -> Source:
-    """What a file holds. Raises InputError."""
+    """The content of a file. Raises InputError."""
     kind = path.suffix.lower()
     try:
         if kind == ".epub":

@@ -1,4 +1,4 @@
-"""Markdown as chapters: one parse of the whole document, rendered as HTML and read by the rules for pages of a book."""
+"""Markdown as chapters: the document is parsed once, rendered as HTML, and read by the rules for pages of a book."""
 
 import html
 import re
@@ -18,8 +18,8 @@ from .document import Block, Chapter, Kind, Reason, Run, by_headings
 from .page import read_page
 from .tree import html_events
 
-# Elements behind whose beginning HTML reads no more markup: if they do not end, a word in angle brackets would take
-# the rest of the text with it (GitHub's "disallowed raw HTML").
+# Elements whose content HTML does not parse as markup: unclosed, a word in angle brackets would hide the rest of the
+# text (GitHub's "disallowed raw HTML").
 _RAW: Final = re.compile(
     r"<(?=/?(?P<tag>title|textarea|style|xmp|iframe|noembed|noframes|script|plaintext|template|select|svg|math)\b)",
     re.IGNORECASE,
@@ -33,14 +33,14 @@ section small source span strike strong sub summary sup table tbody td tfoot th 
 video wbr
 """
 _ELEMENTS: Final = frozenset(_KNOWN.split())
-# Lines of `name: value` between two rules, as many note-taking programs write them. Prose between two rules is prose.
+# Lines of `name: value` between two rules, as in many note-taking programs. Prose between two rules stays prose.
 _FRONT_MATTER: Final = re.compile(
     r"\A---[^\S\n]*\n(?P<lines>(?:[\w-]+:(?:[^\S\n].*)?\n|[^\S\n]+\S.*\n|- .*\n|#.*\n)+)---[^\S\n]*(?:\n|\Z)"
 )
 
 
 class _Renderer(RendererHTML):
-    """HTML in which no element of the author's hides what follows it, and `List<int>` keeps its `<int>`."""
+    """Renders HTML in which no raw element hides the text after it, and `List<int>` keeps its `<int>`."""
 
     def html_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         content = tokens[idx].content
@@ -60,7 +60,7 @@ def _escaped(match: re.Match[str], content: str) -> str:
 
 
 def _parser() -> MarkdownIt:
-    # Without indented code: in prose, four spaces are the beginning of a paragraph.
+    # Without indented code: in prose, four spaces are the start of a paragraph.
     parser = MarkdownIt("commonmark", renderer_cls=_Renderer)
     parser.inline = CjkInlineParser()
     parser.configure("commonmark").enable(["table", "strikethrough"]).disable("code")
@@ -79,7 +79,7 @@ def markdown_blocks(text: str) -> Iterator[Block]:
 
 
 def markdown_chapters(text: str) -> list[Chapter]:
-    """A chapter for each heading of the first two levels, or of the highest there is. Raises PageError."""
+    """A chapter for each heading of the first two levels, or of the highest level present. Raises PageError."""
     return by_headings(markdown_blocks(text))
 
 

@@ -1,4 +1,5 @@
-"""Marks in a text: `[voice:anna]` until the next one, `[/voice]` for the first one, `[pause:0.5s]` for silence."""
+"""Marks in a text: `[voice:anna]` until the next one, `[/voice]` back to the first voice, `[pause:0.5s]` for
+silence."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ _MARK: Final = regex.compile(
 
 @dataclass(frozen=True, slots=True)
 class VoiceMark:
-    """From here on in this voice; None: in that of the item."""
+    """Switches to this voice; None: the voice of the item."""
 
     voice: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class PauseMark:
-    """Silence, 10 s at most."""
+    """Silence of at most 10 s."""
 
     seconds: float
 

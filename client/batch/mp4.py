@@ -1,8 +1,8 @@
-"""Two things that FFmpeg leaves undone in an MP4 file, in one pass over it: a player can start before it has read all
-of it, and the list of chapters that counts to 255 covers the whole book if there are more.
+"""Two additions to FFmpeg's MP4 files, in one pass: the index is moved to the start, so that players start before they
+have read the whole file, and the `chpl` list of at most 255 chapters covers the whole book.
 
-FFmpeg's own fast start would read the file twice; and into `chpl`, Nero's list of chapters, it writes the first 255.
-The QuickTime track with all of them is next to it, and players read the one or the other.
+FFmpeg's own fast start would read the file twice, and it writes the first 255 chapters into `chpl`, Nero's list. The
+QuickTime track has all of them; players read one or the other.
 """
 
 import io
@@ -23,7 +23,7 @@ _MAX_OFFSET: Final = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A chapter's title and where it is, in seconds."""
+    """A chapter's title and position in seconds."""
 
     title: str
     begin_s: float
@@ -39,7 +39,7 @@ class _Box:
 
 
 def thinned(marks: Sequence[Mark], most: int = MAX_CHPL) -> list[Mark]:
-    """At most `count` marks, spread evenly; each lasts until the next one that is kept."""
+    """At most `count` marks, evenly selected; each lasts until the next selected one."""
     if len(marks) <= most:
         return list(marks)
     kept = [number * len(marks) // most for number in range(most)]
@@ -48,8 +48,8 @@ def thinned(marks: Sequence[Mark], most: int = MAX_CHPL) -> list[Mark]:
 
 
 def finish_mp4(source: Path, target: Path, marks: Sequence[Mark]) -> None:
-    """Write `source`, a file of FFmpeg's, as `target` with its index in front. Raises ValueError for a file without an
-    index, or with one of a kind that FFmpeg does not write."""
+    """Write `source`, a file of FFmpeg's, as `target` with its index at the start. Raises ValueError for a file without
+    an index, or with one that FFmpeg would not write."""
     with source.open("rb") as file, target.open("wb") as output:
         boxes = {box.kind: box for box in _boxes(file, 0, source.stat().st_size)}
         if not {b"ftyp", b"moov", b"mdat"} <= boxes.keys():
@@ -62,7 +62,7 @@ def finish_mp4(source: Path, target: Path, marks: Sequence[Mark]) -> None:
         ftyp = boxes[b"ftyp"]
         in_front = moov.begin + moov.size + len(index) <= _MAX_OFFSET
         moved = bytearray(index)
-        # What FFmpeg keeps free before the data is left out.
+        # The space that FFmpeg reserves before the data is omitted.
         _shift_offsets(moved, ftyp.size + (len(index) if in_front else 0) - mdat.begin)
         for part in (ftyp, moved, mdat) if in_front else (ftyp, mdat, moved):
             if isinstance(part, _Box):
@@ -75,7 +75,7 @@ def finish_mp4(source: Path, target: Path, marks: Sequence[Mark]) -> None:
 
 
 def read_chpl(path: Path) -> list[tuple[str, float]]:
-    """The chapters of `chpl`: titles and beginnings in seconds, as players that read it see them."""
+    """The chapters of `chpl`: titles and start times in seconds, as read by players."""
     with path.open("rb") as file:
         moov = next(box for box in _boxes(file, 0, path.stat().st_size) if box.kind == b"moov")
         file.seek(moov.begin)
@@ -109,7 +109,7 @@ def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[_Box]:
 
 
 def _find(index: bytes | bytearray, path: Sequence[bytes]) -> list[_Box]:
-    """The boxes along a path of kinds, the first of each kind; nothing if it is not there."""
+    """The boxes along a path of types, the first of each type; empty if there is none."""
     found: list[_Box] = []
     begin, end = 0, len(index)
     for kind in path:
@@ -131,7 +131,7 @@ def _chpl(marks: Sequence[Mark]) -> bytes:
 
 
 def _with_chpl(index: bytes, chpl: bytes) -> bytes:
-    """The index with another `chpl`; the boxes that it is in change their size."""
+    """The index with another `chpl`; the sizes of the enclosing boxes are adjusted."""
     found = _find(index, (b"moov", b"udta", b"chpl"))
     if not found or any(box.head != 8 for box in found):
         raise ValueError("no chpl where FFmpeg writes it")
@@ -144,7 +144,7 @@ def _with_chpl(index: bytes, chpl: bytes) -> bytes:
 
 
 def _shift_offsets(index: bytearray, by: int) -> None:
-    """Add to every place in the file that the index points to."""
+    """Shift every file position in the index."""
     waiting = [(0, len(index))]
     while waiting:
         for box in _boxes(io.BytesIO(index), *waiting.pop()):

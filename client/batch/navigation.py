@@ -10,7 +10,7 @@ from .tree import PageError, local_name, page_events
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A title and where it leads: a file of the archive and the id in it. `depth` counts from 1."""
+    """A title and its target: a file of the archive and an id in it. `depth` counts from 1."""
 
     title: str
     file: str
@@ -19,7 +19,7 @@ class Point:
 
 
 def read_points(archive: Archive, package: Package) -> list[Point]:
-    """The table of contents; nothing if there is none that can be read."""
+    """The table of contents; empty if none can be read."""
     for entry, read in ((package.navigation(), _of_navigation), (package.ncx(), _of_ncx)):
         if entry is None or not archive.has(entry.name):
             continue
@@ -27,12 +27,12 @@ def read_points(archive: Archive, package: Package) -> list[Point]:
             if points := list(read(archive, entry.name)):
                 return points
         except (EpubError, PageError):
-            continue  # the other one may be whole, and a book can be read without both
+            continue  # the other one may be intact, and both are optional
     return []
 
 
 def _of_navigation(archive: Archive, name: str) -> Iterator[Point]:
-    lists: int | None = None  # how deep in lists of the table of contents; None outside of it
+    lists: int | None = None  # nesting depth in lists of the table of contents; None outside of it
     href: str | None = None
     title = ""
     for tag, value in page_events(archive.text(name)):

@@ -1,8 +1,8 @@
-"""An EPUB 3 with media overlays: the text of a book, its recording, and which words are heard when, so that a reading
-system shows what is spoken.
+"""Writes an EPUB 3 with media overlays: the text of a book, its recording, and the time of each part, so that a reading
+system highlights the current text.
 
-The pages are made anew of the text as it was read, whatever the book was made of; what a rule skipped is in them if
-it is content, such as code and notes, and is not highlighted.
+The pages are generated from the extracted text, whatever the input format; skipped content such as code and notes is
+included, but not highlighted.
 """
 
 import html
@@ -31,7 +31,7 @@ _STYLE: Final = ".spoken { background-color: #ffe08a; color: #000 }\n.skipped { 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the book says of itself; `modified_s` since the epoch."""
+    """Metadata of the book; `modified_s` since the epoch."""
 
     title: str
     author: str
@@ -63,7 +63,7 @@ class _Chapter:
 def write_overlays(
     path: Path, audio: Path, parts: Sequence[Part], clips: Sequence[Sequence[Clip]], about: About
 ) -> None:
-    """Write the book as `path`, whole or not at all; `clips` are of each part's audio in the file `audio`."""
+    """Write the book to `path`, completely or not at all; `clips` are each part's positions in the file `audio`."""
     audio_name, audio_type = _AUDIO_TYPES[audio.suffix.removeprefix(".")]
     chapters = [
         _Chapter(number, part.work.item.title or f"{number}", part.work.item.blocks, each)
@@ -97,7 +97,7 @@ def _put(book: zipfile.ZipFile, name: str, data: bytes, method: int) -> None:
 
 
 def _info(name: str) -> zipfile.ZipInfo:
-    # Nothing of the clock in the file.
+    # Without time stamps in the file.
     return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
 
 
@@ -185,7 +185,7 @@ def _cover_name(cover: tuple[bytes, str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Characters that XML allows, escaped."""
+    """Escaped text with the characters that XML allows."""
     return html.escape("".join(each for each in text if each >= " " or each in "\t\n"), quote=False)
 
 

@@ -1,6 +1,6 @@
-"""An EPUB's package: its files, what they are, in which order they are read, and what the book says of itself.
+"""An EPUB's package: its files with their types, reading order, and metadata.
 
-A book is untrusted input: sizes are bounded, entities expand to nothing, no name is a path on this machine.
+A book is untrusted input: sizes are limited, entities expand to nothing, and its names are never used as paths.
 """
 
 import posixpath
@@ -23,7 +23,7 @@ _ENCRYPTION: Final = "META-INF/encryption.xml"
 _MAX_FILE_BYTES: Final = 20 * 2**20
 _MAX_TOTAL_BYTES: Final = 64 * 2**20
 _MAX_FILES: Final = 20_000
-# Fonts only: the rest of the book is open.
+# Encryption of fonts only: the rest of the book is readable.
 _OBFUSCATION: Final = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
 _PAGES: Final = frozenset(
     (
@@ -36,7 +36,7 @@ _COVERS: Final = {"image/jpeg": "image/jpeg", "image/jpg": "image/jpeg", "image/
 
 
 class EpubError(OSError):
-    """The file is no EPUB that can be read; the message says why."""
+    """The file is not a readable EPUB; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SpineItem:
-    """What is read next: a page, None if there is none, and `why` then says the reason."""
+    """An item of the reading order: a page, or None with the reason in `why`."""
 
     place: str
     entry: Entry | None
@@ -61,7 +61,7 @@ class SpineItem:
 
 
 class Archive:
-    """The files of a book, by forgiving names; what is read of it all is bounded. Raises EpubError."""
+    """The files of a book, by normalised names; the total amount read is limited. Raises EpubError."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
@@ -111,7 +111,7 @@ class Archive:
 
 
 class Package:
-    """What the package document says. Raises EpubError."""
+    """The content of the package document. Raises EpubError."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -137,7 +137,7 @@ class Package:
         return self._first("language")
 
     def cover(self) -> tuple[bytes, str] | None:
-        """The picture of the cover and its media type, if it is one that players show."""
+        """The cover picture and its media type, if players support it."""
         named = [each.get("content") for each in self._metadata_elements("meta") if each.get("name") == "cover"]
         found = [entry for entry in self.entries.values() if "cover-image" in entry.properties]
         found += [self.entries[name] for name in named if name in self.entries]
@@ -157,7 +157,7 @@ class Package:
         return self.entries.get(named, by_type)
 
     def contents_pages(self) -> set[str]:
-        """Pages that EPUB 2's guide calls tables of contents."""
+        """The pages that EPUB 2's guide lists as tables of contents."""
         references = self._guide if self._guide is not None else ()
         return {
             resolve(self._name, each.get("href", ""))[0]
@@ -234,7 +234,7 @@ class Package:
 
 
 def resolve(base: str, href: str) -> tuple[str, str]:
-    """The file in the archive that a link of the file `base` leads to, and the id in it."""
+    """The file in the archive and the id in it that a link of the file `base` refers to."""
     path, _, fragment = href.strip().partition("#")
     if not path:
         return base, unquote(fragment)
@@ -242,7 +242,7 @@ def resolve(base: str, href: str) -> tuple[str, str]:
 
 
 def _encrypted(root: Element) -> Iterator[str]:
-    """The files that are encrypted, fonts that are obfuscated left out."""
+    """The encrypted files, except obfuscated fonts."""
     for data in root.iter():
         if local_name(str(data.tag)) != "encrypteddata":
             continue

@@ -1,4 +1,4 @@
-"""The blocks of an XHTML or HTML page, in the order in which they are read."""
+"""The blocks of an XHTML or HTML page, in reading order."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,29 +29,29 @@ _BLOCKS: Final = _LINES | {
         "form",
     ),
     *("table", "thead", "tbody", "tfoot", "tr", "center", "search"),
-    *("level", "line", "linegroup", "text"),  # DTBook's, and a drawing's
+    *("level", "line", "linegroup", "text"),  # of DTBook, and in a drawing
 }
 _CELLS: Final = frozenset(("td", "th"))
 _SPACE: Final = re.compile(r"\s+")
-# Behind which a mark that is raised may be a power.
+# After these, a superscript may be a power.
 _LOOK_CHARS: Final = 12
 
 
 @dataclass(slots=True)
 class _Frame:
-    """An open element; `reason` is why what is inside is not read aloud."""
+    """An open element; `reason`: why its content is skipped."""
 
     tag: str
     reason: Reason | None = None
     invisible: bool = False
     link: str | None = None
-    number: int | None = None  # of an ordered list's next item
+    number: int | None = None  # of the next item of an ordered list
     step: int = 1
 
 
 @dataclass(slots=True)
 class _Line:
-    """A block that is being read."""
+    """A block being read."""
 
     kind: Kind = Kind.PARAGRAPH
     level: int = 0
@@ -83,7 +83,7 @@ def read_page(events: Iterable[Event]) -> Iterator[Block]:
 
 
 def link_share(events: Iterable[Event]) -> float:
-    """How much of a page's text is links, 0 to 1: a table of contents is hardly anything else."""
+    """The share of a page's text in links, 0 to 1: nearly all of a table of contents."""
     depth = linked = others = hidden = 0
     for name, value in events:
         if name == "a":
@@ -97,7 +97,7 @@ def link_share(events: Iterable[Event]) -> float:
 
 
 class _Reader:
-    """Turns events into blocks."""
+    """Builds blocks from events."""
 
     def __init__(self) -> None:
         self._frames: list[_Frame] = []
@@ -118,7 +118,7 @@ class _Reader:
         outer = self._frames[-1] if self._frames else _Frame("")
         reason = outer.reason or reason_of(tag, attributes)
         if reason is Reason.DRAWING and not self._frames:
-            reason = None  # the drawing is the page
+            reason = None  # the drawing is the whole page
         frame = _Frame(tag, reason, outer.invisible or tag in INVISIBLE, outer.link)
         if tag == "a":
             frame.link = attributes.get("href", outer.link)
@@ -156,7 +156,7 @@ class _Reader:
                 self._line.lead = self._lead(attributes)
         elif tag in _BLOCKS and self._line.has_text:
             if self._separator == "\n\n":
-                # Paragraphs in a cell: the table is there for the layout.
+                # Paragraphs in a cell: a layout table.
                 self._flush()
             elif not self._separator:
                 self._separator = "\n"
@@ -186,7 +186,7 @@ class _Reader:
             self._separator = "\n\n"
 
     def _space(self, reason: Reason) -> None:
-        """Blocks that are skipped cut no paragraph that they stand in."""
+        """Skipped blocks do not split the paragraph around them."""
         if self._line.has_text:
             self._line.add(Run(" ", reason))
 

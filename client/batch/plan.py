@@ -1,4 +1,4 @@
-"""What has to be synthesised for some items: utterances in order, each with the voice that it is spoken in."""
+"""The plan of a run: the utterances of its items in order, each with its voice."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,14 +12,14 @@ from .document import Block, Reason, Skipped
 from .items import Item
 from .marks import PauseMark, VoiceMark, split_marks
 
-# Seconds that a Latin letter takes, roughly: for estimates only.
+# Approximate seconds for a Latin letter, for estimates only.
 SECONDS_PER_WIDTH: Final = 0.065
 _PARAGRAPH: Final = re.compile(r"\n[^\S\n]*\n")
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechDefaults:
-    """How a text is spoken, in the words of the API; None is the server's own choice."""
+    """The options of a text, in the API's terms; None is the server's default."""
 
     model: str | None = None
     voice: str | None = None
@@ -29,7 +29,8 @@ class SpeechDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One request to a model. `pause_s` is the silence behind it, `lead_s` that before it if a mark asks for it."""
+    """One request to a model. `pause_s`: the silence after it; `lead_s`: the silence before it if a mark requests
+    it."""
 
     text: str
     manner: SpeechDefaults
@@ -45,7 +46,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An item, its utterances in order, and what of it is not spoken."""
+    """An item, its utterances in order, and its skipped text."""
 
     item: Item
     utterances: tuple[Utterance, ...]
@@ -66,14 +67,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What the command line says for items that say nothing themselves."""
+    """The command line's values for items without their own."""
 
     manner: SpeechDefaults = field(default_factory=SpeechDefaults)
     seed: int = 0
 
 
 def plan(items: Sequence[Item], defaults: Defaults, casting: Casting) -> list[Work]:
-    """The work that items are; one without a letter or a digit has no utterances."""
+    """The work for each item; one without a letter or a digit has no utterances."""
     return [_Planner(item, number, defaults, casting).work() for number, item in enumerate(items, 1)]
 
 
@@ -94,7 +95,7 @@ class _Planner:
         self._seed = defaults.seed if item.seed is None else item.seed
         self._marked: str | None = None  # the voice of the last mark
         self._lead_s = 0.0
-        self._paused_s: float | None = None  # by marks, since the last utterance
+        self._paused_s: float | None = None  # from marks, since the last utterance
         self._utterances: list[Utterance] = []
         self._skipped: list[Skipped] = []
 
@@ -117,7 +118,7 @@ class _Planner:
                     self._lead_s, self._paused_s = 0.0, None
 
     def _pause(self, seconds: float) -> None:
-        """Several marks in a row add up."""
+        """Consecutive marks are added."""
         if self._utterances:
             marked_s = seconds if self._paused_s is None else self._paused_s + seconds
             self._utterances[-1] = replace(self._utterances[-1], pause_s=marked_s)
@@ -126,13 +127,13 @@ class _Planner:
             self._lead_s += seconds
 
     def _segments(self, text: str) -> Iterator[tuple[str, float, str | None]]:
-        """Each with the pause behind it and the voice of a quotation. A paragraph ends one, so that its pause is ours,
-        and a caption is not of two."""
+        """Segments, each with the pause after it and the voice of a quotation. A paragraph ends a segment, so that the
+        pause is ours, and a caption does not span two."""
         for paragraph in _PARAGRAPH.split(text):
             pieces = [
                 (segment, voice)
                 for piece, voice in self._casting.split_dialogue(paragraph)
-                # In a batch the first segment needs no early start, so it may be as long as the others.
+                # In a batch the first segment need not start early, so it may be as long as the others.
                 for segment in split_segments(piece, first_width=SEGMENT_WIDTH)
             ]
             spoken = list(self._only_spoken(pieces))

@@ -1,4 +1,4 @@
-"""How far a run is, in total and in its chapters, and how long it still takes."""
+"""The progress of a run, in total and for each chapter, and the remaining time."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,13 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 from .assembly import Part
 from .voices import Job
 
-# Without a terminal: a line for each chapter, and of a dataset one for each share of it.
+# Without a terminal: a line for each chapter, or for each share of a dataset.
 _STEP: Final = 0.05
 _MANY: Final = 200
 
 
 class Pace:
-    """What is done of a run and how long the rest takes, by the width of texts. Of what is in flight, half is done."""
+    """Progress and remaining time, by the width of texts. Text in flight counts as half done."""
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._clock = total, clock
@@ -30,7 +30,7 @@ class Pace:
         return (self._done + self._skipped) / self._total if self._total else 1.0
 
     def skip(self, width: int) -> None:
-        """That much was there already."""
+        """That much had been done before."""
         self._skipped += width
 
     def began(self, width: int) -> None:
@@ -39,7 +39,7 @@ class Pace:
         self._flying += width
 
     def ended(self, width: int, again: int = 0) -> None:
-        """`again`: of texts that are the same, and so are done with it."""
+        """`again`: for identical texts, which are done at the same time."""
         self._flying -= width
         self._done += width
         self._skipped += again
@@ -54,7 +54,7 @@ class Pace:
 
 
 class Display:
-    """Bars on a terminal; lines elsewhere, so that a log of a night is read in a minute."""
+    """Bars on a terminal; lines elsewhere, so that the log of a long run stays short."""
 
     def __init__(self, parts: Sequence[Part], has: Callable[[Job], bool], console: Console, wake: Callable[[], None]):
         self._console, self._wake = console, wake
@@ -101,10 +101,10 @@ class Display:
         self._wake()
 
     def spoken(self) -> None:
-        """All utterances were made; what is left is to write the files."""
+        """All utterances are complete; only writing the files remains."""
         self._bars.update(self._total_bar, rest=", writing the rest")
         if not self._console.is_terminal:
-            self._console.print("All is spoken, writing the rest.")
+            self._console.print("All text is synthesized; writing the rest.")
 
     def _count(self, number: int, job: Job) -> None:
         self._left[number] -= 1

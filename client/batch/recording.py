@@ -1,4 +1,4 @@
-"""One utterance made ready to be joined: without the model's own silence, with soft edges and even loudness."""
+"""Prepares an utterance for joining: without the model's own silence, with faded edges and equalised loudness."""
 
 import warnings
 from typing import Final
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
 with warnings.catch_warnings():
-    # pydub warns if there is no ffmpeg; nothing here needs one.
+    # pydub warns without ffmpeg, which is not needed here.
     warnings.simplefilter("ignore")
     from pydub import AudioSegment
     from pydub.silence import detect_leading_silence
@@ -18,16 +18,16 @@ Samples = NDArray[np.int16]
 
 _LOUDNESS_DBFS: Final = -20.0
 _PEAK_DBFS: Final = -1.0
-# Louder or softer by more than this is how it was meant to be said.
+# A larger difference in loudness is assumed to be intended.
 _MAX_GAIN_DB: Final = 6.0
 _FADE_MS: Final = 8
-# Of a model's own silence, this much stays at both ends: the pauses are ours.
+# The part of the model's own silence that is kept at both ends; pauses are added separately.
 _EDGE_MS: Final = 30
 _SILENCE_DBFS: Final = -50.0
 
 
 def dress(pcm: bytes) -> Samples:
-    """The samples of an utterance; of one that is silent, a moment of silence."""
+    """The samples of an utterance; a short silence if it is silent."""
     segment = AudioSegment(pcm, frame_rate=SAMPLE_RATE_HZ, sample_width=SAMPLE_BYTES, channels=1)
     before = max(0, detect_leading_silence(segment, _SILENCE_DBFS) - _EDGE_MS)
     behind = max(0, detect_leading_silence(segment.reverse(), _SILENCE_DBFS) - _EDGE_MS)
@@ -40,5 +40,5 @@ def dress(pcm: bytes) -> Samples:
 
 
 def silence(seconds: float) -> Samples:
-    """Samples of silence."""
+    """Silence of that length."""
     return np.zeros(round(seconds * SAMPLE_RATE_HZ), np.int16)

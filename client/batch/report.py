@@ -1,4 +1,4 @@
-"""What is not spoken, and why: in a sentence for people, and whole in a file."""
+"""Reports skipped text and the reasons: as a sentence, and in full in a file."""
 
 import json
 from collections import Counter
@@ -15,13 +15,13 @@ FILE: Final = "skipped.jsonl"
 
 
 def counted(skipped: Iterable[Skipped]) -> str:
-    """`12 × note reference, 1 × code`, the most first."""
+    """`12 × note reference, 1 × code`, the most frequent first."""
     counts = Counter(each.reason.value for each in skipped)
     return ", ".join(f"{count} × {reason}" for reason, count in counts.most_common())
 
 
 def all_skipped(silent: Iterable[tuple[str, Skipped]], works: Iterable[Work]) -> Iterator[tuple[str, Skipped]]:
-    """What the rules leave out, with its chapter: first that of chapters in which nothing is spoken."""
+    """The text skipped by rule, with its chapter: chapters without any speech first."""
     yield from silent
     for work in works:
         for each in work.skipped:
@@ -36,8 +36,8 @@ def write_skipped(
     failures: Mapping[str, str],
     notes: Mapping[str, str],
 ) -> int:
-    """Write all that is not spoken, with the reason, `skipped` by rules first. `refusals` are by number of the part,
-    the others by key of the utterance. Returns how many utterances a model or the server left out or cut short."""
+    """Write all skipped text with the reason, `skipped` by rule first. `refusals` are by number of the part, the others
+    by key of the utterance. Returns the number of utterances that a model or the server skipped or cut short."""
     rows = [{"chapter": chapter, "reason": each.reason, "text": each.text} for chapter, each in skipped]
     rules = len(rows)
     for number, part in enumerate(parts):

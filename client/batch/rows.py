@@ -1,4 +1,4 @@
-"""Datasets: the rows of JSONL and CSV files. A reason why a row can't be used never holds its text."""
+"""Datasets: the rows of JSONL and CSV files. Error messages never contain the text of a row."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ _MAX_SEED: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that can be used; None is what the command line says."""
+    """A valid row; None uses the command line's value."""
 
     place: str
     text: str
@@ -34,14 +34,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A part of the input that is left out, and why."""
+    """An invalid part of the input, and the reason."""
 
     place: str
     message: str
 
 
 def read_jsonl(text: str) -> Iterator[Row | Problem]:
-    """The rows of JSON lines: a line feed ends a line, and nothing else does."""
+    """The rows of JSON lines: only a line feed ends a line."""
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -57,7 +57,7 @@ def read_jsonl(text: str) -> Iterator[Row | Problem]:
 
 
 def read_csv(text: str) -> Iterator[Row | Problem]:
-    """The rows of a CSV file, whose first line names its columns; comma, semicolon or tab stands between them. Raises
+    """The rows of a CSV file, whose first line names its columns, separated by comma, semicolon or tab. Raises
     InputError."""
     csv.field_size_limit(_MAX_FIELD_CHARS)
     delimiter, names = _header(text)
@@ -77,12 +77,12 @@ def read_csv(text: str) -> Iterator[Row | Problem]:
         if len(values) > len(names) and any(value.strip() for value in values[len(names) :]):
             yield Problem(place, f"it has {len(values)} fields; the first line names {len(names)}")
             continue
-        # What a table of another kind adds is empty as often as not.
+        # Columns that other programs add are often empty.
         yield _row(place, {name: value for name, value in zip(names, values, strict=False) if name and value})
 
 
 def _header(text: str) -> tuple[str, list[str]]:
-    """The delimiter under which the first line names a column `text`, and the columns."""
+    """The delimiter with which the first line has a column `text`, and the columns."""
     if match := re.match(r"sep=(.)\r?\n", text):
         raise InputError(f"Delete the first line, 'sep={match[1]}', which is not of CSV.")
     for delimiter in _DELIMITERS:
@@ -115,7 +115,7 @@ def _row(place: str, values: Mapping[str, Any]) -> Row | Problem:
 
 
 def _text(name: str, value: object) -> str | None:
-    """A field as text; a number is one, too, without the `.0` that spreadsheets and data frames add."""
+    """A field as text; a number is converted, without the `.0` that spreadsheets and data frames add."""
     if value is None or value == "":
         return None
     if isinstance(value, float) and value.is_integer():

@@ -1,4 +1,4 @@
-"""TOML files that people write: read once, and refused in a sentence if a name or a value is of no use."""
+"""TOML rule files: read once, and rejected with a clear message if a name or a value is invalid."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ def texts(path: Path, name: str, value: object) -> dict[str, str]:
 
 
 def only(path: Path, values: Mapping[str, object], known: Iterable[str], where: str = "the file") -> None:
-    """Raise InputError for a name that means nothing."""
+    """Raise InputError for an unknown name."""
     known = list(known)
     if unknown := next((name for name in values if name not in known), None):
         raise InputError(f"{path}: {where} has no '{unknown}'; it has {', '.join(known)}.")

@@ -1,4 +1,4 @@
-"""One run: voices are resolved, utterances are made, and files are written beside that."""
+"""One run: resolves voices, synthesizes utterances, and writes files at the same time."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from .store import Store
 from .synthesis import BatchSynthesizer
 from .voices import Job, Resolver, Voice, make_job
 
-# ISO 639-2 codes, which MP4 files have, of the languages that books are in most.
+# ISO 639-2 codes, as used in MP4 files, of the most frequent languages of books.
 _CODES: Final = """
 ar:ara bg:bul ca:cat cs:ces da:dan de:deu el:ell en:eng es:spa et:est fa:fas fi:fin fr:fra he:heb hi:hin hr:hrv hu:hun
 id:ind it:ita ja:jpn ko:kor la:lat lt:lit lv:lav nl:nld no:nor pl:pol pt:por ro:ron ru:rus sk:slk sl:slv sr:srp sv:swe
@@ -33,7 +33,7 @@ _LANGUAGES: Final = dict(pair.split(":") for pair in _CODES.split())
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says of a run."""
+    """The command-line options of a run."""
 
     input: Path
     output: Path
@@ -56,7 +56,7 @@ class Options:
 
 @dataclass(slots=True)
 class Result:
-    """What became of a run. `refusals`: why the server refuses the voice of a part, by its number."""
+    """The result of a run. `refusals`: why the server rejects the voice of a part, by its number."""
 
     parts: list[Part]
     outcome: Outcome
@@ -67,7 +67,7 @@ class Result:
 async def run(
     works: Sequence[Work], source: Source, dictionary: Dictionary, store: Store, options: Options, console: Console
 ) -> Result:
-    """Speak works and write their files. Raises InputError, UnreachableError and OSError."""
+    """Synthesize works and write their files. Raises InputError, UnreachableError and OSError."""
     parts, refusals = await _parts(works, source, dictionary, options)
     jobs = [job for part in parts for job in part.jobs if job is not None]
     if not jobs:
@@ -114,7 +114,7 @@ def _write_overlays(parts: Sequence[Part], outcome: Outcome, source: Source, opt
         source.cover,
         options.input.stat().st_mtime,
     )
-    # Not by the name of the input, which may be in the same folder.
+    # A fixed name: the input may be in the same folder.
     path = options.output / f"{options.input.stem}.spoken.epub"
     write_overlays(path, options.book_path, parts, outcome.clips, about)
 
@@ -132,7 +132,7 @@ def _language(source: Source) -> str:
 async def _parts(
     works: Sequence[Work], source: Source, dictionary: Dictionary, options: Options
 ) -> tuple[list[Part], dict[int, str]]:
-    """The works with their voices, and why the server refuses one, by number of the part."""
+    """The works with their voices, and why the server rejects one, by number of the part."""
     manners = [each.manner for work in works for each in work.utterances]
     async with Resolver(options.server, options.api_key, options.patience_s, source.language) as resolver:
         voices = await resolver.voices(manners)
@@ -158,7 +158,7 @@ async def _parts(
 
 
 def _tables(tables: Mapping[str, str], manner: SpeechDefaults, voice: Voice) -> tuple[str, ...]:
-    """The dictionary's tables for the language of an utterance, by either of its names."""
+    """The dictionary's tables for the language of an utterance, by either of the language's names."""
     named = {voice.language, (manner.language or "").lower()}
     return tuple(name for name, language in tables.items() if language in named or name.lower() in named)
 

@@ -1,5 +1,5 @@
-"""Which elements of a page are not read aloud, and why: by HTML, EPUB's structural semantics, ARIA, and the class names
-that publishers and Project Gutenberg give to page numbers and notes."""
+"""Page elements that are not read aloud, and the reasons: by HTML, EPUB's structural semantics, ARIA, and the class
+names that publishers and Project Gutenberg use for page numbers and notes."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Final
 
 from .document import Reason
 
-# Nothing that a page shows.
+# Never displayed.
 INVISIBLE: Final = frozenset(("head", "script", "style", "template", "datalist", "desc", "metadata", "defs"))
 
 _TAGS: Final = {
@@ -18,7 +18,7 @@ _TAGS: Final = {
     "math": Reason.FORMULA,
     "nav": Reason.CONTENTS,
 }
-# Of `epub:type` and, with "doc-" before them, `role`.
+# Values of `epub:type` and, with the prefix "doc-", of `role`.
 _TYPES: Final = {
     **dict.fromkeys(("noteref", "backlink"), Reason.NOTE_MARK),
     **dict.fromkeys(("footnote", "footnotes", "endnote", "endnotes", "rearnote", "rearnotes", "note"), Reason.NOTE),
@@ -39,14 +39,14 @@ _BRACKETED: Final = re.compile(r"\s*(?:\[\s*(?:\d{1,4}|[a-z]|[*†‡§¶]+)\s*\
 _MARK: Final = re.compile(r"\s*[\[(]?(?:\d{1,4}|[*†‡§¶]+|[a-z])[\])]?\s*")
 _NUMBER: Final = re.compile(r"\s*[\[(]?\d{1,3}[\])]?\s*")
 _SYMBOLS: Final = re.compile(r"\s*[*†‡§¶]+\s*")
-# Of a link, the end tells.
+# The end of a link's target is significant.
 _LINK_CHARS: Final = 200
-# m², km³, x²: a power of what it stands behind, and not a note.
+# m², km³, x²: a power, not a note.
 _RAISED: Final = re.compile(r"(?<![^\W\d_])(?:[kcdm]?m|ft|in|yd|mi|s|[a-zA-Z])$")
 
 
 def reason_of(tag: str, attributes: Mapping[str, str]) -> Reason | None:
-    """Why an element is not read aloud, by itself; None if it is."""
+    """Why an element itself is not read aloud; None if it is."""
     if "hidden" in attributes or attributes.get("aria-hidden", "").strip().lower() == "true":
         return Reason.HIDDEN
     if _INVISIBLE_STYLE.search(attributes.get("style", "")) or (tag == "dialog" and "open" not in attributes):
@@ -67,8 +67,8 @@ def reason_of(tag: str, attributes: Mapping[str, str]) -> Reason | None:
 
 
 def is_note_mark(text: str, before: str, *, raised: bool, link: str | None) -> bool:
-    """Whether a text is the mark of a note. `before` is the end of what stands before it, `raised` is true for `<sup>`,
-    `link` is where the text leads to."""
+    """Whether a text is a reference to a note. `before`: the end of the preceding text; `raised`: true for `<sup>`;
+    `link`: the target of the link."""
     if link is not None and "#" in (link := link[-_LINK_CHARS:]):
         if _BRACKETED.fullmatch(text):
             return True

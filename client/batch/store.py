@@ -1,6 +1,6 @@
-"""What is done already: each utterance's PCM in a file named by its key and checkpoint, and a manifest for people.
+"""Finished work: each utterance's PCM in a file named by its key and checkpoint, and a readable manifest.
 
-A file appears whole or not at all, so what is there is done, whatever happened to the run that made it.
+A file is complete or absent, so a file that exists is finished, however its run ended.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _NOTES: Final = "notes.jsonl"
 
 
 class Store:
-    """The working folder of one output folder."""
+    """The working folder of an output folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -29,11 +29,11 @@ class Store:
         self.notes = self._read_notes()
 
     def checkpoint(self, model: str) -> str | None:
-        """The checkpoint that a model's utterances are from; None before its first one."""
+        """The checkpoint of a model's utterances; None before its first one."""
         return self._checkpoints.get(model)
 
     def use_checkpoint(self, model: str, checkpoint: str) -> None:
-        """From here on the model's utterances are from this checkpoint; those from another one are not there."""
+        """Set the checkpoint of a model's utterances; those of another one count as missing."""
         self._checkpoints[model] = checkpoint
         self.write_manifest(self._manifest)
 
@@ -41,14 +41,14 @@ class Store:
         return self._path(job).exists()
 
     def read(self, job: Job) -> bytes:
-        """The PCM of an utterance that is there: s16le, mono, 24 kHz."""
+        """The PCM of a stored utterance: s16le, mono, 24 kHz."""
         return self._path(job).read_bytes()
 
     def length_bytes(self, job: Job) -> int:
         return self._path(job).stat().st_size
 
     def keep(self, job: Job, pcm: bytes, note: str = "") -> None:
-        """`note`: what there is to say of it, in later runs, too."""
+        """`note`: a remark to report, also in later runs."""
         if note:
             self.notes[job.key] = note
             with (self._folder / _NOTES).open("a", encoding="utf-8") as file:
@@ -61,7 +61,7 @@ class Store:
         write_whole(self._folder / _MANIFEST, (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode())
 
     def forget(self) -> None:
-        """Remove all of it."""
+        """Remove everything."""
         for file in self._folder.iterdir():
             file.unlink()
         self._folder.rmdir()
@@ -85,12 +85,12 @@ class Store:
                     key, note = json.loads(line)
                     notes[key] = note
         except (OSError, ValueError):
-            pass  # a run that was killed may have left half a line
+            pass  # a killed run may have left half a line
         return notes
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, a crash of the machine included."""
+    """Write a file completely or not at all, even if the machine crashes."""
     unfinished = path.with_name(f".{path.name}.part")
     with unfinished.open("wb") as file:
         file.write(data)

@@ -1,4 +1,4 @@
-"""Utterances through the speech models of one Triton: a bounded number at a time, with retries."""
+"""Synthesizes utterances with the speech models of one Triton: concurrently up to a limit, with retries."""
 
 import asyncio
 import time
@@ -23,13 +23,13 @@ _POLL_S: Final = 0.5
 _MAX_PAUSE_S: Final = 8.0
 _AWAY: Final = {ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_DIED, ErrorCode.SHUTTING_DOWN}
 _BUSY: Final = {ErrorCode.QUEUE_FULL, ErrorCode.BUSY}
-# Errors that waiting does not resolve.
+# Errors that a retry does not resolve.
 _FINAL: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT}
-# An utterance that fails so often while others succeed is at fault itself.
+# An utterance that fails this often while others succeed is itself the cause.
 _MAX_FAILURES: Final = 5
-# Another seed for an utterance that ran away: so often.
+# Attempts with another seed for a runaway utterance.
 _RUNAWAYS: Final = 2
-# One utterance in this many reports the checkpoint.
+# One utterance in this many checks the checkpoint.
 _PROBES: Final = 5
 
 
@@ -39,19 +39,19 @@ class Watcher(Protocol):
     def began(self, job: Job) -> None: ...
 
     def ended(self, job: Job) -> None:
-        """It was made, or failed."""
+        """An utterance was synthesized, or failed."""
 
 
 class BatchSynthesizer:
-    """Speaks through one Triton; use it as an async context manager. `patience_s`: how long one that is away, or a
-    queue that stays full, is waited for."""
+    """Synthesizes with one Triton; use it as an async context manager. `patience_s`: how long to wait for an
+    unreachable Triton, or for a queue that stays full."""
 
     def __init__(self, url: str, concurrency: int, patience_s: float) -> None:
         self._url, self._concurrency, self._patience_s = f"http://{url}", concurrency, patience_s
         self._bringing_up = asyncio.Lock()
         self._up_s: dict[str, float] = {}
         self._success_s = 0.0
-        # Why an utterance has no audio, by its key.
+        # The reason for missing audio of an utterance, by its key.
         self.failures: dict[str, str] = {}
 
     async def __aenter__(self) -> "BatchSynthesizer":
@@ -65,9 +65,8 @@ class BatchSynthesizer:
         await self._triton.__aexit__()
 
     async def prepare(self, jobs: Iterable[Job], store: Store) -> None:
-        """Make sure that what the store has is from the checkpoints that are served now, if more has to be made: one
-        utterance is spoken, and where it is from another checkpoint, what is there counts no more. Raises
-        UnreachableError."""
+        """Ensure that stored utterances are from the current checkpoints, if more are needed: one utterance of each
+        model is synthesized, and if its checkpoint differs, the stored ones are discarded. Raises UnreachableError."""
         for model, each in _by_model(jobs).items():
             missing = [job for job in each if not store.has(job)]
             if not missing or len(missing) == len(each):
@@ -78,7 +77,7 @@ class BatchSynthesizer:
                     break
 
     async def run(self, jobs: Iterable[Job], store: Store, watcher: "Watcher") -> None:
-        """Speak all that the store has not, in order, one model after the other. Raises UnreachableError."""
+        """Synthesize all utterances that are not stored, in order, one model after another. Raises UnreachableError."""
         for model, each in _by_model(jobs).items():
             missing = [job for job in each if not store.has(job) and job.key not in self.failures]
             if missing:
@@ -102,8 +101,8 @@ class BatchSynthesizer:
             raise group.exceptions[0] from None
 
     async def _speak_into(self, store: Store, job: Job, *, may_change: bool = False) -> bool:
-        """Speak an utterance; whether the model did. If there is no audio of it, `failures` says why. `may_change`:
-        the checkpoint may be another one than that of the run before."""
+        """Synthesize an utterance; returns whether the model did. Without audio, the reason is in `failures`.
+        `may_change`: the checkpoint may differ from that of the previous run."""
         model = job.voice.model
         try:
             spoken = await self._speak(job)
@@ -124,7 +123,8 @@ class BatchSynthesizer:
         return True
 
     async def _speak(self, job: Job) -> Spoken:
-        """An utterance; one that ran away is tried with another seed. Raises SpeechError and UnreachableError."""
+        """Synthesize an utterance; a runaway one is retried with another seed. Raises SpeechError and
+        UnreachableError."""
         for number in range(_RUNAWAYS + 1):
             request = replace(job.request, seed=(job.request.seed or 0) + number)
             spoken = await self._persist(job.voice.model, request)
@@ -133,8 +133,8 @@ class BatchSynthesizer:
         return spoken
 
     async def _persist(self, model: str, request: SpeechRequest) -> Spoken:
-        """Ask until it works, with growing pauses. Raises SpeechError if trying again would not help, and
-        UnreachableError if nothing worked for as long as the patience lasts."""
+        """Retry with growing pauses. Raises SpeechError if retrying is useless, and UnreachableError after
+        `patience_s`."""
         failed_s: float | None = None  # since when
         failures, pause_s = 0, _POLL_S
         while True:
@@ -168,7 +168,7 @@ class BatchSynthesizer:
                 await self._bring_up(model, asked_s, dead=failure.code is ErrorCode.MODEL_DIED)
 
     async def _bring_up(self, model: str, since_s: float, *, dead: bool) -> None:
-        """Bring a model up, unless that was done after `since_s`. Raises UnreachableError when it takes too long."""
+        """Load a model, unless that was done after `since_s`. Raises UnreachableError when it takes too long."""
         async with self._bringing_up:
             if self._up_s.get(model, -1.0) > since_s:
                 return
@@ -186,7 +186,7 @@ class BatchSynthesizer:
 
 
 def _by_model(jobs: Iterable[Job]) -> dict[str, list[Job]]:
-    """The jobs of each model in order, each once."""
+    """The jobs of each model in order, without duplicates."""
     found: dict[str, dict[str, Job]] = {}
     for job in jobs:
         found.setdefault(job.voice.model, {})[job.key] = job

@@ -1,8 +1,8 @@
-"""Pages as events: XHTML through an XML parser, as EPUB defines it; HTML, and XHTML that is not well formed, by HTML5's
-rules, which know optional end tags and mend what is broken as browsers do.
+"""Pages as events: XHTML is read by an XML parser, as EPUB requires; HTML, and XHTML that is not well formed, by
+HTML5's rules, which support optional end tags and repair errors as browsers do.
 
-selectolax is the HTML5 parser because it is kept up with the standard's own tests, reads a book's page in milliseconds
-and comes as a wheel for every platform; html5lib had its last release in 2020, and libxml2 reads HTML 4.
+selectolax is the HTML5 parser because it passes the standard's own tests, reads a book's page in milliseconds and has
+wheels for every platform; html5lib had its last release in 2020, and libxml2 reads HTML 4.
 """
 
 import html
@@ -20,8 +20,8 @@ Event = tuple[str, Mapping[str, str] | str | None]
 
 _NAMESPACE: Final = re.compile(r"\{[^}]*\}")
 _OPS: Final = "{http://www.idpf.org/2007/ops}"
-# What XML keeps as it is, or an entity of HTML's, which XML does not know.
-# What never ends is taken as a whole, so that it is looked through once.
+# Sections that XML keeps verbatim, or HTML entities, which XML lacks. An unclosed section is matched as a whole, so
+# that it is scanned only once.
 _ENTITY: Final = re.compile(
     r"<!\[CDATA\[(?:.*?\]\]>|.*)|<!--(?:.*?-->|.*)|&(?P<name>[A-Za-z][A-Za-z0-9]{0,40});", re.DOTALL
 )
@@ -32,15 +32,14 @@ _DECLARATION: Final = re.compile(r"^\s*<\?xml.*?\?>", re.DOTALL)
 _VOID: Final = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
 )
-# Elements that HTML5 puts into each other without end; its rules take time that grows with the
-# square of their depth.
+# Elements that HTML5 nests without limit; its rules take quadratic time in their depth.
 _NESTING: Final = re.compile(r"<(/?)(?:div|span|section|article|aside|blockquote|b|i|em|strong|font|table|ul|ol)\b")
 _MAX_DEPTH: Final = 2_000
 _TOO_DEEP: Final = f"its elements are nested more than {_MAX_DEPTH} deep"
 
 
 class PageError(ValueError):
-    """A page that is not read; the message says why."""
+    """An unreadable page; the message says why."""
 
 
 def page_events(page: str) -> Iterator[Event]:
@@ -64,13 +63,13 @@ def html_events(page: str) -> Iterator[Event]:
 
 
 def parse_xml(text: str) -> Element:
-    """An XML document as a tree. Raises ParseError, ValueError and defusedxml's errors (entities of its own)."""
+    """An XML document as a tree. Raises ParseError, ValueError and defusedxml's errors (for entity declarations)."""
     root: Element = ElementTree.fromstring(_DECLARATION.sub("", text).lstrip())
     return root
 
 
 def local_name(tag: str) -> str:
-    """An element's name without its namespace, in small letters."""
+    """An element's name without its namespace, in lower case."""
     return _NAMESPACE.sub("", tag).lower()
 
 
@@ -83,7 +82,7 @@ def _character(match: re.Match[str]) -> str:
 
 
 def _with_end(match: re.Match[str]) -> str:
-    """`<i/>` of XML as HTML spells it."""
+    """XML's `<i/>` as HTML writes it."""
     tag = match["tag"]
     return match[0] if tag.lower() in _VOID else f"<{tag}{match['rest']}></{tag}>"
 

@@ -1,5 +1,5 @@
-"""Voices, models and languages by the names of the API: the running server resolves them, with the code that resolves
-them for its own requests, and says which Triton model speaks, in which speaker's voice or after which recording."""
+"""Voices, models and languages by the names of the API: the running server resolves them, with the same code as for its
+own requests, to a Triton model and its speaker or reference recording."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ _LATER: Final = frozenset((429, 500, 502, 503, 504))
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What speaks: a Triton model and a request that lacks its text and its seed. `identity` is a hash of both."""
+    """A resolved voice: a Triton model and a request without text and seed. `identity` is a hash of both."""
 
     model: str
     request: SpeechRequest
@@ -41,7 +41,7 @@ class Voice:
         return cls(model, request, digest.hexdigest())
 
     def instructed(self, instruct: str) -> "Voice":
-        """The same voice, told how to speak."""
+        """The same voice with style instructions."""
         digest = hashlib.sha256(json.dumps([self.identity, instruct]).encode())
         return Voice(self.model, replace(self.request, instruct=instruct), digest.hexdigest())
 
@@ -52,7 +52,7 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An utterance with its voice. `key` is a hash of all that makes its audio but the checkpoint."""
+    """An utterance with its voice. `key` is a hash of everything that determines its audio, except the checkpoint."""
 
     key: str
     utterance: Utterance
@@ -61,8 +61,8 @@ class Job:
 
 
 def make_job(utterance: Utterance, voice: Voice, spoken: str) -> Job:
-    """`spoken`: the text as the model gets it, but for characters that are not seen. Each utterance has a seed of its
-    own, the same in every run."""
+    """`spoken`: the text for the model, apart from invisible characters. Each utterance has its own seed, the same in
+    every run."""
     spoken = normalized(spoken)
     digest = hashlib.sha256(json.dumps([voice.identity, spoken, utterance.seed]).encode()).digest()
     request = replace(voice.request, text=spoken, seed=int.from_bytes(digest[:7]))
@@ -70,10 +70,10 @@ def make_job(utterance: Utterance, voice: Voice, spoken: str) -> Job:
 
 
 class Resolver:
-    """Asks one server; without one, names are Triton's own. Use it as an async context manager."""
+    """Resolves names with one server; without one, names are Triton's own. Use it as an async context manager."""
 
     def __init__(self, server: str | None, api_key: str, patience_s: float, hint: str = "") -> None:
-        """`hint`: the language that a book says it is in, used if the server knows it and nothing else is said."""
+        """`hint`: the declared language of a book, used if the server knows it and no other language is specified."""
         self._server, self._patience_s, self._hint = server, patience_s, hint
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._headers = {**authorization, **headers(read_key())}
@@ -86,11 +86,12 @@ class Resolver:
         await self._session.close()
 
     async def voices(self, manners: Iterable[SpeechDefaults]) -> dict[SpeechDefaults, Voice | RefusedError]:
-        """A voice for each manner, or why the server refuses it. Raises InputError and UnreachableError."""
+        """A voice for each set of options, or the reason for the server's rejection. Raises InputError and
+        UnreachableError."""
         found: dict[SpeechDefaults, Voice | RefusedError] = {}
         asked: dict[SpeechDefaults, Voice | RefusedError] = {}
         for manner in dict.fromkeys(manners):
-            # Instructions choose no voice, and a dataset may have others in each row.
+            # Instructions do not affect the resolution, and a dataset may have different ones in each row.
             alike = replace(manner, instruct="x" if manner.instruct else None)
             if alike not in asked:
                 try:
@@ -104,7 +105,7 @@ class Resolver:
         return found
 
     async def language(self, name: str) -> str:
-        """What the wire calls a language. Raises RefusedError, InputError and UnreachableError."""
+        """The wire's name of a language. Raises RefusedError, InputError and UnreachableError."""
         if self._server is None:
             return parse_language(name) or name.lower()
         return str((await self._ask({"input": "x", "language": name}))["inputs"].get("LANGUAGE", AUTO))

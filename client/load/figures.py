@@ -1,4 +1,4 @@
-"""What a load came to, in figures that can be compared."""
+"""The results of a load as comparable figures."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,13 +9,13 @@ import numpy as np
 from .traffic import CANCELLED, Outcome, Traffic
 
 _PERCENTILES: Final = (50, 95, 99)
-# From here on the figures say more about the tester than about the server.
+# From this delay on, the figures describe the load generator rather than the server.
 _MAX_LAG_S: Final = 0.05
 
 
 def figures(traffic: Traffic) -> dict[str, Any]:
-    """Of one load. Times are seconds; `x` is audio seconds made a second; percentiles are of requests that were served
-    whole, TTFA to the first audible sample, or to the first byte if the format is not decoded."""
+    """The figures of one load. Times are in seconds; `x` is audio seconds per second; percentiles are over complete
+    replies, TTFA to the first audible sample, or to the first byte if the format is not decoded."""
     served = [outcome for outcome in traffic.outcomes if not outcome.failure]
     failures = Counter(outcome.failure for outcome in traffic.outcomes if outcome.failure)
     cancelled = failures.pop(CANCELLED, 0)
@@ -48,7 +48,7 @@ def time_to_first_audio_s(outcome: Outcome) -> float | None:
 
 
 def spread(values: Iterable[float | None]) -> dict[str, float | None]:
-    """p50, p95 and p99 of the values that are there; None without any."""
+    """p50, p95 and p99 of the available values; None without any."""
     present = [value for value in values if value is not None]
     return {f"p{rank}": percentile(rank, present) for rank in _PERCENTILES}
 

@@ -1,4 +1,4 @@
-"""A reply as its listener meets it: when the first sound is heard, and whether the player ever runs dry."""
+"""Simulated playback of a reply: when the first sound is audible, and whether the player runs out of audio."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,18 +7,18 @@ import numpy as np
 
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 
-# -40 dB below full scale: quieter is room noise to a listener.
+# -40 dB below full scale: quieter sound is background noise to a listener.
 _AUDIBLE: Final = 328
 _WAV_HEAD_BYTES: Final = 44
-# A player's own buffer forgives this much; a chunk later than that is heard as a gap.
+# A player's buffer covers this delay; a later chunk is an audible gap.
 _GRACE_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Times are seconds from the request on. Of compressed formats, which are not decoded, only the first byte has one.
+    """Times in seconds from the request. Compressed formats are not decoded, so only their first byte is timed.
 
-    `first_audible_s` is when a player is there that began with the first sample, so leading silence counts.
+    `first_audible_s` is the time of the first sound during playback from the first sample, so leading silence counts.
     """
 
     first_byte_s: float | None = None
@@ -30,7 +30,7 @@ class Heard:
 
 
 class Listener:
-    """Takes the pieces of one reply as they come; plays from the first sample on, and pauses when none has arrived.
+    """Receives the pieces of one reply; plays from the first sample on, and pauses when none has arrived.
 
     `audio_format`: pcm or wav, s16le mono 24 kHz; of any other only the first byte is timed.
     """
@@ -43,12 +43,12 @@ class Listener:
         self._first_byte_s: float | None = None
         self._first_audible_s: float | None = None
         self._leading_samples: int | None = None
-        self._dry_at_s: float | None = None  # when the player has played all that came
+        self._dry_at_s: float | None = None  # when the player has played everything received
         self._underruns = 0
         self._underrun_s = 0.0
 
     def take(self, data: bytes, at_s: float) -> None:
-        """A piece of the body, `at_s` seconds after the request was sent."""
+        """A piece of the body, received `at_s` seconds after the request was sent."""
         if not data:
             return
         if self._first_byte_s is None:
@@ -64,7 +64,7 @@ class Listener:
             self._play(np.frombuffer(whole[:cut], "<i2"), at_s)
 
     def heard(self) -> Heard:
-        """What there was so far."""
+        """The result so far."""
         return Heard(
             self._first_byte_s,
             self._first_audible_s,
@@ -85,7 +85,7 @@ class Listener:
             loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= _AUDIBLE)
             if loud.size:
                 self._leading_samples = self._samples + int(loud[0])
-                # Heard when the player gets there, or when it came, whichever is later.
+                # Audible when it is played or when it arrives, whichever is later.
                 self._first_audible_s = max(at_s, self._dry_at_s) + int(loud[0]) / SAMPLE_RATE_HZ
         self._samples += len(samples)
         self._dry_at_s += len(samples) / SAMPLE_RATE_HZ

@@ -1,4 +1,4 @@
-"""What a load test says: sentences of our own in the ten languages of Qwen3-TTS, and English from short to long."""
+"""Texts of a load test: original sentences in the ten languages of Qwen3-TTS, and English from short to long."""
 
 from typing import Final
 

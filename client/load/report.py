@@ -1,4 +1,4 @@
-"""A load test's result: a table to read, JSON to keep, and a picture."""
+"""The result of a load test: a table, JSON, and a picture."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def _milliseconds(seconds: float | None) -> str:
 
 
 def write(path: Path, rows: Sequence[Row], settings: Mapping[str, Any], command: str) -> None:
-    """The whole result as JSON, with what it was measured on."""
+    """The whole result as JSON, with the machine and versions."""
     result = {
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -60,7 +60,7 @@ def write(path: Path, rows: Sequence[Row], settings: Mapping[str, Any], command:
 
 
 def plot(path: Path, rows: Sequence[Row]) -> None:
-    """TTFA and × over the load, a line a target. Raises ModuleNotFoundError without matplotlib."""
+    """TTFA and × over the load, one line for each target. Raises ModuleNotFoundError without matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -72,7 +72,7 @@ def plot(path: Path, rows: Sequence[Row]) -> None:
             waits_ms = [1000 * (row["ttfa_s"][rank] or float("nan")) for row in own]
             waits.plot(loads, waits_ms, f"o{style}", label=f"{target} {rank}")
         speeds.plot(loads, [row["x"] for row in own], "o-", label=target)
-    for axes, what in ((waits, "time to first audio, ms"), (speeds, "audio seconds a second")):
+    for axes, what in ((waits, "time to first audio, ms"), (speeds, "audio seconds per second")):
         axes.set(xlabel="load", ylabel=what, ylim=(0, None))
         axes.grid(alpha=0.3)
         axes.legend()

@@ -1,4 +1,4 @@
-"""The servers that a load test asks: anything with OpenAI's speech route, or a speech model of Triton itself."""
+"""The servers under test: any with OpenAI's speech route, or a speech model of Triton."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from speech_protocol.request import SpeechRequest
 
 
 class TargetError(Exception):
-    """A request that was not served; `kind` is what failures are counted by."""
+    """A failed request; `kind` is the category for counting."""
 
     def __init__(self, kind: str, message: str = "") -> None:
         super().__init__(message or kind)
@@ -30,7 +30,7 @@ class Target(Protocol):
     def audio_format(self) -> str: ...
 
     def speak(self, session: aiohttp.ClientSession, text: str) -> AsyncGenerator[bytes, None]:
-        """The body of one reply, in pieces as they come. Raises TargetError."""
+        """The body of one reply, in pieces as they arrive. Raises TargetError."""
         ...
 
 
@@ -57,7 +57,7 @@ class OpenAITarget:
 
 @dataclass(frozen=True, slots=True)
 class TritonTarget:
-    """`generate_stream` of one of our speech models, without the frontend."""
+    """`generate_stream` of a speech model of this project, without the frontend."""
 
     url: str
     label: str

@@ -1,4 +1,4 @@
-"""Sends the requests of one load, and notes what became of each."""
+"""Sends the requests of one load, and records their outcomes."""
 
 import asyncio
 import random
@@ -20,13 +20,13 @@ _LAG_POLL_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`rate_per_s` requests come each second on average, or `clients` each send the next one when the last is done."""
+    """`rate_per_s` requests a second on average, or `clients` that each send the next one when the last is done."""
 
     seconds: float
     rate_per_s: float = 0.0
     clients: int = 0
     seed: int = 0
-    cancel_share: float = 0.0  # of requests that are cancelled within half a second
+    cancel_share: float = 0.0  # share of requests that are cancelled within half a second
     timeout_s: float = 120.0
 
     @property
@@ -36,10 +36,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request: `failure` is empty if the whole reply came."""
+    """The outcome of one request: `failure` is empty for a complete reply."""
 
     sent_s: float
-    late_s: float  # sent later than it should have been: the tester's own fault
+    late_s: float  # sent late by the load generator
     took_s: float
     heard: Heard
     failure: str = ""
@@ -47,12 +47,12 @@ class Outcome:
 
 @dataclass(slots=True)
 class Traffic:
-    """What a load did."""
+    """The outcomes of a load."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     peak_in_flight: int = 0
     wall_s: float = 0.0
-    lags_s: list[float] = field(default_factory=list)  # how late the tester's own loop woke up
+    lags_s: list[float] = field(default_factory=list)  # delay of the load generator's event loop
 
 
 class Driver:
@@ -65,8 +65,8 @@ class Driver:
         self._in_flight = 0
 
     async def run(self) -> Traffic:
-        """Until the load's time is over and the last reply is there."""
-        # Connections are the target's to bound, not ours.
+        """Run until the end of the load and the last reply."""
+        # The target limits connections, not the load generator.
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._session:
@@ -133,7 +133,7 @@ class Driver:
 
 
 async def warm_up(target: Target, prompts: Iterable[str], timeout_s: float) -> None:
-    """One request, which may load a model. Raises TargetError if it is not served."""
+    """One request, which may load a model. Raises TargetError if it fails."""
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session,
         aclosing(target.speak(session, next(iter(prompts)))) as pieces,

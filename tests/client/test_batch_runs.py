@@ -148,7 +148,7 @@ def test_a_page_that_is_missing_is_exit_code_1_and_the_rest_is_spoken(
     spine = '<spine><itemref idref="a.xhtml"/><itemref idref="gone"/></spine>'
     path = write_epub(tmp_path / "b.epub", {"a.xhtml": page("<p>Text.</p>")}, spine=spine)
     assert run(triton, path, "-o", tmp_path / "out", "--book") == 1
-    assert "the page 'gone': the manifest has no such file; left out" in capsys.readouterr().err
+    assert "the page 'gone': the manifest has no such file; skipped" in capsys.readouterr().err
     assert (tmp_path / "out/b.m4b").exists()
 
 

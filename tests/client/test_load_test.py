@@ -69,7 +69,7 @@ def test_what_is_no_target_is_said(target: str, capsys: pytest.CaptureFixture[st
 
 def test_a_server_that_is_not_there_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("gone=http://127.0.0.1:9") == 2
-    assert "gone cannot be asked" in capsys.readouterr().err
+    assert "gone is unreachable" in capsys.readouterr().err
 
 
 def test_a_picture_without_matplotlib_is_refused_before_the_load_with_what_to_install(

@@ -260,7 +260,7 @@ def test_a_triton_that_ends_by_itself_is_started_again_on_its_port_and_stays_dow
             pids.add(triton.pid)
             assert len(pids) == times
     assert not is_live(triton)
-    assert sum("starting it again" in line for line in triton.log) == 2
+    assert sum("restarting it" in line for line in triton.log) == 2
 
 
 def is_live(triton: TritonProcess) -> bool:
