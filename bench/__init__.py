@@ -1,1 +1,1 @@
-"""Timings, side by side with what we compare to."""
+"""Benchmarks, run together with what they compare to."""

@@ -1,10 +1,10 @@
-"""The whole suite: each part in a process of its own, then the pictures and the README's table.
+"""The whole suite: each part in a separate process, then the pictures and the table of docs/benchmarks.md.
 
     python -m bench [--checkpoint FOLDER] [--tiny FOLDER] [--rounds 5] [--quick] [--only codec engine]
 
-The checkpoints have random weights and never end an utterance by themselves: one full-size, one tiny; each is built
-if it is missing. A part that fails ends the suite, and leaves the results of the others as they are. With `--quick`,
-or `--results` elsewhere, the README stays as it is.
+The checkpoints have random weights and never end an utterance by themselves: one full-size, one tiny; a missing one is
+created. A part that fails ends the suite; the results of the others are kept. With `--quick`, or another `--results`,
+the table is not changed.
 """
 
 import argparse
@@ -20,13 +20,13 @@ QUICK_RESULTS = Path("out/bench")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A module on one checkpoint. `frames` if they are not the module's default; `quick_frames` for a first look."""
+    """A module on one checkpoint. `frames` if they differ from the module's default; `quick_frames` for `--quick`."""
 
     module: str
     quick_frames: int
     frames: int | None = None
     tiny: bool = False
-    stack: bool = False  # a whole stack with the embedded voice, and no checkpoint
+    stack: bool = False  # a whole stack with the embedded voice, without a checkpoint
     extra: tuple[str, ...] = ()
 
     def options(self, quick: bool, rounds: int | None) -> list[str]:
@@ -43,7 +43,7 @@ SUITE = {
     "engine": Part("engine", quick_frames=8),
     "latency": Part("latency", quick_frames=25),
     "start": Part("start", quick_frames=5),
-    # One thread on both sides: a second one only slows tensors of this size down.
+    # One thread on both sides: a second one is slower for tensors of this size.
     "overhead": Part("engine", quick_frames=15, frames=100, tiny=True, extra=("--streams", "1", "--threads", "1")),
     "memory_tiny": Part("memory", quick_frames=60, tiny=True),
     "memory": Part("memory", quick_frames=15, frames=150),
@@ -70,8 +70,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, default=Path("models/stand-in-0.6b"))
     parser.add_argument("--tiny", type=Path, default=Path("models/stand-in-tiny"))
-    parser.add_argument("--rounds", type=int, help="of each part, where it is not its module's default")
-    parser.add_argument("--quick", action="store_true", help="one round of short utterances: to see that it works")
+    parser.add_argument("--rounds", type=int, help="of each part; default: the module's")
+    parser.add_argument("--quick", action="store_true", help="one round of short utterances, as a quick test")
     parser.add_argument("--only", nargs="+", choices=SUITE, default=list(SUITE))
     parser.add_argument("--results", type=Path, help=f"{RESULTS}, or with --quick {QUICK_RESULTS}")
     parser.add_argument("--page", type=Path)

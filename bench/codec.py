@@ -1,10 +1,10 @@
-"""How fast codes become samples, beside qwen-tts's decoder on the same weights in the same run.
+"""Codec decoding, compared with qwen-tts's decoder on the same weights in the same run.
 
     python -m bench.codec --checkpoint FOLDER [--frames 100] [--rounds 5]
 
 Both in float32. A round measures each way once: the whole utterance at once, in chunks of several sizes, and with eight
-streams together. Streaming with qwen-tts's decoder means to decode 25 frames of context again with each chunk; a few
-such chunks are enough to time.
+streams together. Streaming with qwen-tts's decoder means decoding 25 frames of context again with each chunk; only a
+few such chunks are timed.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ CONTEXT_CHUNKS = 3
 CHUNK_FRAMES = (1, 2, 4, 12)
 STREAMS = 8
 WHOLE, QWEN_TTS = "whole", "qwen-tts, whole"
-Way = tuple[int, Callable[[], object]]  # frames that one call decodes, all streams together
+Way = tuple[int, Callable[[], object]]  # frames decoded by one call, all streams together
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     ]
     print(table(("", "ms/frame", "x real time", "of whole", "x qwen-tts"), rows))
     stats = {"whole": middle[QWEN_TTS] / middle[WHOLE]}
-    for size in CHUNK_FRAMES:  # against decoding at once, ours and qwen-tts's
+    for size in CHUNK_FRAMES:  # compared with decoding at once, ours and qwen-tts's
         stats[f"cost_{size}_frame_chunks"] = middle[chunks_of(size)] / middle[WHOLE]
         stats[f"{size}_frame_chunks_of_qwen_tts"] = middle[chunks_of(size)] / middle[QWEN_TTS]
     write(options, stats, {"median_ms_per_frame": middle, "ms_per_frame": milliseconds})
@@ -60,7 +60,7 @@ def our_ways(codec: Codec, codes: Tensor) -> dict[str, Way]:
     frames = codes.shape[1]
 
     def in_chunks(codes: Tensor, size: int) -> None:
-        slots = range(len(codes))  # as the engine names them
+        slots = range(len(codes))  # with the engine's names
         for stream in range(len(codes)):
             codec.reset(stream)
         for chunk in codes.split(size, 1):
@@ -77,7 +77,7 @@ def our_ways(codec: Codec, codes: Tensor) -> dict[str, Way]:
 def load_upstream(folder: Path, device: str) -> Any:
     from speech_engines.qwen3_tts.upstream import import_upstream
 
-    import_upstream()  # it keeps the package quiet
+    import_upstream()  # suppresses the package's output
     from qwen_tts.core import Qwen3TTSTokenizerV2Model
 
     return Qwen3TTSTokenizerV2Model.from_pretrained(folder / "speech_tokenizer", dtype=torch.float32).decoder.to(device)
@@ -104,7 +104,7 @@ def upstream_ways(decoder: Any, codes: Tensor) -> dict[str, Way]:
 
 
 def measure_ms(way: Way, device: str) -> float:
-    """Milliseconds a frame."""
+    """Milliseconds for each frame."""
     frames, run = way
 
     def run_to_the_end() -> None:

@@ -1,9 +1,9 @@
-"""The dashboard's panels, filled from a real scrape of a real stack under traffic, as a picture.
+"""A picture of the dashboard's panels, with data from a real stack under traffic.
 
     python -m bench.dashboard [--seconds 90]
 
-Prometheus, with the rules of deploy/, scrapes Triton and the frontend; arrivals in waves, hang-ups, refusals, an idle
-unload, and a model's process that is killed. The same queries as in Grafana are drawn with matplotlib.
+Prometheus, with the rules of deploy/, scrapes Triton and the frontend during arrivals in waves, disconnects,
+rejections, an idle unload, and a killed model process. The queries of the Grafana dashboard are drawn with matplotlib.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 async def traffic(ours: Running, seconds: float) -> None:
-    """Both voices in three waves; between the second and the third one a model's process dies."""
+    """Both voices in three waves; between the second and the third one a model's process is killed."""
     hibari = OpenAITarget(ours.url, "hibari", "hibari", "alloy", "mp3")
     qwen = OpenAITarget(ours.url, "qwen", "tts-1", "vivian", "opus")
     for number, rate_per_s in enumerate((2.0, 12.0, 4.0)):

@@ -1,12 +1,11 @@
-"""Audio of the batching engine beside qwen-tts, codec included, both through the Engine protocol.
+"""Audio of the batching engine compared with qwen-tts, including the codec, both through the Engine protocol.
 
     python -m bench.engine --checkpoint FOLDER [--streams 1 8 16] [--frames 25] [--rounds 5]
 
 Both have the same weights in the same precision (talker and predictor `--dtype`, codec float32), the same text and the
-same forced number of frames. A round lets qwen-tts speak one utterance (it can't do more at once, so this is also its
-rate for many, one after another), and the engine 1, 8 and 16 together. The clock runs from the first request to the
-last sample. For the overhead alone, give it a tiny checkpoint (size tiny-endless), `--streams 1 --threads 1` and
-`--output`.
+same forced number of frames. A round synthesizes one utterance with qwen-tts (it has no batching, so this is also its
+rate for many, one after another), and 1, 8 and 16 together with the engine. Timed from the first request to the last
+sample. For the overhead alone, use a tiny checkpoint (size tiny-endless), `--streams 1 --threads 1` and `--output`.
 """
 
 from collections.abc import Callable

@@ -45,7 +45,7 @@ def first_audio_s(url: str, text: str, response_format: str) -> float:
 
 
 def is_audible(data: bytes, response_format: str) -> bool:
-    """Whether the beginning of a file holds an audible sample."""
+    """Whether the beginning of a file contains an audible sample."""
     if response_format == "pcm":
         return bool(np.abs(np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(int)).max() > AUDIBLE * 32768)
     resampler = av.AudioResampler(format="flt", layout="mono", rate=24_000)
@@ -55,12 +55,12 @@ def is_audible(data: bytes, response_format: str) -> bool:
                 if any(np.abs(part.to_ndarray()).max() > AUDIBLE for part in resampler.resample(frame)):
                     return True
     except (av.FFmpegError, IndexError):
-        pass  # a player could make nothing of so little, either
+        pass  # a player could not decode so little, either
     return False
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How soon a running server is heard.")
+    parser = argparse.ArgumentParser(description="Time to first audible sample of a running server.")
     parser.add_argument("--url", default="http://127.0.0.1:8101")
     parser.add_argument("--requests", type=int, default=30)
     parser.add_argument("--formats", nargs="+", default=["pcm"])

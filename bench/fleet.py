@@ -1,12 +1,12 @@
-"""A day of a fleet: how long people wait and how many GPU hours it takes, by rule of scaling.
+"""Simulates a day of a fleet: waiting times and GPU hours by scaling rule.
 
     python -m bench.fleet [--streams 16] [--peak 4.0] [--max-pods 8]
 
-Requests come as a Poisson process whose rate follows a day (quiet at night, two peaks) with bursts of some minutes. A
-pod serves `streams` at once, each for as long as its synthesis takes; who finds no free place waits in order. The rule
-is that of deploy/kubernetes/overlays/fleet: a pod for every `target` requests in flight, at once up, down by one a
-minute after five calm minutes; a new pod needs `start_s` until it serves. Beside it: as many pods as the peak needs,
-all day, and one more than the mean needs.
+Requests arrive as a Poisson process whose rate follows a day (quiet at night, two peaks) with bursts of some minutes. A
+pod serves `streams` at once, each for the time of its synthesis; other requests queue in order. The rule is that of
+deploy/kubernetes/overlays/fleet: a pod for every `target` requests in flight, scaled up immediately, and down by one a
+minute after five calm minutes; a new pod needs `start_s` until it serves. For comparison: as many pods as the peak
+needs, all day, and one more than the mean needs.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from matplotlib.figure import Figure
 from bench import report
 
 DAY_S: Final = 86_400.0
-_DONE, _STARTED, _ARRIVES, _LOOK = range(4)  # in this order if they happen at once
-Rule = Callable[[float, int], int]  # from the time and the requests in flight to the wanted pods
+_DONE, _STARTED, _ARRIVES, _LOOK = range(4)  # in this order if they occur at the same time
+Rule = Callable[[float, int], int]  # from the time and the requests in flight to the desired number of pods
 
 
 @dataclass(slots=True)
 class Day:
-    """What a fleet did."""
+    """The results of a simulated day."""
 
     waits_s: list[float] = field(default_factory=list)
     pod_s: float = 0.0
@@ -39,7 +39,8 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """`hold_s` is the mean time that a request has its place; it is exponential. `look_s`: how often the rule looks."""
+    """`hold_s` is the mean time that a request occupies a row; it is exponential. `look_s`: the interval of the
+    rule."""
 
     streams: int
     hold_s: float
@@ -47,7 +48,7 @@ class Fleet:
     look_s: float = 10.0
 
     def run(self, arrivals_s: Sequence[float], rule: Rule, seed: int = 100) -> Day:
-        """Serve all arrivals, in their order."""
+        """Serve all arrivals in order."""
         chance, day = random.Random(seed), Day()
         looks_s = (number * self.look_s for number in range(math.ceil(DAY_S / self.look_s)))
         events = [*((at_s, _ARRIVES) for at_s in arrivals_s), *((at_s, _LOOK) for at_s in looks_s)]
@@ -70,7 +71,7 @@ class Fleet:
                     heapq.heappush(events, (now_s + self.start_s, _STARTED))
                     starting += 1
                 for _ in range(ready + starting - wanted):
-                    # One that has not begun goes first; one that has finishes its streams.
+                    # A pod that has not started is removed first; one that has finishes its streams.
                     if starting:
                         starting, given_up = starting - 1, given_up + 1
                     else:
@@ -84,8 +85,8 @@ class Fleet:
 
 
 def day_of_arrivals_s(peak_per_s: float, seed: int = 0) -> list[float]:
-    """A Poisson process by thinning: at night a twentieth of the peak, most at ten and at eight, and six times a day
-    three times as many for five minutes."""
+    """A Poisson process by thinning: at night a twentieth of the peak, peaks at ten and at eight, and six times a day
+    three times the rate for five minutes."""
     chance = random.Random(seed)
     bursts_s = [chance.uniform(7, 23) * 3600 for _ in range(6)]
 
@@ -126,8 +127,8 @@ def following(target: int, most: int, calm_s: float = 300.0, step_s: float = 60.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--streams", type=int, default=16, help="of a pod")
-    parser.add_argument("--hold", type=float, default=8.0, help="seconds that a request has its place, on average")
+    parser.add_argument("--streams", type=int, default=16, help="rows of a pod")
+    parser.add_argument("--hold", type=float, default=8.0, help="mean seconds that a request occupies a row")
     parser.add_argument("--peak", type=float, default=4.0, help="requests a second at the evening's peak")
     parser.add_argument("--target", type=int, default=10, help="requests in flight for each pod")
     parser.add_argument("--max-pods", type=int, default=8)

@@ -1,11 +1,11 @@
-"""How fast talker and code predictor make frames of codes, beside qwen-tts on the same weights in the same run.
+"""Decode speed of talker and code predictor, compared with qwen-tts on the same weights in the same run.
 
     python -m bench.frame_model --checkpoint FOLDER [--streams 1 8 16] [--frames 25] [--rounds 5]
 
-Both sides get the same prompt, sample with the checkpoint's settings and are forced to the same number of frames. The
-clock runs from the end of the prefill to the last code; the codec is left out. A round measures each side once:
-qwen-tts with one utterance (it can't do more at once, so this is also its rate for many, one after another), ours with
-1, 8 and 16 streams together.
+Both sides get the same prompt, sample with the checkpoint's settings and generate the same forced number of frames.
+Timed from the end of the prefill to the last code, without the codec. A round measures each side once: qwen-tts with
+one utterance (it has no batching, so this is also its rate for many, one after another), ours with 1, 8 and 16 streams
+together.
 """
 
 import json
@@ -34,7 +34,7 @@ def main() -> None:
     options = parser(__doc__, "frame_model", frames=25)
     options.add_argument("--streams", type=int, nargs="+", default=[1, 8, 16])
     options.add_argument("--device", default="cpu")
-    options.add_argument("--dtype", default="bfloat16", help="of the weights, on both sides")
+    options.add_argument("--dtype", default="bfloat16", help="data type of the weights, on both sides")
     options = options.parse_args()
     torch.set_num_threads(options.threads)
     prompt, frames = random_prompt(options.checkpoint), options.frames
@@ -98,7 +98,7 @@ def load_upstream(folder: Path, device: str, dtype: str) -> Any:
 
 
 def time_upstream(talker: Any, prompt: tuple[Tensor, Tensor], frames: int) -> float:
-    """As `Qwen3TTSForConditionalGeneration.generate` calls it, but for the forced length."""
+    """As `Qwen3TTSForConditionalGeneration.generate` calls it, except for the forced length."""
     eos, vocab = talker.config.codec_eos_token_id, talker.config.vocab_size
     embeds, trailing = (tensor[None].to(talker.device, talker.dtype) for tensor in prompt)
     done_s: list[float] = []  # the head runs once after the prefill and once after each frame

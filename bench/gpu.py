@@ -2,11 +2,11 @@
 
     python -m bench.gpu [--quick] [--sizes 0.6b 1.7b] [--streams 1 4 8 16 32 64] [--frames 125] [--device cuda]
 
-Needs torch, safetensors and tokenizers, and neither a network nor Triton. It makes full-size checkpoints with random
-weights under `--checkpoints`, and measures through the Engine protocol, with utterances of a forced length: that many
-requests at once, from the first request to the last sample; TTFA is request to first samples at the sink, and a step is
-the time between two chunks by the frames in the second. qwen-tts is measured, too, if it is installed. After each
-part the result is written, so that a run that is cut off leaves what it found.
+Needs torch, safetensors and tokenizers, and neither a network nor Triton. It creates full-size checkpoints with random
+weights under `--checkpoints`, and measures through the Engine protocol with utterances of a forced length: that many
+requests at once, from the first request to the last sample; TTFA is from the request to the first samples at the sink,
+and a step is the time between two chunks divided by the frames in the second. qwen-tts is measured, too, if it is
+installed. The result is written after each part, so that an aborted run keeps its results.
 """
 
 import argparse
@@ -31,14 +31,14 @@ SIZES: Final = {"0.6b": "full-0.6b", "1.7b": "full-1.7b", "tiny": "tiny-endless"
 HEADS: Final = (
     "size", "streams", "x real time", "TTFA p50 ms", "TTFA p95 ms", "step p50 ms", "step p95 ms", "late chunks",
 )  # fmt: skip
-# Times `--frames`: utterances that are still running when something else was measured.
+# Multiples of `--frames`: utterances that keep running while something else is measured.
 LONG: Final = 4
 Row = dict[str, float]
 
 
 @dataclass(slots=True)
 class Run:
-    """One size: what was found so far, and how to keep it."""
+    """One model size: its results so far, and how to store them."""
 
     size: str
     options: argparse.Namespace
@@ -53,12 +53,12 @@ class Run:
         options = self.options
         return {
             "MODEL_ID": str(options.checkpoints / f"stand-in-{self.size}"),
-            "RUNAWAY_GUARD": "off",  # random weights do nothing but hiss
+            "RUNAWAY_GUARD": "off",  # random weights produce only hiss
             "DEVICE": options.device,
             "DTYPE": options.dtype,
             "MAX_BATCH": str(max(options.streams)),
             "MAX_QUEUE": str(2 * max(options.streams)),
-            # Room for the longest utterance here and no more: 64 slots of ten minutes would not fit.
+            # Capacity for the longest utterance here and no more: 64 slots of ten minutes would not fit.
             "MAX_AUDIO_SECONDS": str(LONG * options.frames / FRAMES_PER_SECOND),
             **settings,
         }
@@ -73,7 +73,7 @@ def main() -> None:
         try:
             build(run)
             measure(run)
-        except (SpeechError, RuntimeError, TimeoutError) as error:  # the other sizes are worth having
+        except (SpeechError, RuntimeError, TimeoutError) as error:  # the other sizes are still measured
             run.found(failure=f"{type(error).__name__}: {error}")
     print(overview(measurements))
     if failures := {size: parts["failure"] for size, parts in measurements.items() if "failure" in parts}:
@@ -144,7 +144,7 @@ def measure(run: Run) -> None:
 
 
 def load(run: Run) -> Engine:
-    """Twice, as the first load also starts CUDA and reads the files from disk; the second is the figure."""
+    """Twice, as the first load also initialises CUDA and reads the files from disk; the second one is reported."""
     load_s = []
     for is_last in (False, True):
         begin_s = time.perf_counter()
@@ -182,8 +182,8 @@ def together(engine: Engine, streams: int, frames: int, rounds: int) -> Row:
 
 
 def interrupted(engine: Engine, slots: int, options: argparse.Namespace) -> dict[str, Any]:
-    """With all rows but one busy, TTFA of one who joins; with all rows busy, cancel to the row being free, and to the
-    first audio of the one who waited for it."""
+    """With all rows but one busy, TTFA of a new request; with all rows busy, the time from a cancellation to the free
+    row, and to the first audio of the request that waited for it."""
     joined_ms, freed_ms, next_ms = [], [], []
     for _ in range(options.rounds):
         busy = [begin(engine, LONG * options.frames, seed) for seed in range(slots - 1)]
@@ -204,7 +204,7 @@ def interrupted(engine: Engine, slots: int, options: argparse.Namespace) -> dict
 
 
 def compare(run: Run) -> str:
-    """qwen-tts with one stream; a few frames are enough, as its time grows with each."""
+    """qwen-tts with one stream; a few frames suffice, as its time grows linearly."""
     if importlib.util.find_spec("qwen_tts") is None:
         return "not installed"
     engine = create_engine(QWEN3_TTS_CUSTOM_VOICE, run.environment(ENGINE="reference"))
@@ -215,17 +215,17 @@ def compare(run: Run) -> str:
     return f"{frames / FRAMES_PER_SECOND / seconds:.3g} x real time over {frames} frames"
 
 
-# Figures of sinks
+# Statistics of sinks.
 
 
 def steps_of(sink: TimedSink) -> Iterable[float]:
-    """Milliseconds a frame, of each chunk but the first."""
+    """Milliseconds for each frame, of each chunk but the first."""
     for (before_s, _), (now_s, samples) in zip(sink.chunks, sink.chunks[1:], strict=False):
         yield 1e3 * (now_s - before_s) * FRAME_SAMPLES / samples
 
 
 def late_chunks(sink: TimedSink) -> int:
-    """Chunks that came when what was there before had been played already."""
+    """Chunks that arrived after everything before them had been played."""
     late, played_until_s = 0, sink.first_s
     for now_s, samples in sink.chunks:
         late += now_s > played_until_s
@@ -247,7 +247,7 @@ def cells(size: str, row: Row) -> list[object]:
 
 
 def overview(measurements: dict[str, dict[str, Any]]) -> str:
-    """Of what was found; a part that is missing has an empty cell."""
+    """A table of the results; a missing part has an empty cell."""
     rows = [cells(size, row) for size, parts in measurements.items() for row in parts.get("streams", [])]
     heads = ("size", "load s", "GPU GiB", "joining TTFA ms", "cancel to free ms", "cancel to next audio ms", "qwen-tts")
     others = [

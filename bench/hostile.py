@@ -1,9 +1,9 @@
-"""What hostile and unlucky clients cost everybody else: the event loop, other keys, memory, and time to recover.
+"""The impact of hostile and faulty clients on other clients: the event loop, other keys, memory, and recovery times.
 
     python -m bench.hostile [--output bench/results/hostile.json]
 
-The embedded voice and the frontend in processes of their own. While each input is sent, another process asks `/live`
-again and again: what that takes beyond an idle server's time is how long the event loop was held up.
+The embedded voice and the frontend run in separate processes. While each input is sent, another process requests
+`/live` repeatedly: its time beyond that on an idle server is how long the event loop was blocked.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def loop_lag(folder: Path) -> dict[str, float]:
-    """Median and longest time of `/live`, in ms, while each input is handled."""
+    """Median and maximum time of `/live`, in ms, while each input is handled."""
     settings = {"DEFAULT_MODEL": "hibari", "IDLE_TIMEOUT": 0, "TEXT_CLEANUP": "markdown"}
     with our_stack(folder, **settings) as ours:
         speech = f"{ours.url}/v1/audio/speech"
@@ -85,7 +85,7 @@ def loop_lag(folder: Path) -> dict[str, float]:
 
 
 def fairness(folder: Path) -> dict[str, float]:
-    """How one modest key is served while a greedy one keeps 199 requests open and asks again at once."""
+    """Service of one modest key while a greedy one keeps 199 requests open and retries at once."""
     settings = {"MAX_ACTIVE_REQUESTS": 8, "MAX_PENDING_REQUESTS": 40, "API_KEYS": "greedy,modest", "IDLE_TIMEOUT": 0}
     with our_stack(folder, DEFAULT_MODEL="hibari", **settings) as ours:
         speech, text = f"{ours.url}/v1/audio/speech", {"input": "Hello there, how are you today?"}
@@ -119,7 +119,7 @@ def fairness(folder: Path) -> dict[str, float]:
 
 
 def memory(folder: Path) -> dict[str, float]:
-    """Memory of the frontend, in MB: before, at most, and after 80 bodies of 14.9 MB each at once."""
+    """Memory of the frontend, in MB: before, at most, and after 80 concurrent bodies of 14.9 MB each."""
     with our_stack(folder, DEFAULT_MODEL="hibari", IDLE_TIMEOUT=0) as ours:
         speech, frontend = f"{ours.url}/v1/audio/speech", ours.processes["frontend"]
         body = json.dumps({"input": "Hello.", "ref_audio": "A" * 14_900_000})
@@ -148,7 +148,7 @@ def memory(folder: Path) -> dict[str, float]:
 
 
 def recovery(folder: Path) -> dict[str, float]:
-    """Seconds from the kill of a model's process, some ms after its start, to the end of the request it was for."""
+    """Seconds from the kill of a model's process, some ms after its start, to the end of its request."""
     numbers = {}
     for moment_ms in KILL_MOMENTS_MS:
         with our_stack(folder, restarts=True, DEFAULT_MODEL="hibari", IDLE_TIMEOUT=0) as ours:
@@ -195,7 +195,7 @@ def _ignore(call: Callable[[], object]) -> None:
 
 @contextmanager
 def probing(ours: Running) -> Iterator[list[float]]:
-    """The times of `/live` from a process of its own, there at the end."""
+    """The times of `/live`, measured by a separate process; available at the end."""
     host, _, port = ours.url.removeprefix("http://").partition(":")
     took_s: list[float] = []
     process = subprocess.Popen(

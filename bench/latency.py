@@ -1,10 +1,11 @@
-"""First audio of a ten-second utterance beside the time that qwen-tts takes to all of it: it gives no audio before.
+"""First audio of a ten-second utterance, compared with qwen-tts's time to all of it, since it returns no audio earlier.
 
     python -m bench.latency --checkpoint FOLDER [--frames 125] [--rounds 5] [--lengths 5 20] [--full-rounds 1]
 
-The engine is asked for the whole utterance, and the client hangs up when it heard the first samples. qwen-tts takes
-most of a minute for such an utterance on two cores, so a round lets it speak two short ones, `--lengths`, and its time
-to 125 frames is the line through both. `--full-rounds` real ones at the end say how far that line is off.
+The engine is given the whole utterance, and the client disconnects after the first samples. qwen-tts takes most of a
+minute for such an utterance on two cores, so a round measures two short ones, `--lengths`, and its time to 125 frames
+is extrapolated linearly. `--full-rounds` measures the whole utterance at the end, to report the error of the
+extrapolation.
 """
 
 from functools import partial

@@ -32,13 +32,13 @@ from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.events import Word
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 
-# Twice, as 2,000 frames would be a runaway of a shorter text.
+# Twice, as the runaway guard would stop a shorter text before 2,000 frames.
 TEXT = "The quick brown fox jumps over the lazy dog, and then it does so again and again. " * 2
 
 
 @dataclass(slots=True)
 class WeighingSink(TimedSink):
-    """Also keeps the resident bytes at each chunk, in little memory of its own."""
+    """Also keeps the resident bytes at each chunk, using little memory itself."""
 
     resident: "array[int]" = field(default_factory=lambda: array("q"))  # frames so far, bytes, and so on
 
@@ -62,7 +62,7 @@ class _MallocInfo(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Bytes that the process holds, without what Python and malloc have only not given back yet."""
+    """Bytes that the process uses, without what Python and malloc have merely not released yet."""
 
     anonymous: int
     allocated: int
@@ -84,7 +84,7 @@ class Settled:
 
 def main() -> None:
     options = parser(__doc__, "memory", frames=2000, rounds=1)
-    options.add_argument("--warm-up", type=int, default=3, help="utterances that do not count")
+    options.add_argument("--warm-up", type=int, default=3, help="warm-up utterances, not measured")
     options.add_argument("--dtype", default="bfloat16")
     options = options.parse_args()
     import torch

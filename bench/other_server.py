@@ -1,4 +1,5 @@
-"""The same voice behind OpenAI's route as most servers do it: an utterance at a time, whole, then encoded, then sent.
+"""A typical non-streaming server of the same voice behind OpenAI's route: one utterance at a time, synthesized whole,
+then encoded, then sent.
 
 python -m bench.other_server --port 8880
 """

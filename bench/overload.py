@@ -1,9 +1,9 @@
-"""Four times as many requests as the server can serve, for a minute: the latency of served requests and of refusals.
+"""Four times the requests that the server can serve, for a minute: the latency of served requests and of rejections.
 
     python -m bench.overload [--seconds 60] [--times 4]
 
-The embedded voice, with MAX_ACTIVE_REQUESTS as an operator would set it. Capacity is measured first, with as many
-clients as there are places; then requests come at random moments at a multiple of it.
+The embedded voice, with a typical MAX_ACTIVE_REQUESTS. The capacity is measured first, with as many clients as slots;
+then requests arrive randomly at a multiple of it.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=report.RESULTS / "overload.json")
     options = parser.parse_args()
     rows = []
-    # No queue; then one of a second at most.
+    # No queue; then one of at most a second.
     for name, waiting, timeout_s in (("no queue", 0, 0), ("a second's queue", 4 * options.places, 1)):
         settings = {
             "MAX_ACTIVE_REQUESTS": options.places,

@@ -1,4 +1,4 @@
-"""Pictures of the results, a PNG beside each JSON file that is worth one.
+"""Plots the results: a PNG beside each JSON file that has a plot.
 
 python -m bench.plot [--results bench/results]
 """
@@ -20,7 +20,7 @@ Result = dict[str, Any]
 
 
 def rates(axes: Axes, result: Result, what: str) -> None:
-    """Frames a second by streams, beside qwen-tts."""
+    """Frames a second by streams, compared with qwen-tts."""
     by_side = result["measurements"]["frames_per_s"]
     baseline = by_side["qwen-tts"]
     ours = {name: rate for name, rate in by_side.items() if name != "qwen-tts"}
@@ -48,7 +48,7 @@ def overhead(axes: Axes, result: Result) -> None:
 
 
 def codec(axes: Axes, result: Result) -> None:
-    """Milliseconds a frame by how it is cut into chunks."""
+    """Milliseconds for each frame by chunk size."""
     median_ms = result["measurements"]["median_ms_per_frame"]
     colors = [THEIRS if name.startswith("qwen-tts") else OURS for name in median_ms]
     bars = axes.barh(list(median_ms), list(median_ms.values()), color=colors)
@@ -94,7 +94,7 @@ def memory(axes: Axes, result: Result) -> None:
 
 
 def gpu(axes: Axes, result: Result) -> None:
-    """Real time and first audio by streams, a line for each size."""
+    """× real time and first audio by streams, one line for each size."""
     first_audio = axes.twinx()
     for number, (size, parts) in enumerate(result["measurements"].items()):
         rows = parts.get("streams", [])
@@ -119,7 +119,7 @@ PICTURES: Final[dict[str, Callable[[Axes, Result], None]]] = {
 
 
 def draw(path: Path) -> Path:
-    """The picture of one result, beside it."""
+    """Plot one result beside its file."""
     result = json.loads(path.read_text(encoding="utf-8"))
     figure = Figure(figsize=(8, 4.5), layout="constrained")  # without pyplot: draws with Agg, needs no display
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What every measurement of this suite says about itself: command, date, machine, versions, settings, figures."""
+"""The result format of all benchmarks: command, date, machine, versions, settings, figures."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ PACKAGES: Final = ("torch", "transformers", "qwen-tts", "numpy")
 def parser(
     doc: str | None, name: str, *, frames: int, rounds: int = 5, threads: bool = True
 ) -> argparse.ArgumentParser:
-    """The options that all modules share; the result goes to `name`.json."""
+    """The options that all modules share; the result is written to `name`.json."""
     options = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
     options.add_argument("--checkpoint", type=Path, required=True, help="folder, see tests/support/checkpoints.py")
     options.add_argument("--frames", type=int, default=frames, help="forced length of an utterance; 12.5 a second")
@@ -33,8 +33,8 @@ def parser(
 def write(
     options: argparse.Namespace, figures: Mapping[str, float], measurements: object, note: str = ""
 ) -> dict[str, Any]:
-    """Write the result, and return it. `figures` are what the README quotes, each with its unit in its name (ratios
-    have none); `measurements` is everything that they come from."""
+    """Write the result, and return it. `figures` are the values for the documentation, each with its unit in its name
+    (ratios have none); `measurements` are the raw values."""
     result = {
         "command": command(sys.argv),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,7 +54,7 @@ def write(
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """In Markdown."""
+    """The figures in Markdown."""
     lines = [heads, ["---"] * len(heads), *([_cell(value) for value in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -64,13 +64,13 @@ def _cell(value: object) -> str:
 
 
 def command(argv: Sequence[str]) -> str:
-    """The command line as another machine would have it: a folder elsewhere is one of `models/` there."""
+    """The command line, independent of this machine: a folder elsewhere becomes one in `models/`."""
     words = [f"models/{Path(word).name}" if Path(word).is_absolute() else word for word in argv[1:]]
     return " ".join([f"python -m bench.{Path(argv[0]).stem}", *words])
 
 
 def commit() -> str:
-    """Of the code that was measured; empty if it is no clone."""
+    """The commit of the measured code; empty outside of a clone."""
     try:
         found = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Without its name."""
+    """The machine, without its name."""
     import torch
 
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
@@ -108,7 +108,7 @@ def _processor() -> str:
 
 
 def _instructions() -> str:
-    """The widest that matter to products of matrices."""
+    """The widest instruction sets for matrix products."""
     flags = next((line.split() for line in _cpuinfo() if line.startswith("flags")), [])
     known = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "avx512f": "AVX512", "avx2": "AVX2"}
     return next((name for flag, name in known.items() if flag in flags), "")

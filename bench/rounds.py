@@ -1,4 +1,5 @@
-"""Measuring in turns: what is compared shares one run, so a slow minute of the machine is everybody's."""
+"""Interleaved measurements: everything that is compared shares one run, so a slow minute of the machine affects all
+sides."""
 
 import statistics
 import time
@@ -14,7 +15,7 @@ def timed_s(run: Callable[[], object]) -> float:
 
 
 def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
-    """What each side returns, once a round and in the order given, after a warm-up round that does not count."""
+    """The results of each side, one a round in the given order, after a warm-up round that is discarded."""
     figures: Seconds = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, measure in sides.items():

@@ -1,7 +1,7 @@
-"""An engine in a process of its own.
+"""An engine in a separate process.
 
-Two engines in one process would slow each other down even in turns: with the OpenMP threads of both, neither's wait
-for work without sleeping (see speech_engines/temporary_thread.py).
+Two engines in one process would slow each other down even when used alternately: with the OpenMP threads of both,
+neither busy-waits for work (see speech_engines/temporary_thread.py).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
 
 P = ParamSpec("P")
-# Room for the longest `--frames`, 750.
+# Capacity for the longest `--frames`, 750.
 MAX_AUDIO_SECONDS = 60
 _engine: Engine | None = None
 
@@ -27,7 +27,7 @@ class Side:
         environment = {
             "ENGINE": name,
             "MODEL_ID": str(checkpoint),
-            "RUNAWAY_GUARD": "off",  # random weights do nothing but hiss
+            "RUNAWAY_GUARD": "off",  # random weights produce only hiss
             "DEVICE": "cpu",
             "DTYPE": dtype,
             "MAX_BATCH": str(streams),
@@ -36,7 +36,7 @@ class Side:
         self._process = ProcessPoolExecutor(1, get_context("spawn"), _load, (environment, threads))
 
     def measure_s(self, measure: Callable[Concatenate[Engine, P], float], *args: P.args, **kwargs: P.kwargs) -> float:
-        """What `measure`, a function of a module, returns over there."""
+        """The result of `measure`, a function of a module, in the other process."""
         return self._process.submit(_measure, measure, args, kwargs).result()
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
-"""Our whole stack beside another server of the same voice, and what the hops cost beside the engine alone.
+"""The whole stack compared with another server of the same voice, and the overhead compared with the engine alone.
 
     python -m bench.side_by_side [--clients 1,4,16,64] [--seconds 8] [--rounds 3]
 
-The embedded voice on both sides, so what differs is the server: ours streams sentence by sentence through Triton, the
-other one (bench/other_server.py) makes the whole utterance, one request at a time. Rounds are interleaved.
+The embedded voice on both sides, so that only the servers differ: ours streams sentence by sentence through Triton, the
+other one (bench/other_server.py) synthesizes the whole utterance, one request at a time. Rounds are interleaved.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     options.add_argument("--clients", default="1,4,16,64")
     options.add_argument("--seconds", type=float, default=8)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--utterances", type=int, default=60, help="of the engine alone")
+    options.add_argument("--utterances", type=int, default=60, help="utterances of the engine alone")
     options.add_argument("--output", type=Path, default=report.RESULTS / "side_by_side.json")
     options = options.parse_args()
     counts = [int(count) for count in options.clients.split(",")]
@@ -81,7 +81,7 @@ def main() -> None:
 async def sweep(
     servers: Sequence[tuple[Target, Running]], counts: Sequence[int], seconds: float, rounds: int
 ) -> list[dict[str, Any]]:
-    """The median round of each target and load, by audio made a second."""
+    """The median round of each target and load, by audio generated per second."""
     for target, _ in servers:
         await warm_up(target, TEXTS, 120)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -108,7 +108,7 @@ async def measure(target: Target, server: Running, load: Load) -> dict[str, Any]
 
 
 def engine_alone(utterances: int) -> dict[str, float]:
-    """The engine in this process, one utterance after the other: no Triton, no HTTP, no encoder."""
+    """The engine in this process, one utterance after another: no Triton, no HTTP, no encoder."""
     from speech_engines.hibari import HibariSynthesizer, Speakers
     from speech_protocol.request import SpeechRequest
 

@@ -1,13 +1,13 @@
-"""Mixed traffic for minutes: what fails, and what grows.
+"""Soak test: mixed traffic for minutes, with failures and memory growth.
 
     make soak MINUTES=20
     python -m bench.soak [--minutes 20] [--workers 6] [--output out/soak.json]
 
-A real tritonserver with the embedded voice and tiny Qwen3-TTS checkpoints, and the frontend in a process of its own.
-Workers speak in every format and length, clone, listen to events, hang up at random moments, send what is refused, look
-at lists, and pause until models are idle and unloaded. A reply of another status than its request must have is a
-failure. Memory, files and threads are weighed after a warm-up of a fifth of the time, and at the end, each time when
-all is quiet and every model unloaded. Exits with 1 if something failed.
+A real tritonserver with the embedded voice and tiny Qwen3-TTS checkpoints, and the frontend in a separate process.
+Workers synthesize in every format and length, clone, read events, disconnect at random moments, send invalid requests,
+read lists, and pause until models are idle and unloaded. A reply with an unexpected status is a failure. Memory, files
+and threads are measured after a warm-up of a fifth of the time, and at the end, each time after all requests have ended
+and every model is unloaded. Exits with 1 if something failed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ SENTENCES = (
     "The quick brown fox jumps over the lazy dog.",
     "It rained all night. In the morning, it stopped.",
 )
-# Bodies that are refused, and how.
+# Invalid bodies, with the expected status.
 REFUSED: tuple[tuple[dict[str, Any], int], ...] = (
     ({"input": ""}, 400),
     ({"input": "Hi.", "voice": "nobody"}, 400),
@@ -137,7 +137,7 @@ class Traffic:
 
 
 def recording(hz: float) -> bytes:
-    """Two seconds that are like a voice."""
+    """Two seconds of voice-like sound."""
     time_s = np.arange(2 * 24_000) / 24_000
     tone = sum(np.sin(2 * np.pi * hz * n * time_s) / n for n in range(1, 6)) * np.hanning(len(time_s))
     file = io.BytesIO()
@@ -148,7 +148,7 @@ def recording(hz: float) -> bytes:
 
 
 def weigh(processes: dict[str, psutil.Process]) -> dict[str, dict[str, int]]:
-    """What each process holds, and what lies in shared memory."""
+    """The memory of each process, and files in shared memory."""
     children = {f"child {child.name()}": child for child in processes["frontend"].children()}  # decodes uploads
     weights = {
         name: {"rss_bytes": each.memory_info().rss, "files": each.num_fds(), "threads": each.num_threads()}

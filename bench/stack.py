@@ -1,4 +1,4 @@
-"""Servers for measurements, each in processes of its own: Triton with the frontend before it, and others."""
+"""Servers for benchmarks, each in separate processes: Triton with the frontend, and others."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ START_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers at `url`; `triton_url` and `metrics_port` are those of the Triton behind it."""
+    """A server at `url`; `triton_url` and `metrics_port` are those of its Triton."""
 
     url: str
     processes: Mapping[str, psutil.Process]
@@ -28,7 +28,7 @@ class Running:
     metrics_port: int = 0
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds of each process, those of its children included."""
+        """CPU seconds of each process, including its children."""
         return {name: sum(map(_cpu_s, (each, *each.children(recursive=True)))) for name, each in self.processes.items()}
 
 
@@ -37,7 +37,7 @@ def our_stack(
     folder: Path, engine: Mapping[str, str] | None = None, *, restarts: bool = False, **settings: object
 ) -> Iterator[Running]:
     """Triton, with `engine` in its models' environment, and the frontend with `settings`; `folder` is for voices.
-    `restarts`: a Triton that hangs or ends is started again."""
+    `restarts`: restart a Triton that hangs or ends."""
     with TritonProcess(environment=engine, restarts=restarts) as triton:
         port = free_port()
         own = {"PORT": port, "TRITON_URL": triton.url, "LOG_LEVEL": "warning", "VOICES_FOLDER": folder / "voices"}
@@ -51,7 +51,7 @@ def our_stack(
 def other_process(
     url: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
-    """`python -m module`, when it answers at `url`."""
+    """`python -m module`, once it answers at `url`."""
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], env={**os.environ, **(environment or {})})
     try:
         _wait(url, process)

@@ -2,8 +2,8 @@
 
     python -m bench.standby --checkpoint models/stand-in-0.6b [--rounds 3]
 
-Before each request the model is unloaded and the system's page cache dropped, which needs root; what is locked in
-memory stays there.
+Before each request the model is unloaded and the system's page cache dropped, which needs root; pages locked in memory
+stay there.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def main() -> None:
         for name, standby in (("disk", ""), ("memory", MODEL)):
             settings = {"IDLE_TIMEOUT": 0, "ADMIN_KEY": "bench", "WARM_STANDBY": standby}
             with our_stack(Path(folder), engine, **settings) as ours:
-                for _ in range(options.rounds + 1):  # the first one is not counted
+                for _ in range(options.rounds + 1):  # the first one is discarded
                     drop_caches()
                     times_s[name].append(asyncio.run(first_audio_s(ours, options.frames)))
                     unload(ours)

@@ -1,11 +1,11 @@
-"""From the start of a process to its first audio, beside the same of qwen-tts.
+"""From the start of a process to its first audio, compared with qwen-tts.
 
     python -m bench.start --checkpoint FOLDER [--frames 25] [--rounds 5]
 
-Both are asked for one utterance of the same forced length, two seconds. The clock runs in the parent: from the start of
-the child to the line that it writes when the first samples are there, which with qwen-tts are all samples. The warm-up
-round reads the weights into the page cache. The engine has one slot, as qwen-tts has in a way; qwen-tts is used as its
-documentation says, without our code around it.
+Both synthesize one utterance of the same forced length, two seconds. Timed in the parent: from the start of the child
+to the line that it writes with the first samples, which with qwen-tts are all samples. The warm-up round reads the
+weights into the page cache. The engine has one slot, like qwen-tts, which is used as documented, without our code
+around it.
 """
 
 import json
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def start_child(side: str, checkpoint: Path, frames: int, dtype: str) -> tuple[float, dict[str, float]]:
-    """When it was heard, by this process's clock, and the child's own account of its seconds."""
+    """The time of the first audio by this process's clock, and the child's own timings in seconds."""
     arguments = [side, str(checkpoint), str(frames), dtype]
     with subprocess.Popen(
         [sys.executable, "-m", "bench.start_child", *arguments], stdout=subprocess.PIPE, text=True

@@ -1,8 +1,8 @@
-"""The process that `bench.start` starts: one utterance, and a line of JSON as soon as it is heard.
+"""The child process of `bench.start`: one utterance, and a line of JSON with its first audio.
 
     python -m bench.start_child ours|qwen-tts FOLDER FRAMES DTYPE
 
-It imports nothing that the engine itself does not.
+It imports only what the engine itself imports.
 """
 
 import json
@@ -41,7 +41,7 @@ def qwen_tts(folder: str, frames: int, dtype: str) -> None:
 
     model = Qwen3TTSModel.from_pretrained(folder, dtype=getattr(torch, dtype), device_map="cpu")
     loaded_s = time.perf_counter()
-    # A token's frame is made in the step after it, so the last token has none.
+    # A token's frame is generated in the following step, so the last token has none.
     waves, _ = model.generate_custom_voice(text=TEXT, speaker="ryan", language="auto", max_new_tokens=frames + 1)
     heard(loaded_s)
     assert len(waves[0]) == frames * 1920, len(waves[0])

@@ -1,8 +1,8 @@
-"""Rewrites the table of docs/benchmarks.md from the JSON files of this suite, and prints it with its goals.
+"""Rewrites the table of docs/benchmarks.md from the JSON results, and prints it with its goals.
 
     python -m bench.summary [--results bench/results] [--page docs/benchmarks.md]
 
-A figure whose file is missing is left out. Figures of one machine share a table.
+A figure without a result file is omitted. Figures of one machine share a table.
 """
 
 import argparse
@@ -17,15 +17,15 @@ from bench.report import RESULTS, table
 
 BEGIN: Final = "<!-- measured: written by `python -m bench.summary` -->\n"
 END: Final = "<!-- /measured -->\n"
-HEADS: Final = ("Qwen3-TTS 0.6B, random weights, if not said otherwise", "", "date", "command")
+HEADS: Final = ("Qwen3-TTS 0.6B, random weights, unless stated otherwise", "", "date", "command")
 FRAMES_PER_SECOND: Final = 12.5
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`key` in the figures of result `file`. `name` may speak of the `frames` that were forced and their `seconds`.
-    `must` and `aim`: at least so much, or at most if it is a cost."""
+    """`key` in the figures of result `file`. `name` may refer to the forced `frames` and their `seconds`. `must` and
+    `aim`: minimum values, or maximum values for costs."""
 
     name: str
     file: str
@@ -75,7 +75,7 @@ def _seconds(value: float) -> str:
 
 
 _GROWTH: Final = "growth_allocated_bytes_per_frame"
-_NO_GROWTH: Final = 64  # less than an object a frame: the benchmark keeps a time and a figure of each chunk
+_NO_GROWTH: Final = 64  # less than an object a frame: the benchmark stores a time and a figure for each chunk
 
 FIGURES: Final = (
     Figure("codes (no codec), 1 stream", "frame_model", "streams_1", _times, 1.3, 2.5),
@@ -94,8 +94,8 @@ FIGURES: Final = (
     Figure("overhead: audio of a tiny model, 1 stream", "overhead", "streams_1", _times, 4),
     Figure("memory growth, tiny model", "memory_tiny", _GROWTH, _bytes, _NO_GROWTH, is_cost=True),
     Figure("memory growth", "memory", _GROWTH, _bytes, _NO_GROWTH, is_cost=True),
-    Figure("whole stack, embedded voice, 64 clients: first sound", "side_by_side", "ours_64_ttfa_p50_ms", _ms),
-    Figure("a server of whole utterances, the same", "side_by_side", "other_64_ttfa_p50_ms", _ms),
+    Figure("whole stack, embedded voice, 64 clients: first audible sample", "side_by_side", "ours_64_ttfa_p50_ms", _ms),
+    Figure("a non-streaming server, the same", "side_by_side", "other_64_ttfa_p50_ms", _ms),
     Figure("0.6B, 1 stream", "gpu", "0.6b_streams_1_x_real_time", _real_time, 20),
     Figure("0.6B, 1 stream: first audio", "gpu", "0.6b_streams_1_ttfa_ms", _ms, 20, is_cost=True),
     Figure("1.7B, 32 streams together", "gpu", "1.7b_streams_32_x_real_time", _real_time, 85),
@@ -106,7 +106,7 @@ FIGURES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A figure that was measured."""
+    """A measured figure."""
 
     figure: Figure
     value: float
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument(
-        "--page", type=Path, help="docs/benchmarks.md where the results are this project's own, else none"
+        "--page", type=Path, help="default: docs/benchmarks.md for the results in bench/results, else none"
     )
     options = parser.parse_args()
     page = options.page or (Path("docs/benchmarks.md") if options.results == RESULTS else None)

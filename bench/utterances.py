@@ -1,4 +1,4 @@
-"""Utterances of a forced length through the Engine protocol, and when their audio came."""
+"""Utterances of a forced length through the Engine protocol, with the times of their audio."""
 
 import threading
 import time
@@ -18,7 +18,8 @@ WAIT_S = 1800.0
 
 @dataclass(slots=True)
 class TimedSink:
-    """An AudioSink that keeps when each chunk came, in seconds since `begin_s`, and how many samples were in it."""
+    """An AudioSink that stores the arrival time of each chunk, in seconds since `begin_s`, and its number of
+    samples."""
 
     begin_s: float = field(default_factory=time.perf_counter)
     chunks: list[tuple[float, int]] = field(default_factory=list)
@@ -69,8 +70,8 @@ class TimedSink:
 
 
 def begin(engine: Engine, frames: int, seed: int = 0, text: str = TEXT, sink: TimedSink | None = None) -> TimedSink:
-    """One utterance that ends after `frames` frames, if the checkpoint does not end it before."""
-    seconds = frames / FRAMES_PER_SECOND + 1e-6  # rounded down to samples, so that it must not be too short by a bit
+    """Start one utterance that ends after `frames` frames, unless the checkpoint ends it before."""
+    seconds = frames / FRAMES_PER_SECOND + 1e-6  # rounded down to samples, so that it must not be slightly too short
     request = SpeechRequest(text, speaker="ryan", seed=seed, max_audio_seconds=seconds)
     sink = sink or TimedSink()
     engine.submit(request, sink)
@@ -78,7 +79,7 @@ def begin(engine: Engine, frames: int, seed: int = 0, text: str = TEXT, sink: Ti
 
 
 def finish(sinks: Iterable[TimedSink], frames: int) -> None:
-    """Wait for all, and refuse utterances of another length: they would not be comparable."""
+    """Wait for all, and reject utterances of another length, which are not comparable."""
     for sink in sinks:
         sink.wait_done()
         if sink.frames != frames:

@@ -1,7 +1,7 @@
-"""The Engine protocol: what every speech engine offers, whether it serves one request at a time or a batch.
+"""The Engine protocol, implemented by every speech engine, with or without batching.
 
-An engine owns one worker thread, and only that thread computes. `submit` puts a request into a bounded queue and
-returns at once; the audio goes to the request's sink as it is made.
+An engine has one worker thread, and only that thread computes. `submit` puts a request into a bounded queue and returns
+immediately; audio is passed to the request's sink during synthesis.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Samples = npt.NDArray[np.float32]  # [T] mono, 24 kHz, -1 to 1
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine is and can do, fixed when it is built."""
+    """The fixed properties of an engine."""
 
     engine: str
     checkpoint: str
@@ -32,12 +32,12 @@ class Capabilities:
     speakers: tuple[str, ...] = ()
     max_audio_seconds: float = 600.0
     supports_instructions: bool = False
-    notes: tuple[str, ...] = ()  # sentences for people on what is not as it should be
+    notes: tuple[str, ...] = ()  # sentences about degraded operation
 
 
 class AudioSink(Protocol):
-    """Where one request's audio goes. An engine calls it from its worker thread: `audio` any number of times, then
-    exactly one of `end` and `error`. No call raises: a sink whose receiver is gone says so by `is_cancelled`."""
+    """The destination of one request's audio. An engine calls it from its worker thread: `audio` any number of times,
+    then exactly one of `end` and `error`. No call raises: a disconnected receiver is reported by `is_cancelled`."""
 
     def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
         """Deliver the next samples, [T] float32, and the words that start in them."""
@@ -49,7 +49,7 @@ class AudioSink(Protocol):
         """The request failed."""
 
     def is_cancelled(self) -> bool:
-        """The client has disconnected. Engines poll between steps and stop within one of them."""
+        """Whether the client has disconnected. Engines poll between steps and stop within one of them."""
         ...
 
 
@@ -60,15 +60,15 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
-        """Queue a request and return at once. Raises SpeechError if it can't be served or the queue is full; the sink
-        is then never called."""
+        """Queue a request and return immediately. Raises SpeechError if it can't be served or the queue is full; the
+        sink is then never called."""
 
     def gpu_memory_bytes(self) -> int | None:
-        """Device memory held now; None without a GPU."""
+        """Device memory in use, in bytes; None without a GPU."""
         ...
 
     def report_to(self, publish: Publish) -> None:
         """Publish the engine's statistics to `report`, by family, on the worker thread."""
 
     def close(self) -> None:
-        """Fail what is queued or running with `shutting_down`, stop the worker and free the device. Idempotent."""
+        """Fail queued and running requests with `shutting_down`, stop the worker and free the device. Idempotent."""

@@ -1,7 +1,7 @@
 """Asynchronous delivery: one thread sends chunks to the sinks and polls for cancellation.
 
-To send one chunk through Triton takes half a millisecond, and to ask for one request whether it was cancelled a tenth:
-with many streams, that would be much of a step of the engine.
+Sending one chunk through Triton takes half a millisecond, and polling a request for cancellation a tenth: with many
+streams, that would be a large part of an engine step.
 """
 
 import logging
@@ -24,7 +24,7 @@ CAPACITY: Final = 1024
 
 
 class DeliveryThread:
-    """The thread. It calls `on_cancelled` when a request was cancelled."""
+    """The delivery thread. It calls `on_cancelled` when a request was cancelled."""
 
     def __init__(self, name: str, on_cancelled: Callable[[], None]) -> None:
         self._deliveries: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -34,11 +34,11 @@ class DeliveryThread:
         self._thread.start()
 
     def wrap(self, sink: AudioSink) -> "DeliverySink":
-        """A sink whose calls return at once. It must be given its `end` or `error`."""
+        """A sink whose calls return immediately. It must receive its `end` or `error`."""
         return DeliverySink(sink, self)
 
     def put(self, delivery: Callable[[], None]) -> None:
-        """Never waits, so that locks may be held; `catch_up` bounds the deliveries instead."""
+        """Never waits, so that locks may be held; `catch_up` limits the deliveries instead."""
         self._deliveries.put(delivery)
 
     def catch_up(self) -> None:
@@ -49,20 +49,20 @@ class DeliveryThread:
             done.wait()
 
     def watch(self, sink: "DeliverySink") -> None:
-        """Ask `sink` from now on, until it is over."""
+        """Poll `sink` for cancellation from now on, until it has ended."""
         self.put(lambda: self._watched.add(sink))
 
     def unwatch(self, sink: "DeliverySink") -> None:
         self.put(lambda: self._watched.discard(sink))
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until all that was put is delivered, or for so long."""
+        """Wait until everything is delivered, at most for the time-out."""
         done = threading.Event()
         self.put(done.set)
         done.wait(timeout_s)
 
     def close(self) -> None:
-        """Deliver what is there, and stop."""
+        """Deliver the rest, and stop."""
         self._deliveries.put(None)
         self._thread.join()
 
@@ -92,7 +92,7 @@ class DeliveryThread:
 
 
 class DeliverySink:
-    """One request's sink behind the outbox. `is_cancelled` is what was last heard."""
+    """One request's sink behind the delivery thread. `is_cancelled` is the last polled value."""
 
     def __init__(self, sink: AudioSink, delivery: DeliveryThread) -> None:
         self._sink = sink
@@ -117,6 +117,6 @@ class DeliverySink:
         return self._gone
 
     def ask(self) -> bool:
-        """Hear it now."""
+        """Poll now."""
         self._gone = self._sink.is_cancelled()
         return self._gone

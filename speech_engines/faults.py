@@ -4,15 +4,15 @@ from speech_protocol.errors import ErrorCode, SpeechError
 
 
 class DeviceMemoryError(Exception):
-    """The device has no memory for this piece of work, which has changed nothing: with less to do, it may be done."""
+    """The device has insufficient memory for this work, which has changed nothing; less work may succeed."""
 
 
 class DeviceLostError(Exception):
-    """Nothing that this process asks of the device will ever work again, so the process must end and be replaced."""
+    """The device cannot recover within this process, so the process must end and be replaced."""
 
 
 def out_of_memory() -> SpeechError:
-    """What the request hears that is given up for the others."""
+    """The error of a request that is failed to free memory for the others."""
     return SpeechError(ErrorCode.OUT_OF_MEMORY, "The GPU has no memory left for this request. Try again in a moment.")
 
 

@@ -1,4 +1,4 @@
-"""The embedded English voice: the hibari-tts package on one CPU core, its weights inside the wheel."""
+"""The embedded English voice: the hibari-tts package on one CPU core, with its weights in the wheel."""
 
 import logging
 import os
@@ -25,19 +25,19 @@ from speech_text.sentences import split_sentences
 logger = logging.getLogger(__name__)
 
 _LEFT_OUT: Final = "parts of the text cannot be pronounced by hibari and were skipped"
-# What the model takes at once; a longer sentence is cut behind punctuation.
+# Maximum input of the model; a longer sentence is split after punctuation.
 _MAX_PHONEMES: Final = 400
 _PUNCTUATION: Final = tuple(".!?…,;:—")
 _OFF: Final = ("1", "ON", "YES", "TRUE")
 
 
 class HibariSynthesizer:
-    """One chunk a sentence. `speakers` are those on this machine."""
+    """Synthesizes one chunk for each sentence. `speakers` are those on this machine."""
 
     def __init__(self, speakers: "Speakers") -> None:
         self._speakers = speakers
         self._voices = {HIBARI_DEFAULT: TimedVoice(HIBARI_DEFAULT)}
-        # The first call reads the pronunciation lexicon: done before the model is ready, not in the first request.
+        # The first call reads the pronunciation lexicon: do it before the model is ready, not in the first request.
         self._voices[HIBARI_DEFAULT].words("Ready.")
         self._capabilities = Capabilities(
             engine=HIBARI.name,
@@ -65,7 +65,8 @@ class HibariSynthesizer:
         voice = self._voice(hibari_speaker(request.speaker, self._speakers.present) or HIBARI_DEFAULT)
         text, left_out = latin_only(normalized(request.text))
         phonemes = 0
-        # The sentences one by one, not `phonemize` on the whole: the first is heard before the last is analysed.
+        # One sentence after another, instead of `phonemize` on the whole text: the first is sent before the last is
+        # analysed.
         with suppress(CutError):
             for number, sentence in enumerate(_sentences(text)):
                 parts = _parts(voice, sentence)
@@ -74,12 +75,12 @@ class HibariSynthesizer:
                     if is_cancelled():
                         raise CancelledError
                     phonemes += sum(len(word.phonemes) + 1 for word in part) - 1
-                    seed = None if request.seed is None else (request.seed + number) % 2**63  # numpy takes no other
+                    seed = None if request.seed is None else (request.seed + number) % 2**63  # numpy's limit
                     yield voice.speak(part, seed)
         if not phonemes:
             message = "The text has nothing to pronounce in English. Send English, or use a Qwen3-TTS model."
             raise SpeechError(ErrorCode.UNSPEAKABLE_TEXT, message, "text")
-        ignored = ("instruct is ignored: hibari takes no instructions",) if request.instruct else ()
+        ignored = ("instruct is ignored: hibari does not support instructions",) if request.instruct else ()
         return Summary(text_tokens=phonemes, warnings=ignored + (_LEFT_OUT,) * left_out)
 
     def gpu_memory_bytes(self) -> int | None:
@@ -95,17 +96,17 @@ class HibariSynthesizer:
 
 
 class Speakers:
-    """Which speakers' weights are on this machine. `present` may be read from any thread, and grows while a download
-    runs."""
+    """The speakers whose weights are on this machine. `present` may be read from any thread, and grows during a
+    download."""
 
     def __init__(self) -> None:
         self.present = tuple(name for name in VOICES if _is_local(name))
         self._why_missing = "HF_HUB_OFFLINE is set"
 
     def download(self) -> None:
-        """Fetch the missing ones, 8 MB each, on a thread of its own that nothing waits for; with HF_HUB_OFFLINE, none.
+        """Download the missing ones, 8 MB each, in a background thread; none with HF_HUB_OFFLINE.
 
-        What fails is tried again at the next load.
+        A failed download is retried at the next load.
         """
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFF:
             return
@@ -113,7 +114,7 @@ class Speakers:
         threading.Thread(target=self._download, name="hibari-download", daemon=True).start()
 
     def missing(self, name: str) -> SpeechError:
-        """Why `name` can't speak."""
+        """Why `name` is unavailable."""
         known = ", ".join(self.present)
         if name in VOICES:
             message = f"The voice '{name}' is not on this machine; {self._why_missing}. Use one of: {known}."
@@ -129,22 +130,22 @@ class Speakers:
                 voice_path(name)
             except (RuntimeError, OSError) as error:
                 self._why_missing = "its download failed"
-                logger.warning("no more voices of hibari than %s: %s", ", ".join(self.present), error)
+                logger.warning("only these voices of hibari are available: %s: %s", ", ".join(self.present), error)
                 return
             self.present = (*self.present, name)
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """Each line, at least, is a sentence, as with hibari's own splitter, which cuts behind "Sept." and "Ft."."""
+    """Each line is at least one sentence, as in hibari's own splitter, which splits after "Sept." and "Ft."."""
     for line in text.splitlines():
         yield from filter(None, map(str.strip, split_sentences(line)))
 
 
 def _parts(voice: TimedVoice, sentence: str) -> list[list[SpokenWord]]:
-    """The words of a sentence, in parts that the model takes; none if it has nothing to pronounce, or if the
-    package fails on it.
+    """The words of a sentence, in parts that the model accepts; none if it has nothing to pronounce, or if the package
+    fails on it.
 
-    It does on a number of 37 digits or a digit in a circle, and that must not end the text around it.
+    It fails on a number of 37 digits or a digit in a circle, and that must not end the text around it.
     """
     try:
         words = voice.words(sentence)
@@ -186,9 +187,9 @@ def _is_local(name: str) -> bool:
 
 
 def create_engine() -> WorkerEngine:
-    """The engine of the Triton model `hibari`. A sentence takes about 15 ms and lasts seconds, so a core serves
-    many."""
-    if hub := os.environ.get("HF_HOME"):  # where containers keep what they download
+    """The engine of the Triton model `hibari`. A sentence takes about 15 ms and lasts seconds, so one core serves many
+    requests."""
+    if hub := os.environ.get("HF_HOME"):  # the download folder of the containers
         os.environ.setdefault("HIBARI_HOME", str(Path(hub) / "hibari"))
     speakers = Speakers()
     engine = WorkerEngine(HibariSynthesizer(speakers), max_queue=256, max_active=64)

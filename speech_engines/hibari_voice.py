@@ -1,4 +1,4 @@
-"""A voice of the hibari-tts package with the time of each word, from the durations that its model computes."""
+"""A voice of the hibari-tts package with word times, from the durations that its model computes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from hibari.voices import voice_path
 from speech_engines.base import Samples
 from speech_protocol.events import Word
 
-# An inner value of the graph: the length of each phoneme in frames, [ids] float32.
+# An internal value of the graph: the length of each phoneme in frames, [ids] float32.
 _DURATIONS: Final = "/Clip_output_0"
 _FRAME_SAMPLES: Final = 600
 # Field numbers of ONNX's protobuf messages: ModelProto.graph, GraphProto.output, ValueInfoProto.name.
@@ -29,14 +29,14 @@ class SpokenWord:
 
 
 class TimedVoice(Hibari):  # type: ignore[misc]
-    """`speaker`'s model, with the durations of its phonemes as one more output."""
+    """`speaker`'s model, with the durations of its phonemes as an additional output."""
 
     def __init__(self, speaker: str) -> None:
         super().__init__(speaker, model=with_output(Path(voice_path(speaker)).read_bytes(), _DURATIONS))
 
     def words(self, sentence: str) -> list[SpokenWord]:
-        """The words of a sentence in order, punctuation with the word before it. Raises IndexError, TypeError or
-        ValueError if the package fails on the sentence."""
+        """The words of a sentence in order, with punctuation attached to the preceding word. Raises IndexError,
+        TypeError or ValueError if the package fails on the sentence."""
         tokens = self.g2p.phonemize_tokens(self.g2p.tokenize(normalize(sentence)))
         words: list[SpokenWord] = []
         text = phonemes = ""
@@ -48,10 +48,10 @@ class TimedVoice(Hibari):  # type: ignore[misc]
         return [*words, SpokenWord(text, phonemes)] if text else words
 
     def speak(self, words: Sequence[SpokenWord], seed: int | None) -> tuple[Samples, tuple[Word, ...]]:
-        """The samples of these words, [T] float32, and the words that are heard in them."""
+        """The samples of these words, [T] float32, and the times of the words in them."""
         ids, ends = [0], []
         for word in words:
-            # A space stands between two words, as in the package's own phonemes.
+            # A space separates two words, as in the package's own phonemes.
             spaced = f" {word.phonemes}" if len(ids) > 1 and word.phonemes else word.phonemes
             ids += [self.vocab[phoneme] for phoneme in spaced if phoneme in self.vocab]
             ends.append(len(ids))
@@ -63,7 +63,7 @@ class TimedVoice(Hibari):  # type: ignore[misc]
 
 
 def _times(words: Sequence[SpokenWord], ends: Sequence[int], durations: Any) -> tuple[Word, ...]:
-    """Each word from the end of the one before to its own last phoneme."""
+    """Each word lasts from the end of the previous one to its own last phoneme."""
     bounds = np.concatenate(([0], np.cumsum(np.rint(durations).astype(int)))) * _FRAME_SAMPLES
     found, begin = [], 1
     for word, end in zip(words, ends, strict=True):
@@ -74,7 +74,7 @@ def _times(words: Sequence[SpokenWord], ends: Sequence[int], durations: Any) -> 
 
 
 def with_output(model: bytes, name: str) -> bytes:
-    """An ONNX model whose inner value `name` is an output, too: protobuf merges a message that is appended."""
+    """An ONNX model with the internal value `name` as an output: protobuf merges an appended message."""
     output = _field(_NAME, name.encode())
     return model + _field(_GRAPH, _field(_OUTPUT, output))
 

@@ -1,6 +1,6 @@
 """Statistics of an engine: plain numbers of the worker thread, published once a second.
 
-Handing one figure on takes a message to Triton's process, so it is never done for each step.
+Publishing a value sends a message to Triton's process, so it is not done in each step.
 """
 
 import time
@@ -8,23 +8,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-# Family: what it is, and whether it only grows.
+# Family: its description, and whether it is a counter.
 FAMILIES: Final[dict[str, tuple[str, bool]]] = {
-    "tts_engine_active_rows": ("Utterances that are being spoken.", False),
-    "tts_engine_rows": ("Utterances that can be spoken at once.", False),
-    "tts_engine_waiting_requests": ("Requests that wait in the engine's queue.", False),
-    "tts_engine_steps_total": ("Steps of the whole batch.", True),
-    "tts_engine_step_seconds_total": ("Time in steps of the whole batch.", True),
-    "tts_engine_frames_total": ("Frames, one for each row of each step; 12.5 make a second.", True),
-    "tts_engine_cache_positions": ("Positions of the key-value cache.", False),
-    "tts_engine_cache_positions_used": ("Positions of the key-value cache that utterances hold.", False),
-    "tts_engine_paused_rows": ("Utterances that are paused until the cache has positions for them again.", False),
-    "tts_engine_pauses_total": ("Times that an utterance was paused.", True),
-    "tts_engine_voice_prompts_found_total": ("Voices to clone that were in the cache.", True),
-    "tts_engine_voice_prompts_made_total": ("Voices to clone that were computed.", True),
-    "tts_engine_unused_graphs": ("CUDA graphs that are not used, as they could not be recorded or differ.", False),
-    "tts_engine_guard_trips_total": ("Utterances that the runaway guard cut.", True),
-    "tts_engine_gpu_memory_bytes": ("Memory of the device that the process holds.", False),
+    "tts_engine_active_rows": ("Utterances being synthesized.", False),
+    "tts_engine_rows": ("Maximum utterances synthesized at once.", False),
+    "tts_engine_waiting_requests": ("Requests in the engine's queue.", False),
+    "tts_engine_steps_total": ("Decode steps of the whole batch.", True),
+    "tts_engine_step_seconds_total": ("Time in decode steps of the whole batch.", True),
+    "tts_engine_frames_total": ("Frames, one for each row of each step; 12.5 a second of audio.", True),
+    "tts_engine_cache_positions": ("Positions of the KV cache.", False),
+    "tts_engine_cache_positions_used": ("Positions of the KV cache in use.", False),
+    "tts_engine_paused_rows": ("Utterances paused for lack of cache positions.", False),
+    "tts_engine_pauses_total": ("Pauses of utterances for lack of cache positions.", True),
+    "tts_engine_voice_prompts_found_total": ("Voice prompt cache hits.", True),
+    "tts_engine_voice_prompts_made_total": ("Voice prompts computed.", True),
+    "tts_engine_unused_graphs": ("CUDA graphs that are unused: capture failed, or results differ.", False),
+    "tts_engine_guard_trips_total": ("Utterances stopped by the runaway guard.", True),
+    "tts_engine_gpu_memory_bytes": ("Device memory used by the process, in bytes.", False),
 }
 INTERVAL_S: Final = 1.0
 
@@ -33,7 +33,7 @@ Publish = Callable[[Mapping[str, float]], None]
 
 @dataclass(slots=True)
 class Reporter:
-    """Publishes statistics, by family, at most once an interval and whenever the engine becomes idle. One thread
+    """Publishes statistics, by family, at most once an interval and whenever the engine becomes idle. For one thread
     only."""
 
     read: Callable[[], Mapping[str, float]]

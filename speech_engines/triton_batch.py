@@ -33,18 +33,18 @@ _UNAVAILABLE = {ErrorCode.QUEUE_FULL, ErrorCode.MODEL_UNAVAILABLE, ErrorCode.SHU
 
 
 class BatchModel:
-    """The façade; `1/model.py` of `speech_batch` is a subclass with nothing to add."""
+    """The façade; `1/model.py` of `speech_batch` is an empty subclass."""
 
     _latest: object = None
     _repository: Path | None = None
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Triton's own call, with the folder of this model in the repository."""
+        """Called by Triton, with the folder of this model in the repository."""
         folder = Path(args.get("model_repository", ""))
         self._repository = folder.parent if folder.is_dir() else None
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """One response a request; a failed one carries a Triton error whose text begins with our code."""
+        """One response for each request; a failed one carries a Triton error whose text begins with our code."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
@@ -53,7 +53,7 @@ class BatchModel:
         except SpeechError as error:
             return _failure(error)
         except Exception as error:
-            # Triton would answer with our traceback.
+            # otherwise Triton would answer with a traceback
             logger.exception("unhandled exception")
             return _failure(
                 SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed ({type(error).__name__}). Its log says why.")
@@ -88,8 +88,8 @@ class BatchModel:
         return bytes(pcm), end
 
     def _from_triton(self, text: str, model: str) -> SpeechError:
-        """A Triton error as ours. What is not from an engine means that the model named can't take requests, of which
-        Triton says the same, unloaded or unknown."""
+        """A Triton error as a SpeechError. An error without an engine's code means that the named model is unavailable;
+        Triton does not distinguish unloaded from unknown models."""
         if error := SpeechError.from_text(text):
             return error
         known = self._models()
@@ -100,7 +100,7 @@ class BatchModel:
         return SpeechError(ErrorCode.MODEL_UNAVAILABLE, message, "model")
 
     def _models(self) -> list[str]:
-        """The models beside this one in its repository; none if it can't be read."""
+        """The models in the same repository; none if it can't be read."""
         try:
             folders = self._repository.iterdir() if self._repository else ()
             return sorted(each.name for each in folders if each.is_dir() and each.name != SPEECH_BATCH)
@@ -108,7 +108,7 @@ class BatchModel:
             return []
 
     def _call(self, request: Any, model: str) -> list[Any]:
-        """Every response of the model, read to the end: an iterator left halfway leaks its server side."""
+        """Every response of the model, read to the end: an abandoned iterator leaks its server side."""
         tensors = [pb_utils.get_input_tensor_by_name(request, spec.name) for spec in INPUTS]
         call = pb_utils.InferenceRequest(
             model_name=model,
@@ -118,8 +118,8 @@ class BatchModel:
         )
         answers = call.exec(decoupled=True)
         responses = list(answers)
-        # Threads of the stub release them without Python's lock. The last reference frees them, and on Python 3.12 that
-        # kills the process, unless it is us, with the next request.
+        # Threads of the stub release the responses without Python's lock. Releasing the last reference there crashes
+        # the process on Python 3.12 at the next request, so a reference is held here.
         self._latest = (call, answers, responses)
         return [response for response in responses if _has_content(response)]
 
@@ -129,8 +129,8 @@ def _failure(error: SpeechError) -> Any:
 
 
 def _triton_code(code: ErrorCode) -> Any:
-    """The Triton code, and so the HTTP status of `/infer`, for one of ours."""
-    # Looked up at run time: while this module is imported, Triton has not filled `pb_utils` yet.
+    """The Triton code, and so the HTTP status of `/infer`, for an error code."""
+    # Looked up at run time: during the import of this module, `pb_utils` is incomplete.
     if code in _INVALID:
         return pb_utils.TritonError.INVALID_ARG
     if code is ErrorCode.MODEL_NOT_FOUND:
@@ -139,7 +139,7 @@ def _triton_code(code: ErrorCode) -> Any:
 
 
 def _has_content(response: Any) -> bool:
-    """False for the empty response that only carries the FINAL flag."""
+    """False for the empty response that only has the FINAL flag."""
     return bool(response.has_error() or response.output_tensors())
 
 

@@ -1,7 +1,7 @@
 """The Triton side of every speech model: tensors to a SpeechRequest, an engine's audio to response messages.
 
-With `triton_batch.py`, the only file that touches Triton's Python API. `execute` hands each request to the engine's
-worker thread and returns at once, so one instance serves many requests; the sender of a request travels with its sink.
+Besides `triton_batch.py`, the only user of Triton's Python API. `execute` passes each request to the engine's worker
+thread and returns immediately, so one instance serves many requests; a request's response sender is in its sink.
 """
 
 import base64
@@ -39,12 +39,12 @@ class SpeechModel:
         try:
             self._engine = type(self).create_engine()
         except SpeechError as error:
-            # One line with a stable code instead of a traceback: this text is all that Triton passes on.
+            # One line with a stable code instead of a traceback: Triton passes on only this text.
             raise pb_utils.TritonModelException(error.to_text()) from None
         self._engine.report_to(TritonStats(args["model_name"]).publish)
 
     def execute(self, requests: list[Any]) -> None:
-        """Queue each request; responses leave from the worker thread."""
+        """Queue each request; responses are sent from the worker thread."""
         for request in requests:
             self._accept(request)
 
@@ -57,13 +57,13 @@ class SpeechModel:
         self._in_flight.add(1)
         sink = TritonSink(request.get_response_sender(), lambda: self._in_flight.add(-1))
         try:
-            # Before anything else: Triton reports a hang-up only after a first response.
+            # Sent first: Triton reports a disconnect only after a first response.
             sink.start(self._start_event(others))
             self._engine.submit(read_request(request), sink)
         except SpeechError as error:
             sink.error(error)
         except Exception as error:
-            # Without FINAL the client would wait for ever, so not even a bug of ours may escape.
+            # Without FINAL the client would wait forever, so even unexpected exceptions are handled.
             logger.exception("request %s was not accepted", request.request_id())
             sink.error(
                 SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed ({type(error).__name__}). Its log says why.")
@@ -86,7 +86,7 @@ class SpeechModel:
 
 
 class _Count:
-    """A number that several threads change."""
+    """A counter for several threads."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -98,7 +98,7 @@ class _Count:
 
 
 class TritonStats:
-    """An engine's statistics among Triton's metrics. For one thread: two that report at once crash the whole server."""
+    """An engine's statistics as Triton metrics. For one thread: concurrent reports crash the whole server."""
 
     def __init__(self, model: str) -> None:
         self._labels = {"model": model}
@@ -106,7 +106,7 @@ class TritonStats:
         self._last: dict[str, float] = {}
 
     def publish(self, stats: Mapping[str, float]) -> None:
-        """Set each gauge, and add to each counter what it grew."""
+        """Set each gauge, and increase each counter to its new value."""
         for name, value in stats.items():
             metric = self._metrics.get(name) or self._make(name)
             if not FAMILIES[name][1]:
@@ -124,19 +124,19 @@ class TritonStats:
         return metric
 
 
-# Kept until the process ends: what frees one from a thread of its own takes the server with it.
+# Kept until the process ends: freeing a metric from another thread crashes the server.
 _FAMILIES_IN_USE: list[Any] = []
 
 
 def read_request(request: Any) -> SpeechRequest:
-    """The SpeechRequest in a Triton request. Raises SpeechError naming the tensor that is wrong."""
+    """The SpeechRequest in a Triton request. Raises SpeechError that names the invalid tensor."""
     values = {spec.name: _read_scalar(request, spec.name, spec.data_type) for spec in INPUTS}
     present = {name: value for name, value in values.items() if value is not None}
     return SpeechRequest.from_tensors(present, request.request_id(), _traceparent(request))
 
 
 def _traceparent(request: Any) -> str:
-    """The trace that the request is part of; parameters come as JSON."""
+    """The request's trace; parameters are JSON."""
     try:
         return str(json.loads(request.parameters()).get("traceparent", ""))
     except (ValueError, TypeError, AttributeError):
@@ -198,8 +198,8 @@ class TritonSink:
             try:
                 self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=flags)
             except Exception:
-                # The server side of this request is gone; the engine hears of it at its next `is_cancelled`. Nothing
-                # may escape: the caller is the one thread that serves all requests.
+                # The request has ended on the server's side; the engine learns it from the next `is_cancelled`. No
+                # exception may escape: the calling thread serves all requests.
                 logger.exception("a response could not be sent")
                 self._gone = True
 

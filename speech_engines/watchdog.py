@@ -1,6 +1,6 @@
-"""Ends a process whose work never returns: there is no other way to stop a hanging driver.
+"""Ends a process whose work never returns: a hanging driver cannot be stopped in another way.
 
-Triton takes a process that ended for a dead model; the frontend tells its clients and has it started again.
+Triton treats the ended process as a crashed model; the frontend reports it to its clients and restarts it.
 """
 
 import logging
@@ -17,12 +17,12 @@ _LOOKS = 4  # in a limit
 
 
 def end_process() -> None:
-    """End the process at once: a hanging process runs no clean-up."""
+    """End the process immediately, without clean-up, which a hanging process cannot run."""
     os._exit(_EXIT_CODE)
 
 
 class Watchdog:
-    """A context for each piece of the work of one thread; `end` is called when one takes longer than `limit_s`."""
+    """A context for each step of one thread; `end` is called when a step takes longer than `limit_s`."""
 
     def __init__(self, limit_s: float, end: Callable[[], None] = end_process) -> None:
         self._limit_s, self._end = limit_s, end
@@ -43,6 +43,6 @@ class Watchdog:
         while not self._over.wait(self._limit_s / _LOOKS):
             begin_s = self._begin_s
             if begin_s is not None and time.monotonic() - begin_s > self._limit_s:
-                logger.critical("a step takes longer than %g s (STEP_TIMEOUT): this process ends", self._limit_s)
+                logger.critical("a step took longer than %g s (STEP_TIMEOUT): ending this process", self._limit_s)
                 self._end()
                 return

@@ -1,9 +1,9 @@
-"""An Engine from any function that yields chunks: one worker thread, a bounded queue, the most urgent listener first.
+"""An Engine made from a function that yields chunks: one worker thread, a bounded queue, the most urgent stream first.
 
-Each active request is a generator. The worker takes a chunk from the one whose listener, playing since the first chunk,
-runs dry first; a stream without audio yet counts as dry since its arrival. So with `max_active` above one a short
-request is not stuck behind a long one, and a newcomer is heard at once, while the others have audio for seconds. A
-batching engine has a scheduler of its own instead.
+Each active request is a generator. The worker takes the next chunk of the stream that would run out of audio first, if
+played since its first chunk; a stream without audio has been empty since its arrival. So with `max_active` over one, a
+short request is not delayed by a long one, and a new request starts quickly, while the others have seconds of audio
+buffered. A batching engine has its own scheduler instead.
 """
 
 import logging
@@ -27,16 +27,16 @@ logger = logging.getLogger(__name__)
 
 
 class CancelledError(Exception):
-    """Raised inside a synthesizer that found its request cancelled in the middle of a chunk."""
+    """Raised inside a synthesizer that finds its request cancelled in the middle of a chunk."""
 
 
 class CutError(Exception):
-    """Raised inside a synthesizer, where it yields, when its utterance is at its limit: it returns its summary."""
+    """Raised inside a synthesizer, at its yield, when its utterance reaches its limit: it then returns its summary."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a synthesizer knows at the end of an utterance."""
+    """The synthesizer's results at the end of an utterance."""
 
     text_tokens: int
     finish_reason: FinishReason = FinishReason.STOP
@@ -48,7 +48,7 @@ Chunks = Generator[Samples | Chunk, None, Summary]
 
 
 class Synthesizer(Protocol):
-    """The computing part of a worker engine; called from the worker thread only, but for `check`."""
+    """The computation of a worker engine; called from the worker thread only, except `check`."""
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -71,7 +71,7 @@ class _Row:
     sink: AudioSink
     submitted_s: float
     limit_samples: int
-    dry_at_s: float  # when its listener has heard all that was sent
+    dry_at_s: float  # when its client has played everything that was sent
     chunks: Chunks | None = None
     started_s: float = 0.0
     first_chunk_s: float = 0.0
@@ -81,7 +81,7 @@ class _Row:
 
 @dataclass(slots=True)
 class WorkerEngine:
-    """Engine over a Synthesizer. `max_queue` bounds the requests that wait, `max_active` those being spoken. `end` ends
+    """Engine over a Synthesizer. `max_queue` limits queued requests, `max_active` those being synthesized. `end` ends
     the process when its device is lost."""
 
     synthesizer: Synthesizer
@@ -137,7 +137,7 @@ class WorkerEngine:
         self._thread.join()
 
     def _is_full(self) -> bool:
-        """Requests that the worker will admit at its next look do not count."""
+        """Requests that the worker will admit in its next iteration do not count."""
         return len(self._queue) >= self.max_queue + self.max_active - len(self._active)
 
     def _run(self) -> None:
@@ -162,7 +162,7 @@ class WorkerEngine:
         }
 
     def _admit(self) -> bool:
-        """Wait for work and move waiting rows to free places; False once the engine is closed."""
+        """Wait for work and move queued requests into free rows; False once the engine is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._queue or self._active)
             if self._queue and len(self._active) == self.max_active:
@@ -181,7 +181,7 @@ class WorkerEngine:
         return False
 
     def _drop_cancelled(self, rows: deque[_Row] | list[_Row]) -> None:
-        """End the rows whose client is gone, so that they take no place from others."""
+        """End the rows of disconnected clients, which frees them for others."""
         for row in [row for row in rows if row.sink.is_cancelled()]:
             if row.chunks is not None:
                 row.chunks.close()
@@ -189,7 +189,7 @@ class WorkerEngine:
             self._end(row, Summary(0, FinishReason.CANCELLED))
 
     def _step(self, row: _Row) -> None:
-        """One chunk of one row; whatever happens, the row ends in exactly one `end` or `error`."""
+        """One chunk of one row; the row ends with exactly one `end` or `error`, whatever happens."""
         begin = time.perf_counter()
         try:
             if row.sink.is_cancelled():
@@ -228,7 +228,7 @@ class WorkerEngine:
             row.sent_samples += min(len(samples), room)
             self._samples += min(len(samples), room)
             row.dry_at_s = max(row.dry_at_s, time.perf_counter()) + len(samples) / SAMPLE_RATE_HZ
-        # An utterance that fills its limit exactly may end by itself, with a summary of its own.
+        # An utterance with exactly the maximum length may end by itself, with its own summary.
         if len(samples) > room:
             self._finish(row, replace(_cut(row.chunks), finish_reason=FinishReason.LENGTH))
 
@@ -243,8 +243,8 @@ class WorkerEngine:
         row.sink.error(error)
 
     def _give_up(self, error: DeviceLostError) -> None:
-        """The device is lost: all requests hear it, and the process ends."""
-        logger.critical("the device is lost (%s): this process ends", error)
+        """The device is lost: fail all requests, and end the process."""
+        logger.critical("the device is lost (%s): ending this process", error)
         with self._changed:
             self._closed = True
             leaving = [*self._active, *self._queue]
@@ -277,5 +277,5 @@ def _cut(chunks: Chunks | None) -> Summary:
     except StopIteration as stop:
         return cast(Summary, stop.value)
     except CutError:
-        pass  # it keeps no count
+        pass  # it has no count
     return Summary(0)
