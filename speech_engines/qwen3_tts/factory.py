@@ -1,4 +1,4 @@
-"""The engine behind the Qwen3-TTS models: batching by default, `ENGINE=reference` for the qwen-tts package."""
+"""The engine of the Qwen3-TTS models: batching by default, `ENGINE=reference` for the qwen-tts package."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ _LESS = "Free some, or set a smaller MAX_BATCH or another DEVICE."
 
 
 def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) -> Engine:
-    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError if its checkpoint can't be had."""
+    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError if its checkpoint is unavailable."""
     config = EngineConfig.from_environment(environment)
     try:
         if config.engine == "reference":
@@ -35,7 +35,7 @@ def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) 
         checkpoint = open_checkpoint(spec, environment)
         return run_in_temporary_thread(lambda: _create_batching(spec, checkpoint, config))
     except ModuleNotFoundError as error:
-        # `make serve` brings the embedded voice only.
+        # `make serve` installs the embedded voice only.
         logger.warning("%s can't be imported", error.name)
         raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, not_installed(spec.name)) from None
 
@@ -71,7 +71,7 @@ def _create_batching(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConf
 def capabilities_of(
     spec: ModelSpec, checkpoint: Checkpoint, placement: Placement, config: EngineConfig, device: "TorchModelRunner"
 ) -> Capabilities:
-    """Of the batching engine over `device`."""
+    """The capabilities of the batching engine over `device`."""
     rules = RequestRules(spec, checkpoint)
     return Capabilities(
         engine="qwen3-tts",

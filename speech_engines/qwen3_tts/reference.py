@@ -1,4 +1,4 @@
-"""The qwen-tts package behind the Engine protocol: one request at a time, slow, and what other engines are held to."""
+"""The qwen-tts package behind the Engine protocol: one request at a time, slow; the reference for other engines."""
 
 import contextlib
 import logging
@@ -27,7 +27,7 @@ from speech_protocol.request import SpeechRequest
 
 logger = logging.getLogger(__name__)
 
-# Greedy: the sampling values are transformers' own defaults, which it takes for "not set".
+# Greedy: the sampling values are transformers' own defaults, which it treats as "not set".
 _GREEDY: Final = {
     f"{stage}{name}": value
     for stage in ("", "subtalker_")
@@ -36,7 +36,7 @@ _GREEDY: Final = {
 
 
 class ReferenceSynthesizer:
-    """Upstream decodes an utterance at once, so its first chunk comes when all of it is done."""
+    """Upstream decodes an utterance at once, so its first chunk is returned at the end."""
 
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self._spec = spec
@@ -84,7 +84,7 @@ class ReferenceSynthesizer:
 
     @contextlib.contextmanager
     def watched(self, see: Callable[[Any], None]) -> Iterator[None]:
-        """Within, `see` is given the codes, [T, 16], that each utterance is decoded from."""
+        """A context in which `see` is called with the codes, [T, 16], of each utterance."""
         model = self._upstream.model
         generate = model.generate
 
@@ -114,7 +114,7 @@ class ReferenceSynthesizer:
         """The whole utterance, at most `limit_frames` long."""
         import torch
 
-        # A seed of our own also if none is asked for: torch starts every process from the same one.
+        # A random seed of our own if none is requested: torch starts every process with the same one.
         torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
         try:
             with device_errors(self.placement.device), torch.inference_mode(), self._stopped_by(is_cancelled):
@@ -129,7 +129,7 @@ class ReferenceSynthesizer:
         arguments = {
             "text": self._plain(request.text),
             "language": request.language.lower(),
-            # A token's frame is made in the step after it, so the last token has none.
+            # A token's frame is generated in the following step, so the last token has none.
             "max_new_tokens": limit_frames + 1,
             **_sampling(request),
         }
@@ -146,7 +146,7 @@ class ReferenceSynthesizer:
         return generated
 
     def _reference(self, request: SpeechRequest) -> dict[str, Any]:
-        """In-context cloning if there is a transcript, unless the request forbids it; else the x-vector alone."""
+        """In-context cloning with a transcript, unless the request forbids it; else the x-vector alone."""
         samples = np.frombuffer(request.ref_audio or b"", dtype="<i2").astype(np.float32) / 32768
         ref_text = self._plain(request.ref_text or "")
         if request.x_vector_only or not ref_text:
@@ -156,8 +156,8 @@ class ReferenceSynthesizer:
 
     @contextlib.contextmanager
     def _stopped_by(self, is_cancelled: Callable[[], bool]) -> Iterator[None]:
-        """Raise CancelledError inside upstream, whose loops have no other way out. It is asked before each frame of the
-        talker and each 300 frames of the codec. Nothing is left behind: a prefill resets what the talker keeps."""
+        """Raise CancelledError inside upstream, whose loops cannot be interrupted otherwise: checked before each frame
+        of the talker and each 300 frames of the codec. No state is left behind: a prefill resets the talker."""
 
         def ask(*_: object) -> None:
             if is_cancelled():
@@ -173,13 +173,13 @@ class ReferenceSynthesizer:
                 hook.remove()
 
     def _warm_up(self) -> None:
-        """One frame: kernels are chosen, and tables filled, before the model is ready and not in the first request."""
+        """One frame: selects kernels and fills tables before the model is ready, not in the first request."""
         silence = bytes(SAMPLE_RATE_HZ * SAMPLE_BYTES) if self._spec.task is Task.CLONE else None
         instruct = "A calm voice." if self._spec.task is Task.VOICE_DESIGN else None
         self._compute(SpeechRequest("Ready.", ref_audio=silence, instruct=instruct), 1, lambda: False)
 
     def _release(self) -> None:
-        """Give unused device memory back, so that models on one GPU do not hold it from each other."""
+        """Release unused device memory, so that models on one GPU do not block each other."""
         if self.placement.device != "cpu":
             import torch
 
@@ -187,8 +187,8 @@ class ReferenceSynthesizer:
 
 
 def _sampling(request: SpeechRequest) -> dict[str, Any]:
-    """Upstream's sampling arguments; what the request leaves open is the checkpoint's own. As upstream, they are about
-    the talker; the code predictor keeps the checkpoint's, but for greedy, which is about both."""
+    """Upstream's sampling arguments; the checkpoint's own values for unspecified ones. As in upstream, they apply to
+    the talker; the code predictor keeps the checkpoint's, except for greedy, which applies to both."""
     values: dict[str, Any] = {"repetition_penalty": request.repetition_penalty}
     if request.temperature is not None and request.temperature < GREEDY_TEMPERATURE:
         return values | _GREEDY
@@ -196,38 +196,39 @@ def _sampling(request: SpeechRequest) -> dict[str, Any]:
 
 
 def _load(checkpoint: Checkpoint, placement: Placement) -> Any:
-    """Upstream's model with its talker in the wanted precision and its codec in float32: in less it falls silent."""
+    """Upstream's model with its talker in the requested precision and its codec in float32: in lower precision it
+    produces silence."""
     import torch
 
     dtype = getattr(torch, placement.dtype)
     model_class, codec_class = import_upstream()
     folder = str(checkpoint.folder)
     try:
-        # Upstream hands `attn_implementation` to talker and predictor only, all else to the codec too.
+        # Upstream passes `attn_implementation` to talker and predictor only, everything else also to the codec.
         upstream = model_class.from_pretrained(
             folder, dtype=dtype, device_map=placement.device, attn_implementation=placement.attention
         )
         use_qwen2_pieces(upstream, folder)
-        if dtype != torch.float32:  # from the file again: what was rounded stays rounded
+        if dtype != torch.float32:  # read again from the file: rounding cannot be undone
             codec_folder = f"{folder}/speech_tokenizer"
             codec = codec_class.from_pretrained(codec_folder, dtype=torch.float32, device_map=placement.device)
             upstream.model.load_speech_tokenizer(codec)
     except torch.OutOfMemoryError:
         message = f"{checkpoint.name} does not fit into the memory of {placement.device}."
         raise SpeechError(ErrorCode.OUT_OF_MEMORY, message) from None
-    except Exception as error:  # a broken file fails in as many ways as there are formats
+    except Exception as error:  # a broken file fails in a different way in each format
         logger.exception("loading %s failed", checkpoint.name)
         message = f"{checkpoint.name} can't be loaded: {type(error).__name__}: {error}"
         raise SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, message) from None
     upstream.model.eval()
-    # What `generate` would choose anyway, with a warning at every request.
+    # The value that `generate` would choose anyway, with a warning at every request.
     talker = upstream.model.talker
     talker.generation_config.pad_token_id = talker.config.codec_eos_token_id
     return upstream
 
 
 def create_engine(spec: ModelSpec, environment: Mapping[str, str] = os.environ) -> Engine:
-    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError if its checkpoint can't be had."""
+    """The engine of one of the Triton models of Qwen3-TTS. Raises SpeechError if its checkpoint is unavailable."""
     config = EngineConfig.from_environment(environment)
     checkpoint = open_checkpoint(spec, environment)
     synthesizer = ReferenceSynthesizer(spec, checkpoint, config)

@@ -1,4 +1,4 @@
-"""The qwen-tts package, imported where it is needed and not before: it takes seconds."""
+"""The qwen-tts package, imported only when needed, since it takes seconds."""
 
 import contextlib
 import io
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def import_upstream() -> tuple[Any, Any]:
-    """Import qwen-tts without its notes on SoX and flash-attn: both are about its other, 25 Hz codec."""
+    """Import qwen-tts without its messages about SoX and flash-attn, which concern its other, 25 Hz codec."""
     sox = logging.getLogger("sox")
     sox.disabled = True
     with contextlib.redirect_stdout(io.StringIO()):
@@ -16,7 +16,7 @@ def import_upstream() -> tuple[Any, Any]:
 
 
 def use_qwen2_pieces(upstream: Any, folder: str) -> None:
-    """Give a loaded Qwen3TTSModel its processor once more, without `fix_mistral_regex`: see `tokenizer`."""
+    """Reload the processor of a Qwen3TTSModel without `fix_mistral_regex`: see `tokenizer`."""
     from transformers import AutoProcessor
 
     upstream.processor = AutoProcessor.from_pretrained(folder, fix_mistral_regex=False)

@@ -1,8 +1,8 @@
 """Continuous batching: requests join and leave at frame granularity, and one thread owns the batch.
 
-A turn reads newcomers' prompts, one after the other and no longer than a step takes, makes one frame for every speaking
-row, and decodes the chunks that are complete. Two more threads keep that one free: one computes new voices, one
-delivers (see `delivery`).
+Each iteration prefills newly admitted requests one after another within the time of a decode step, decodes one frame
+for every active sequence, then runs the codec for the chunks that are due. Two more threads offload this one: one
+computes new voices, one delivers audio (see `delivery`).
 """
 
 import logging
@@ -30,13 +30,13 @@ from speech_protocol.request import SpeechRequest
 logger = logging.getLogger(__name__)
 
 DEFAULT_RAMP = (1, 2, 4, 8, 12)
-# So long the errors of a lost device may take to be delivered; a stream without one ends when its process does.
+# The time to deliver the errors of a lost device; streams without one end with the process.
 _LAST_WORDS_S: Final = 5.0
 
 
 class BatchEngine:
-    """The Engine over a ModelRunner. `watchdog` sees to it that each turn ends; `end` ends the process when the device
-    is lost."""
+    """The Engine over a ModelRunner. `watchdog` limits the time of each iteration; `end` ends the process when the
+    device is lost."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class BatchEngine:
         }
 
     def _wait_for_work(self) -> bool:
-        """False once the engine is closed."""
+        """Returns False once the engine is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._hung_up or self._scheduler.has_work)
             return not self._closed
@@ -160,8 +160,8 @@ class BatchEngine:
             self._guarded(due, partial(self._decode, frames=frames))
 
     def _prefill_prompts(self) -> None:
-        """Prefill prompts in order of arrival. Where a prompt is cut does not depend on the batch: it changes the last
-        bits of what is computed."""
+        """Prefill prompts in order of arrival. The split of a prompt into pieces does not depend on the batch, since it
+        affects the last bits of the results."""
         budget = 1.0
         while (sequence := self._scheduler.prompting or self._admit()) is not None:
             cost = self._runner.prefill_cost(sequence.slot)
@@ -183,7 +183,8 @@ class BatchEngine:
                 self._end(sequence, FinishReason.CANCELLED)
 
     def _grow(self) -> None:
-        """Places for the next frame of each row, the oldest first; where there are none left, the youngest pauses."""
+        """Reserve cache positions for the next frame of each row, the oldest first; if there are none left, pause the
+        youngest."""
         for row in self._scheduler.speaking:
             if row.stage is Stage.SPEAKING and row.wants_to_grow:
                 self._guarded((row,), self._grow_one)
@@ -218,15 +219,15 @@ class BatchEngine:
         self._runner.resume(row.slot, row.cache_range)
 
     def _guarded(self, sequences: Codes[Sequence], work: Callable[[Codes[Sequence]], None]) -> bool:
-        """Do `work`; a failure fails the sequences it was for, and no other. Where the device has no memory for all of
-        them, it fails the youngest and is done for the rest. Whether it was done for any."""
+        """Do `work`; a failure fails only the sequences it was for. If the device has no memory for all of them, fail
+        the youngest and retry with the rest. Returns whether it was done for any."""
         rest = list(sequences)
         while rest:
             try:
                 work(rest)
                 return True
             except DeviceMemoryError as error:
-                logger.warning("no memory for %d requests, the youngest is given up: %s", len(rest), error)
+                logger.warning("no memory for %d requests; failing the youngest: %s", len(rest), error)
                 failed, failure = [max(rest, key=lambda row: (row.started_s, row.arrived_s))], out_of_memory()
             except DeviceLostError as error:
                 self._give_up(error)
@@ -245,8 +246,8 @@ class BatchEngine:
         return False
 
     def _give_up(self, error: DeviceLostError) -> None:
-        """The device is lost: all requests hear it, and the process ends. From any thread."""
-        logger.critical("the device is lost (%s): this process ends", error)
+        """The device is lost: fail all requests, and end the process. From any thread."""
+        logger.critical("the device is lost (%s): ending this process", error)
         with self._changed:
             self._closed = self._lost = True
             sequences = (*self._scheduler.running, *self._scheduler.waiting)
@@ -259,8 +260,8 @@ class BatchEngine:
         self._end_process()
 
     def _prepare(self, sequence: Sequence) -> None:
-        """On the voices' thread."""
-        if sequence.stage is Stage.PREPARING:  # else it is cancelled
+        """Runs on the voice thread."""
+        if sequence.stage is Stage.PREPARING:  # otherwise it is cancelled
             self._guarded((sequence,), lambda _: self._runner.prepare(sequence.request, sequence.plan))
         with self._changed:
             self._scheduler.prepared(sequence)
@@ -295,7 +296,7 @@ class BatchEngine:
                 self._flush(row, reason)
 
     def _flush(self, row: Sequence, reason: FinishReason) -> None:
-        """Send what is not decoded yet, and end."""
+        """Send the samples that are not decoded yet, and end."""
         if row.undecoded_frames:
             self._guarded([row], partial(self._decode, frames=row.undecoded_frames))
         if row.stage is Stage.SPEAKING:

@@ -1,8 +1,8 @@
-"""Ends runaway utterances: a few in a thousand miss their end and babble, loop, hiss or are silent until the cap.
+"""Ends runaway utterances: a few in a thousand miss their end and babble, loop, hiss or stay silent until the limit.
 
-Sound is judged by frames of 80 ms, relative to the utterance's own loudness, and codes by how much of a frame comes
-again. Each of the signs must hold for `WINDOW_FRAMES` or `SILENT_FRAMES`, so that with the chunk that brings them to
-light it is over within 4 s.
+Sound is analysed by frames of 80 ms, relative to the utterance's own loudness, and codes by how much of a frame
+repeats. Each sign must last for `WINDOW_FRAMES` or `SILENT_FRAMES`, so that together with the chunk that contains it,
+it ends within 4 s.
 """
 
 import re
@@ -18,24 +18,25 @@ from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.events import FinishReason
 
 FRAMES_PER_SECOND: Final = SAMPLE_RATE_HZ / FRAME_SAMPLES
-# What most texts take; their caches begin with it, and grow where it is more.
+# The length of most texts; cache ranges begin with it, and grow for longer ones.
 EXPECTED_BASE_S: Final = 2.0
 EXPECTED_S_PER_TOKEN: Final = 0.4
-# Slow, expressive speech takes about half a second a token, digits and symbols up to two: nothing true is cut.
+# Slow, expressive speech takes about half a second for each token, digits and symbols up to two: valid speech is never
+# cut.
 BUDGET_BASE_S: Final = 10.0
 BUDGET_S_PER_TOKEN: Final = 2.0
-# A loop: frames repeat after 1 to LONGEST_LOOP of them, with most of their 16 codes. Of a word that is repeated
-# and again, or a held vowel, some do and most do not: no two renditions are alike in the codes behind the first few.
+# A loop: frames repeat after 1 to LONGEST_LOOP frames, with most of their 16 codes. In a word that is repeated, or a
+# held vowel, some codes repeat and most do not: no two renditions are equal in the codes after the first few.
 LONGEST_LOOP: Final = 12
 WINDOW_FRAMES: Final = 26  # 2.1 s
 LOOP_SHARE: Final = 0.7  # of all codes in the window
-# Silence: so far below the loudest frame, or below what anybody hears.
+# Silence: this far below the loudest frame, or inaudible.
 SILENT_FRAMES: Final = 38  # 3 s
-PAUSE_FRAMES: Final = 150  # 12 s, where the text or the instructions ask for a pause
+PAUSE_FRAMES: Final = 150  # 12 s, if the text or the instructions request a pause
 SILENCE_DB: Final = -40.0
 INAUDIBLE_DB: Final = -60.0  # of full scale
-# Hiss: as loud all the time, and without the peaks that harmonics and formants have in a spectrum.
-STEADY_DB: Final = 3.0  # between the loudest frames and the softest
+# Hiss: constant loudness, without the spectral peaks of harmonics and formants.
+STEADY_DB: Final = 3.0  # between the loudest and the softest frames
 FLATNESS: Final = 0.25  # geometric over arithmetic mean of the spectrum's power; a vowel's is below a tenth
 _BAND: Final = slice(8, 640)  # 100 Hz to 8 kHz of a frame's spectrum
 _WINDOW: Final = np.hanning(FRAME_SAMPLES).astype(np.float32)
@@ -48,27 +49,27 @@ _ASKS_FOR_A_PAUSE: Final = re.compile(
 
 
 def budget_frames(text_tokens: int) -> int:
-    """The most that a text can need."""
+    """The maximum number of frames for a text."""
     return int((BUDGET_BASE_S + BUDGET_S_PER_TOKEN * text_tokens) * FRAMES_PER_SECOND)
 
 
 def expected_frames(text_tokens: int) -> int:
-    """What a text usually needs."""
+    """The usual number of frames for a text."""
     return int((EXPECTED_BASE_S + EXPECTED_S_PER_TOKEN * text_tokens) * FRAMES_PER_SECOND)
 
 
 def asks_for_a_pause(*texts: str | None) -> bool:
-    """Whether a text to speak, or instructions, speak of a pause."""
+    """Whether a text or instructions mention a pause."""
     return any(_ASKS_FOR_A_PAUSE.search(text) for text in texts if text)
 
 
 @dataclass(slots=True)
 class RunawayGuard:
-    """Watches one utterance. Each method returns why it must end, or None."""
+    """Monitors one utterance. Each method returns the reason to end it, or None."""
 
     text_tokens: int
     may_pause: bool = False
-    listens: bool = True  # else the budget of frames is all
+    listens: bool = True  # otherwise only the frame budget applies
     frames: int = 0
     _silent_frames: int = 0
     _loudest_db: float = INAUDIBLE_DB
@@ -77,13 +78,13 @@ class RunawayGuard:
     _heard: deque[Samples] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
 
     def after_frame(self, codes: Codes[int]) -> FinishReason | None:
-        """Look at the next frame's 16 codes."""
+        """Analyse the next frame's 16 codes."""
         self.frames += 1
         self._codes.append(codes)
         return FinishReason.BUDGET if self.frames > budget_frames(self.text_tokens) else None
 
     def after_audio(self, samples: Samples) -> FinishReason | None:
-        """Look at the samples, [T], of all frames that were not looked at yet; a last frame may be cut."""
+        """Analyse the samples, [T], of all frames since the last call; the last frame may be cut."""
         whole = len(samples) // FRAME_SAMPLES
         if not whole or not self.listens:
             return None
@@ -100,7 +101,7 @@ class RunawayGuard:
         audible = sum(level >= silence_db for level in self._levels)
         if audible == WINDOW_FRAMES and self._hisses():
             return FinishReason.SILENCE
-        # In silence, frames are alike.
+        # In silence, frames are similar.
         return FinishReason.REPETITION if audible >= WINDOW_FRAMES // 2 and self._loops() else None
 
     def _hisses(self) -> bool:
@@ -108,7 +109,7 @@ class RunawayGuard:
             return False
         power = np.square(np.abs(np.fft.rfft(np.array(self._heard) * _WINDOW)))[:, _BAND].mean(0)
         if 10 * np.log10(power.mean() / FRAME_SAMPLES + _FLOOR) < INAUDIBLE_DB - 30:
-            return False  # a steady level of nothing that is heard
+            return False  # a constant inaudible level
         return bool(np.exp(np.log(power + _FLOOR).mean()) / (power.mean() + _FLOOR) > FLATNESS)
 
     def _loops(self) -> bool:

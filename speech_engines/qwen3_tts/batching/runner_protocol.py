@@ -1,4 +1,4 @@
-"""The model runner's protocol, as the batching engine uses it."""
+"""The model runner's protocol for the batching engine."""
 
 from collections.abc import Sequence as Codes
 from typing import Protocol
@@ -10,35 +10,35 @@ from speech_protocol.request import SpeechRequest
 
 
 class ModelRunner(Protocol):
-    """Called from the engine's thread but where it says otherwise. Slots are 0 to `slots` - 1; `cache_positions` is the
-    length of the caches.
+    """Called from the engine's thread unless stated otherwise. Slots are 0 to `slots` - 1; `cache_positions` is the
+    length of the KV cache.
 
-    Each call may raise DeviceMemoryError, and has then changed nothing, or DeviceLostError.
+    Each call may raise DeviceMemoryError, having changed nothing, or DeviceLostError.
     """
 
     slots: int
     cache_positions: int
 
     def plan(self, request: SpeechRequest) -> Plan:
-        """Raise SpeechError where `request` can't be served; else what it needs. Computes nothing. Any thread."""
+        """Raise SpeechError if `request` can't be served; otherwise return its needs. Computes nothing. Any thread."""
         ...
 
     def is_prepared(self, request: SpeechRequest, plan: Plan) -> bool:
-        """Whether `begin` has all it needs, the voice to clone above all. Any thread."""
+        """Whether `begin` has everything it needs, in particular the voice prompt. Any thread."""
         ...
 
     def prepare(self, request: SpeechRequest, plan: Plan) -> None:
-        """Make it so. On a thread of its own, beside all else."""
+        """Compute what `begin` needs. Runs on a separate thread, concurrently with all other calls."""
 
     def begin(self, slot: int, cache_range: CacheRange, request: SpeechRequest, plan: Plan) -> None:
-        """A new utterance in `slot`, with these cache positions of the caches."""
+        """Start an utterance in `slot` with this cache range."""
 
     def prefill_cost(self, slot: int) -> float:
-        """How long the next piece of its prompt takes, as a part of a step: at most 1."""
+        """The duration of the next piece of its prompt, relative to a decode step: at most 1."""
         ...
 
     def prefill(self, slot: int) -> bool:
-        """Read that piece; True when all of the prompt is read."""
+        """Prefill that piece; True when the prompt is complete."""
         ...
 
     def step(self, slots: Codes[int]) -> tuple[list[list[int]], list[bool]]:
@@ -46,22 +46,22 @@ class ModelRunner(Protocol):
         ...
 
     def decode(self, slots: Codes[int], frames: int) -> list[Samples]:
-        """The samples of the last `frames` frames of each slot, which were not decoded yet."""
+        """The samples of the last `frames` frames of each slot, which have not been decoded yet."""
         ...
 
     def move(self, slot: int, cache_range: CacheRange) -> None:
-        """Move the slot's utterance to these cache positions, which may overlap its own."""
+        """Move the slot's utterance to this cache range, which may overlap its own."""
 
     def pause(self, slot: int) -> None:
-        """Keep what the slot's utterance has in the caches elsewhere: its cache positions go to others."""
+        """Copy the slot's cache content to host memory, so that its positions can be reused."""
 
     def resume(self, slot: int, cache_range: CacheRange) -> None:
-        """Bring it back into these cache positions, exactly."""
+        """Restore it exactly into this cache range."""
 
     def release(self, slot: int) -> None: ...
 
     def free_memory(self) -> None:
-        """Give back what is kept for later."""
+        """Release cached memory."""
 
     def gpu_memory_bytes(self) -> int | None:
         """Any thread."""

@@ -1,5 +1,5 @@
-"""Admission, slots, cache ranges and pauses of sequences. No tensors, no threads: a bounded queue, and which chunk is
-complete."""
+"""Admission, slots, cache ranges and pauses of sequences. No tensors, no threads: a bounded queue, and the chunks that
+are due."""
 
 import heapq
 from collections import deque
@@ -9,21 +9,21 @@ from speech_engines.qwen3_tts.batching.sequence import Sequence, Stage
 from speech_engines.qwen3_tts.model.cache_ranges import CacheRanges
 from speech_protocol.errors import ErrorCode, SpeechError
 
-# Places that a cache range grows by: 20 s.
+# Positions by which a cache range grows: 20 s.
 GROWTH: Final = 256
 
 
 class Scheduler:
-    """First come, first served into `slots` slots and `cache_positions` cache positions of the caches; `max_queue`
-    bounds the requests that wait for their voice prompt or for a slot.
+    """First-in, first-out admission into `slots` slots and `cache_positions` positions of the KV cache; `max_queue`
+    limits the requests that wait for their voice prompt or for a slot.
 
-    A request begins with the cache positions that texts of its length usually need, a fifth of what it may come to, and
-    grows. Where there is no place to grow into, the youngest is paused: it keeps its slot, leaves the caches, and goes
-    on before anybody else is admitted. The oldest is never paused, and all cache positions are enough for it, so each
-    in turn comes to its end.
+    A request is admitted with the cache positions that texts of its length usually need, a fifth of its maximum, and
+    grows. If it cannot grow, the youngest is paused: it keeps its slot, leaves the cache, and resumes before any other
+    request is admitted. The oldest is never paused, and all cache positions together suffice for it, so every request
+    completes.
 
-    `ramp` is how many frames are decoded and sent together: its first value for a stream's first chunk, and so on, the
-    last one for all that follow. Short first chunks are heard soon, long later ones cost less each.
+    `ramp` is the number of frames that are decoded and sent together: its first value for a stream's first chunk, and
+    so on, the last one for all later chunks. Short first chunks reduce latency, long later ones cost less each.
     """
 
     def __init__(self, slots: int, cache_positions: int, max_queue: int, ramp: tuple[int, ...]) -> None:
@@ -41,12 +41,12 @@ class Scheduler:
 
     @property
     def running(self) -> tuple[Sequence, ...]:
-        """All that have a slot, in order of arrival there."""
+        """All with a slot, in order of arrival there."""
         return tuple(self._running)
 
     @property
     def waiting(self) -> tuple[Sequence, ...]:
-        """All that have none yet."""
+        """All without a slot."""
         return (*self._preparing, *self._waiting)
 
     @property
@@ -55,7 +55,7 @@ class Scheduler:
 
     @property
     def paused(self) -> tuple[Sequence, ...]:
-        """In order of arrival."""
+        """Paused sequences, in order of arrival."""
         return tuple(sequence for sequence in self._running if sequence.stage is Stage.PAUSED)
 
     @property
@@ -64,7 +64,8 @@ class Scheduler:
         return next((sequence for sequence in self._running if sequence.stage is Stage.PROMPTING), None)
 
     def submit(self, sequence: Sequence) -> None:
-        """Let it wait, for its voice if its stage says so. Raises SpeechError if it never fits or the queue is full."""
+        """Queue a sequence, for its voice if its stage says so. Raises SpeechError if it can never fit or the queue is
+        full."""
         if sequence.max_cache_positions > self._cache_ranges.cache_positions:
             message = (
                 f"The text, its reference and {sequence.most_frames} frames of audio take "
@@ -87,8 +88,8 @@ class Scheduler:
             self._waiting.append(sequence)
 
     def admit(self) -> Sequence | None:
-        """Give the first queued request a slot and a cache range, if free; none overtakes it. Not while another
-        prompt is being read."""
+        """Give the first queued request a slot and a cache range, if free; the order is strict. Not while another
+        prompt is being prefilled."""
         if not self._waiting or not self._free or self.prompting or self.paused:
             return None
         cache_range = self._cache_ranges.take(self._waiting[0].expected_cache_positions)
@@ -101,7 +102,7 @@ class Scheduler:
         return newcomer
 
     def grow(self, sequence: Sequence) -> bool:
-        """More cache positions for it, if there are; they may lie elsewhere."""
+        """Extend its cache range, if possible; the range may move."""
         assert sequence.cache_range is not None
         count = min(sequence.held_cache_positions + GROWTH, sequence.max_cache_positions)
         grown = self._cache_ranges.grow(sequence.cache_range, count)
@@ -111,17 +112,17 @@ class Scheduler:
         return True
 
     def youngest(self) -> Sequence:
-        """The sequence to pause next, of all that hold cache positions."""
+        """The sequence to pause next, of all with a cache range."""
         return next(sequence for sequence in reversed(self._running) if sequence.cache_range is not None)
 
     def pause(self, sequence: Sequence) -> None:
-        """Take its cache positions, but not its slot."""
+        """Release its cache range, but not its slot."""
         assert sequence.cache_range is not None
         self._cache_ranges.give(sequence.cache_range)
         sequence.cache_range, sequence.resumes_as, sequence.stage = None, sequence.stage, Stage.PAUSED
 
     def resume(self) -> Sequence | None:
-        """Give the oldest paused sequence cache positions again, and some to grow into, if free."""
+        """Give the oldest paused sequence a cache range with positions to grow into, if free."""
         sequence = next(iter(self.paused), None)
         if sequence is None:
             return None
@@ -135,7 +136,8 @@ class Scheduler:
         return sequence
 
     def due(self) -> list[tuple[int, list[Sequence]]]:
-        """Those whose next chunk is complete, by its number of frames; the group of the most urgent listener first."""
+        """Sequences whose next chunk is complete, by its number of frames; the group with the most urgent stream
+        first."""
         groups: dict[int, list[Sequence]] = {}
         for sequence in self.speaking:
             if sequence.undecoded_frames >= self._ramp[min(sequence.chunks, len(self._ramp) - 1)]:
@@ -143,7 +145,7 @@ class Scheduler:
         return sorted(groups.items(), key=lambda group: min(sequence.due_s for sequence in group[1]))
 
     def remove(self, sequence: Sequence) -> bool:
-        """Take a sequence out, wherever it is; its slot and its cache positions are free at once. False if it was not
+        """Remove a sequence, wherever it is; its slot and its cache range are free immediately. False if it was not
         here."""
         for queue in (self._running, self._waiting, self._preparing):
             if sequence in queue:

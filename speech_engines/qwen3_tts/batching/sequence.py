@@ -15,7 +15,7 @@ from speech_protocol.request import SpeechRequest
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is found out about a request when it comes, before anything is computed."""
+    """The properties of a request that are determined on arrival, before any computation."""
 
     prompt_tokens: PromptTokens
     voice_keys: tuple[bytes, ...] = ()  # of the recordings to clone
@@ -31,8 +31,8 @@ class Plan:
 
 
 class Stage(Enum):
-    """How far a request is: its voice is being computed, it waits for a slot, its prompt is read, it speaks, or it is
-    paused until the caches have cache positions for it again."""
+    """The state of a request: waiting for its voice prompt, queued for a slot, prefilling, decoding, or paused until
+    the KV cache has free positions."""
 
     PREPARING = auto()
     WAITING = auto()
@@ -44,8 +44,8 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A request from the queue to its last sample. `slot` is its row of the batch, -1 while it has none; `cache_range`
-    is its part of the caches, which grows as it speaks and which a paused one lacks."""
+    """A request from the queue to its last sample. `slot` is its row of the batch, -1 without one; `cache_range` is its
+    part of the KV cache, which grows during decoding; a paused sequence has none."""
 
     request: SpeechRequest
     sink: DeliverySink
@@ -71,22 +71,22 @@ class Sequence:
 
     @property
     def limit_frames(self) -> int:
-        """Frames that hold `limit_samples`; the last one may be cut."""
+        """The number of frames for `limit_samples`; the last one may be cut."""
         return max(1, -(-self.limit_samples // FRAME_SAMPLES))
 
     @property
     def most_frames(self) -> int:
-        """Frames that it can come to, whatever it says; the guard looks at one frame beyond its budget."""
+        """The maximum number of frames, whatever it generates; the guard analyses one frame beyond its budget."""
         return min(self.limit_frames, budget_frames(self.plan.text_tokens) + 1)
 
     @property
     def max_cache_positions(self) -> int:
-        """Places of the caches that it needs at most."""
+        """The maximum number of cache positions."""
         return self.plan.prompt_positions + self.most_frames
 
     @property
     def expected_cache_positions(self) -> int:
-        """Places that it begins with: what texts of its length usually need, and all of its prompt's."""
+        """The initial number of cache positions: the usual number for texts of its length, and all of its prompt's."""
         trailing = self.plan.prompt_positions + len(self.plan.prompt_tokens.trailing)
         expected = self.plan.prompt_positions + expected_frames(self.plan.text_tokens)
         return min(max(expected, trailing + 1), self.max_cache_positions)
@@ -97,12 +97,12 @@ class Sequence:
 
     @property
     def wants_to_grow(self) -> bool:
-        """Whether its next frame has no place."""
+        """Whether it has no cache position for its next frame."""
         return self.held_cache_positions <= self.plan.prompt_positions + self.frames
 
     @property
     def due_s(self) -> float:
-        """When playback that began with the first chunk runs dry: the later, the less urgent."""
+        """When playback since the first chunk runs out of audio: the later, the less urgent."""
         if not self.chunks:
             return 0.0
         return self.started_s + self.first_chunk_s + self.sent_samples / SAMPLE_RATE_HZ
@@ -112,7 +112,7 @@ class Sequence:
         self.undecoded_frames += 1
 
     def end_event(self, reason: FinishReason) -> EndEvent:
-        """The figures of the utterance, as they are now."""
+        """The statistics of the utterance so far."""
         now_s = time.perf_counter()
         started_s = self.started_s or now_s
         return EndEvent(
@@ -127,5 +127,5 @@ class Sequence:
 
 
 def limit_samples_of(request: SpeechRequest, max_audio_seconds: float) -> int:
-    """Samples that a request may have."""
+    """The maximum number of samples of a request."""
     return int(min(request.max_audio_seconds or float("inf"), max_audio_seconds) * SAMPLE_RATE_HZ)

@@ -25,7 +25,7 @@ Check = Callable[[], Any]
 
 
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ, recorder: Any = None) -> int:
-    """The exit code. `recorder` stands in for that of a GPU, in tests."""
+    """Returns the exit code. Tests replace the GPU's `recorder`."""
     options = _options(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     spec, environment = _spec(options.checkpoint or environment.get("MODEL_ID", ""), environment)
@@ -59,7 +59,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _spec(checkpoint: str, environment: Mapping[str, str]) -> tuple[ModelSpec, dict[str, str]]:
-    """The Triton model that serves the checkpoint, and an environment in which it does."""
+    """The Triton model for the checkpoint, and its environment."""
     task = task_of_checkpoint(checkpoint) if checkpoint else QWEN3_TTS_CUSTOM_VOICE.task
     spec = next(spec for spec in QWEN3_TTS if spec.task is task)
     return spec, {**environment, **({spec.checkpoint_variable: checkpoint} if checkpoint else {})}
@@ -130,7 +130,7 @@ def _device(torch: Any, placement: Any) -> dict[str, Any]:
 
 
 def _memory_gib(torch: Any, device: str) -> float:
-    """The most that this process held of the device's memory, or of the host's."""
+    """Peak memory of this process in GiB, on the device or on the host."""
     if device != "cpu":
         return float(round(torch.cuda.max_memory_reserved(device) / 2**30, 2))
     import resource

@@ -1,4 +1,4 @@
-"""Equalities that hold on every device: batch and single, streamed and whole, our codes and those of qwen-tts."""
+"""Equalities that hold on every device: batched and single, streamed and whole, our codes and those of qwen-tts."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ Codes = list[list[int]]  # of an utterance, 16 a frame
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`passed` None: it was not made, and `detail` says why."""
+    """`passed` None: not performed, and `detail` has the reason."""
 
     name: str
     passed: bool | None
@@ -36,7 +36,7 @@ class Check:
 
 
 def request_of(task: Task, **fields: object) -> SpeechRequest:
-    """An utterance that a checkpoint of that task can make."""
+    """A request that a checkpoint of that task can serve."""
     time_s = np.arange(_REFERENCE_S * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     voice = sum(np.sin(2 * np.pi * 150 * n * time_s) / n for n in range(1, 8))
     variant: dict[str, object] = {
@@ -49,7 +49,7 @@ def request_of(task: Task, **fields: object) -> SpeechRequest:
 def run(
     device: TorchModelRunner, requests: Mapping[int, SpeechRequest], frames: int
 ) -> dict[int, tuple[Codes, Samples]]:
-    """The utterances in these slots, all at once: at most `frames` frames of each, decoded chunk by chunk."""
+    """Run the utterances in these slots together: at most `frames` frames of each, decoded chunk by chunk."""
     start, running = 0, list(requests)
     for slot, request in requests.items():
         plan = device.plan(request)
@@ -85,7 +85,7 @@ def run(
 
 
 def check_graphs(device: TorchModelRunner) -> Check:
-    """Each recorded shape was compared at the load."""
+    """Each captured shape was compared during the load."""
     name = "recorded = kernel by kernel"
     if not device.graph_count:
         return Check(name, None, "no graphs are recorded on this device")
@@ -111,7 +111,7 @@ def check_stream(device: TorchModelRunner, task: Task, frames: int) -> Check:
 
 
 def check_upstream(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig, frames: int) -> Check:
-    """Greedy codes and their samples, in float32 on both sides: in less, either rounds in its own way."""
+    """Greedy codes and their samples, in float32 on both sides: in lower precision, each side rounds differently."""
     name = "codes of qwen-tts"
     if importlib.util.find_spec("qwen_tts") is None:
         return Check(name, None, "qwen-tts is not installed")

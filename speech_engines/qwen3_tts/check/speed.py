@@ -1,4 +1,4 @@
-"""Time to first audio and times of real time, through the engine as Triton's model has it."""
+"""Time to first audio and × real time, measured through the engine of the Triton model."""
 
 import statistics
 import threading

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are, whether all are there, and what its config says. No torch, no weights."""
+"""Locates a checkpoint's files, checks that they are complete, and reads its configuration. No torch, no weights."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from speech_protocol.languages import LANGUAGES
 from speech_protocol.models import ModelSpec, Task, checkpoint_of
 
 CODEC: Final = "qwen3_tts_tokenizer_12hz"
-# How long the hub may take to answer at all; a download then takes as long as it takes.
+# Time-out for the hub's first answer; a download itself has no limit.
 HUB_TIMEOUT_S: Final = 10.0
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder with all the files of a checkpoint. `name` is how the settings call it."""
+    """A folder with all files of a checkpoint. `name` is its name in the settings."""
 
     name: str
     folder: Path
@@ -43,7 +43,8 @@ class Checkpoint:
 
 
 def open_checkpoint(spec: ModelSpec, environment: Mapping[str, str]) -> Checkpoint:
-    """Find the checkpoint that `spec` serves in this environment, downloading it if need be. Raises SpeechError."""
+    """Locate the checkpoint that `spec` serves in this environment, and download it if necessary. Raises
+    SpeechError."""
     name = checkpoint_of(spec, environment)
     variable = _variable(spec, name, environment)
     folder = Path(name) if Path(name).is_dir() else _hub_folder(name, variable, environment)
@@ -66,7 +67,7 @@ def _unavailable(message: str) -> SpeechError:
 
 
 def _variable(spec: ModelSpec, name: str, environment: Mapping[str, str]) -> str:
-    """The variable that named the checkpoint, or the one to set if none did."""
+    """The variable that set the checkpoint, or the one to set if there was none."""
     own, shared = spec.checkpoint_variable, environment.get("MODEL_ID")
     if environment.get(own) or (shared and shared != name):
         return own
@@ -74,7 +75,7 @@ def _variable(spec: ModelSpec, name: str, environment: Mapping[str, str]) -> str
 
 
 def _check_kind(name: str, config: Any, spec: ModelSpec, variable: str) -> None:
-    """Refuse what is not a Qwen3-TTS checkpoint with the 12 Hz codec, and of the variant that `spec` serves."""
+    """Reject anything but a Qwen3-TTS checkpoint with the 12 Hz codec, of the variant that `spec` serves."""
     fields = config if isinstance(config, dict) else {}
     kind = fields.get("tts_model_type")
     if fields.get("model_type") != "qwen3_tts" or fields.get("tokenizer_type") != CODEC or kind not in tuple(Task):
@@ -89,7 +90,8 @@ def _check_kind(name: str, config: Any, spec: ModelSpec, variable: str) -> None:
 
 
 def _hub_folder(name: str, variable: str, environment: Mapping[str, str]) -> Path:
-    """The snapshot of a hub id: from the cache if it is whole there, so that loading needs no network; else new."""
+    """The snapshot of a hub id: from the cache if it is complete, so that loading needs no network; otherwise
+    downloaded."""
     from huggingface_hub import snapshot_download
 
     if not _HUB_ID.fullmatch(name):
@@ -111,7 +113,7 @@ def _hub_folder(name: str, variable: str, environment: Mapping[str, str]) -> Pat
 
 
 def _hub_cache(environment: Mapping[str, str]) -> str | None:
-    """The cache folder that the environment names; None for the library's default."""
+    """The cache folder from the environment; None for the library's default."""
     if cache := environment.get("HF_HUB_CACHE"):
         return cache
     home = environment.get("HF_HOME")
@@ -119,8 +121,8 @@ def _hub_cache(environment: Mapping[str, str]) -> str | None:
 
 
 def _hub_problem(name: str, environment: Mapping[str, str]) -> str | None:
-    """Why `name` can't be had from the hub, or None if it can. Answers in bounded time: a thread of its own asks, as
-    neither a name look-up nor a list of addresses that are tried one by one obeys a timeout."""
+    """Why `name` is unavailable on the hub, or None. Bounded in time by a separate thread, since neither DNS resolution
+    nor trying several addresses respects a time-out."""
     from huggingface_hub import errors, model_info
 
     if environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
@@ -146,7 +148,7 @@ def _hub_problem(name: str, environment: Mapping[str, str]) -> str | None:
 
 
 def _attempt(call: Callable[[], object]) -> object:
-    """What `call` returns, or how it failed: files, network and hub with an OSError, a bad id with a ValueError."""
+    """The result of `call`, or its failure: files, network and hub with an OSError, an invalid id with a ValueError."""
     try:
         return call()
     except (OSError, ValueError) as error:

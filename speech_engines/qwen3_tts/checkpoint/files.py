@@ -1,10 +1,10 @@
-"""Which files of a folder make a checkpoint: as published, or as tools for fine-tuning save one. No torch."""
+"""The files of a checkpoint folder, as published or as saved by fine-tuning tools. No torch."""
 
 import json
 from pathlib import Path
 from typing import Final
 
-# Alternatives: all files of one of them must be there. Messages name the first, which is how checkpoints are published.
+# Alternatives: all files of one of them are required. Messages name the first, the published form.
 _Alternatives = tuple[tuple[str, ...], ...]
 
 WEIGHTS: Final = "model.safetensors"
@@ -21,7 +21,7 @@ _REQUIRED: Final[tuple[_Alternatives, ...]] = (
     ((f"{CODEC_FOLDER}/{WEIGHTS}",), (f"{CODEC_FOLDER}/{INDEX}",)),
     ((f"{CODEC_FOLDER}/preprocessor_config.json",),),
 )
-# What to download of a repository.
+# The files to download from a repository.
 PATTERNS: Final = (
     *sorted({file for alternatives in _REQUIRED for files in alternatives for file in files}),
     "added_tokens.json",
@@ -30,7 +30,7 @@ PATTERNS: Final = (
 
 
 def missing_files(folder: Path) -> list[str]:
-    """What the folder lacks. Raises ValueError or OSError if an index can't be read."""
+    """The missing files of a folder. Raises ValueError or OSError if an index can't be read."""
     missing = []
     for alternatives in _REQUIRED:
         if not any(_has(folder, files) for files in alternatives):
@@ -41,7 +41,7 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def tensor_files(folder: Path, prefix: str = "") -> list[Path]:
-    """The files that hold the tensors whose names begin with `prefix`: one, or those of the folder's index that do."""
+    """The files with the tensors whose names begin with `prefix`: one, or those listed in the folder's index."""
     index = folder / INDEX
     if (folder / WEIGHTS).is_file() or not index.is_file():
         return [folder / WEIGHTS]

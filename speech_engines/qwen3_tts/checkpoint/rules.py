@@ -14,13 +14,13 @@ DEFAULT_SPEAKER: Final = "vivian"
 MIN_REFERENCE_SAMPLES: Final = SAMPLE_RATE_HZ // 2
 # Without it, the last sound of the reference leaks into the start of the utterance.
 REFERENCE_SILENCE_SAMPLES: Final = SAMPLE_RATE_HZ // 2
-# Below this a division of the logits by the temperature overflows, and the choice is the greedy one anyway.
+# Below this, dividing the logits by the temperature overflows, and the result is greedy anyway.
 GREEDY_TEMPERATURE: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRules:
-    """What one Triton model can serve from one checkpoint."""
+    """What one Triton model can serve with one checkpoint."""
 
     spec: ModelSpec
     checkpoint: Checkpoint
@@ -55,17 +55,17 @@ class RequestRules:
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "instruct")
 
     def speaker(self, request: SpeechRequest) -> str:
-        """The built-in speaker of a request, its default if it names none."""
+        """The built-in speaker of a request, or the default."""
         default = DEFAULT_SPEAKER if DEFAULT_SPEAKER in self.speakers else self.speakers[0]
         return (request.speaker or default).lower()
 
     def warnings(self, request: SpeechRequest) -> tuple[str, ...]:
-        """What the request asks for and will not get."""
+        """Parts of the request that have no effect."""
         warnings = []
         if request.instruct and self.spec.task is Task.CLONE:
-            warnings.append("instruct is ignored: a cloned voice takes no instructions")
+            warnings.append("instruct is ignored: cloned voices do not support instructions")
         if request.instruct and self.spec.task is Task.CUSTOM_VOICE and not self.supports_instructions:
-            warnings.append("instruct is ignored: the 0.6B checkpoint takes no instructions, the 1.7B one does")
+            warnings.append("instruct is ignored: the 0.6B checkpoint does not support instructions, the 1.7B one does")
         if request.speaker and self.spec.task is not Task.CUSTOM_VOICE:
             warnings.append(f"speaker is ignored: {self.spec.name} has no built-in speakers")
         return tuple(warnings)

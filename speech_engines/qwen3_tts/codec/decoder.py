@@ -1,8 +1,7 @@
-"""The codec's decoder half: frames of 16 codes to samples, a chunk at a time, for many streams at once, exactly.
+"""The decoder half of the codec: frames of 16 codes to samples, a chunk at a time, for many streams at once, exactly.
 
-However an utterance is split into chunks, and whatever shares its batch, its samples are those of decoding it at
-once, but for rounding: sums of more streams may be in another order. The weights come straight from the checkpoint, and
-are folded where one linear step follows another.
+The samples do not depend on the split into chunks or on the batch, except for rounding: sums of more streams may be in
+another order. The weights are read directly from the checkpoint, and consecutive linear steps are folded.
 """
 
 import json
@@ -34,8 +33,8 @@ from speech_engines.qwen3_tts.codec.state import CodecCall, Convolution, Rows, S
 from speech_engines.qwen3_tts.model.weights import read_tensors, side_by_side
 from speech_protocol.audio import FRAME_SAMPLES
 
-# Longer chunks go through the layers in pieces: the activations of this many frames fit the caches of a CPU.
-# On a GPU they bound what a call takes of its memory; the batch has calls of its own, see `bucketed`.
+# Longer chunks pass through the layers in pieces: the activations of this many frames fit the caches of a CPU. On a GPU
+# they limit the memory of a call; batches are split separately, see `bucketed`.
 _CALL_FRAMES: Final = {"cpu": 12, "cuda": 8}
 _DILATIONS: Final = (1, 3, 9)
 C = TypeVar("C", bound=Convolution)
@@ -62,7 +61,7 @@ class Codec:
 
     @torch.inference_mode()
     def allocate(self, max_streams: int) -> None:
-        """The state between calls of `streams` streams."""
+        """Allocate the state between calls for `streams` streams."""
         self._state = self._new_state(max_streams)
 
     @classmethod
@@ -74,7 +73,7 @@ class Codec:
 
     @classmethod
     def read(cls, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
-        """Without the state of streams: see `allocate`."""
+        """The codec without stream state: see `allocate`."""
         codec = Path(folder) / "speech_tokenizer"
         config = json.loads((codec / "config.json").read_text(encoding="utf-8"))["decoder_config"]
         with torch.inference_mode():
@@ -84,20 +83,21 @@ class Codec:
 
     @property
     def stream_bytes(self) -> int:
-        """What a stream leaves behind."""
+        """The size of a stream's state in bytes."""
         window, item = self._window, self._codebooks.itemsize
         histories = sum(convolution.past * convolution.channels for convolution in self._convolutions)
         frames = window.size - 1 + window.call_frames
         return (histories + len(self._transformer) * 2 * window.heads * frames * window.head_dim) * item
 
     def call_bytes(self, streams: int, frames: int) -> int:
-        """More than the activations of a call hold at once: ten times the last layer's input, the largest of all."""
+        """An upper bound on the activations of a call, in bytes: ten times the last layer's input, the largest of
+        all."""
         channels = self._convolutions[-1].channels
         return streams * frames * self.frame_samples * channels * self._codebooks.itemsize * 10
 
     @torch.inference_mode()
     def reset(self, stream: int) -> None:
-        """A new utterance begins in that slot."""
+        """Start an utterance in that slot."""
         self._state.reset(stream)
 
     @torch.inference_mode()
@@ -119,7 +119,7 @@ class Codec:
 
     @torch.inference_mode()
     def decode_whole(self, codes: Tensor) -> Tensor:
-        """Whole utterances, whatever the streams are at: [B, T, 16] codes -> [B, T * 1920] samples in -1..1."""
+        """Whole utterances, independent of the streams' states: [B, T, 16] codes -> [B, T * 1920] samples in -1..1."""
         return self._decode(self._new_state(len(codes)), slice(None), codes)
 
     @torch.inference_mode()
@@ -157,16 +157,16 @@ class Codec:
 
 
 class _Weights:
-    """Makes layers of a checkpoint's tensors, and knows which convolutions it made."""
+    """Builds layers from a checkpoint's tensors, and records the convolutions."""
 
     def __init__(self, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
         self.config = config
         self.convolutions: list[Convolution] = []
         self._tensors = tensors
-        self._lack: Tensor | float = 0.0  # see Snake: of the activations behind the last layer that was made
+        self._lack: Tensor | float = 0.0  # see Snake: of the activations after the last layer that was built
 
     def codebooks(self) -> Tensor:
-        """Every code's vector behind the output projection of its quantizer: a frame is the sum of 16 of them."""
+        """Every code's vector after the output projection of its quantizer: a frame is the sum of 16 of them."""
         first = [self._codebook("quantizer.rvq_first", 0)]
         rest = [self._codebook("quantizer.rvq_rest", index) for index in range(self.config["num_quantizers"] - 1)]
         return torch.cat(first + rest)
@@ -178,7 +178,7 @@ class _Weights:
         return entries @ self._tensors[f"{quantizer}.output_proj.weight"].squeeze(-1).t()
 
     def entrance(self) -> CausalConv:
-        """The convolution behind the quantizer, and the transformer's input projection."""
+        """The convolution after the quantizer, and the transformer's input projection."""
         weight, bias = self._pair("pre_conv.conv")  # [out, in, taps]
         project, offset = self._pair("pre_transformer.input_proj")
         return self._keep(CausalConv(torch.einsum("po,oit->pit", project, weight), project @ bias + offset))
@@ -279,5 +279,5 @@ class _Weights:
 
 
 def _constant(weight: Tensor, value: Tensor) -> Tensor:
-    """What a convolution makes of inputs that are `value` at all times: [out, in, taps], [in] -> [out]."""
+    """The output of a convolution for the constant input `value`: [out, in, taps], [in] -> [out]."""
     return torch.einsum("oik,i->o", weight, value)

@@ -1,5 +1,4 @@
-"""The layers of the codec decoder, time-major. Everything is causal: see `state` for what is carried from call to
-call."""
+"""The layers of the codec decoder, time-major and causal: `state` defines what is carried from call to call."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,15 +10,15 @@ from torch.nn import functional as F  # noqa: N812
 from speech_engines.qwen3_tts.codec.state import CodecCall, Convolution, Window
 
 _TILE: Final = 4
-_POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # as many as a tile's outputs and the taps, less 2
+_POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # the sum of a tile's outputs and the taps, less 2
 
-# On a CPU, what a product costs is reading its weights. MKL's ways for few rows are slow at that; by small blocks of
-# outputs, each on one core, it keeps pace with the memory.
+# On a CPU, the cost of a matrix product is reading its weights. MKL's kernels for few rows are slow at that; small
+# blocks of outputs, each on one core, reach the memory's speed.
 _FEW_ROWS: Final = 4  # as rows
-_SOME_ROWS: Final = 64  # as columns, if weights are large
+_SOME_ROWS: Final = 64  # as columns, for large weights
 _BLOCK: Final = 16
-_LARGE: Final = 2**20  # numbers in weights that are beyond the caches of a core
-_CACHED: Final = 2**19  # numbers in inputs that stay in the caches from one operation to the next
+_LARGE: Final = 2**20  # elements of weights that exceed the caches of a core
+_CACHED: Final = 2**19  # elements of inputs that stay in the caches from one operation to the next
 
 
 class BlockedLinear:
@@ -43,7 +42,7 @@ class BlockedLinear:
         return result.view(*x.shape[:-1], -1)
 
     def takes_columns(self, count: int) -> bool:
-        """Whether that many rows are multiplied as columns."""
+        """Whether this number of rows is multiplied as columns."""
         return self._is_blocked and _FEW_ROWS < count <= self._most_rows
 
     def from_columns(self, columns: Tensor) -> Tensor:  # [in, rows] -> [rows, out]
@@ -71,7 +70,7 @@ class CausalConv:
     def __call__(self, padded: Tensor, steps: int) -> Tensor:
         streams, length, channels = padded.shape
         if self._product.takes_columns(streams * steps):
-            columns = padded.permute(2, 0, 1).contiguous()  # a column's windows overlap, so this is fewer than they are
+            columns = padded.permute(2, 0, 1).contiguous()  # overlapping windows share memory
             windows = columns.as_strided(
                 (self._taps, channels, streams, steps), (self._dilation, streams * length, length, 1)
             )
@@ -82,8 +81,9 @@ class CausalConv:
 
 
 class Upsampling(CausalConv):
-    """A transposed convolution with a kernel of whole strides: each input gives `stride` outputs, so it is a causal
-    convolution with as many times the channels (see `by_stride`), and its overlap is the history of that."""
+    """A transposed convolution whose kernel is a multiple of the stride: each input gives `stride` outputs, so it is a
+    causal convolution with `stride` times the channels (see `by_stride`), and its overlap is that convolution's
+    history."""
 
     def __init__(self, weight: Tensor, bias: Tensor, stride: int, start: Tensor | float = 0.0) -> None:
         super().__init__(weight, bias, start=start)  # of [stride * out, in, taps]
@@ -101,10 +101,10 @@ def by_stride(weight: Tensor, stride: int) -> Tensor:
 
 
 class FastConv:
-    """A dilated convolution by Toom-Cook's scheme: `_TILE` outputs of 7 taps for 10 products instead of 28.
+    """A dilated convolution by Toom-Cook's algorithm: `_TILE` outputs of 7 taps for 10 products instead of 28.
 
-    Inputs and kernel are taken as polynomials over time and evaluated at 9 points and infinity, so that a product of
-    matrices there gives what is a convolution here. These points keep the rounding error below 2e-6 of the output.
+    Inputs and kernel are polynomials over time, evaluated at 9 points and infinity, where a matrix product replaces the
+    convolution. These points keep the rounding error below 2e-6 of the output.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, dilation: int, start: Tensor | float = 0.0) -> None:
@@ -114,12 +114,12 @@ class FastConv:
         spread, kernel, gather = (matrix.to(weight.device) for matrix in _toom_cook(taps))
         self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
         points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
-        # [points, in, out]. Many rows want one row of outputs after the other in memory; large weights meet few rows.
+        # [points, in, out]. Many rows need contiguous rows of outputs in memory; large weights occur with few rows.
         is_large = points.is_cpu and points.numel() >= 2 * _LARGE
         self._weight = points.contiguous().transpose(1, 2)
         if not is_large:
             self._weight = self._weight.contiguous()
-        # Its points are more to read than the taps, which is what counts for few steps.
+        # Reading the points costs more than reading the taps, which dominates for few steps.
         self._few_steps = CausalConv(weight, bias, dilation) if is_large else None
 
     def slack(self, steps: int) -> int:
@@ -131,7 +131,7 @@ class FastConv:
         unit, length = _TILE * self._dilation, padded.shape[1] - self.past
         result = padded.new_empty(len(padded), length, len(self._bias))
         streams, piece = len(padded), length
-        if padded.is_cpu:  # some streams after the other, or a part of one
+        if padded.is_cpu:  # several streams one after another, or part of one
             streams = max(1, _CACHED // padded[0].numel())
             piece = max(1, _CACHED // (unit * self.channels)) * unit
         for rows, out in zip(padded.split(streams), result.split(streams), strict=True):
@@ -142,7 +142,8 @@ class FastConv:
     def _convolve(self, padded: Tensor, out: Tensor) -> None:
         batch, points, row = len(padded), len(self._gather), self._dilation * self.channels
         tiles = out.shape[1] // (_TILE * self._dilation)
-        # [points, B, tiles, dilation * C]: as many rows for each tile, and the next tile begins _TILE rows later.
+        # [points, B, tiles, dilation * C]: the same number of rows for each tile, and the next tile begins _TILE rows
+        # later.
         windows = padded.as_strided((points, batch, tiles, row), (row, padded.stride(0), _TILE * row, 1))
         inputs = (self._gather @ windows.reshape(points, -1)).view(points, -1, self.channels)
         products = torch.bmm(inputs, self._weight)  # [points, B * tiles * dilation, out]
@@ -151,7 +152,7 @@ class FastConv:
 
 
 def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What spreads products to outputs, [_TILE, points]; evaluates a kernel, [points, taps]; and gathers inputs,
+    """Matrices that map products to outputs, [_TILE, points]; evaluate a kernel, [points, taps]; and gather inputs,
     [points, points]. In float64."""
 
     def evaluation(terms: int) -> Tensor:
@@ -165,7 +166,7 @@ def _toom_cook(taps: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class ExitConv:
-    """A convolution to one channel: a product a tap at every step, then a sum along diagonals."""
+    """A convolution to one channel: a product for each tap at every step, then a sum along diagonals."""
 
     def __init__(self, weight: Tensor, bias: Tensor, start: Tensor | float = 0.0) -> None:  # [1, in, taps]
         self._taps = weight[0].t().contiguous()  # [taps, in]
@@ -184,7 +185,7 @@ class ExitConv:
 
 
 class DepthwiseConv:
-    """A convolution of each channel by itself."""
+    """A depthwise convolution."""
 
     start: Tensor | float = 0.0
 
@@ -205,11 +206,11 @@ class DepthwiseConv:
 
 
 class Snake:
-    """x + sin(alpha x)^2 / beta, a channel at a time, but for a constant: sin(a)^2 is (1 - cos(2 a)) / 2. That rounds
-    to 3e-8 / beta, whatever x is.
+    """x + sin(alpha x)^2 / beta for each channel, up to a constant: sin(a)^2 is (1 - cos(2 a)) / 2. Its rounding error
+    is 3e-8 / beta, whatever x is.
 
-    Inputs may lack a constant, too. What outputs lack is for the convolution behind to make good, in its bias and in
-    what it takes for the zeros before an utterance.
+    The constant is folded into the next convolution: into its bias, and into its padding before an utterance. Inputs
+    may lack a constant in the same way.
     """
 
     def __init__(self, alpha: Tensor, inverse_beta: Tensor, pending_offset: Tensor | float) -> None:  # [C]
@@ -227,9 +228,10 @@ def inverse_beta(logarithm: Tensor) -> Tensor:
 
 
 class ResidualUnit:
-    """x + conv2(snake2(conv1(snake1(x)))), but for a constant, in place.
+    """x + conv2(snake2(conv1(snake1(x)))), up to a constant, in place.
 
-    The second snake's factor is in the weights around it: the first convolution gives 2 alpha x, the second takes that.
+    The second snake's factor is folded into the adjacent weights: the first convolution outputs 2 alpha x, which the
+    second one expects.
     """
 
     def __init__(self, first: Snake, conv: FastConv, depth: Tensor, weight: Tensor) -> None:
@@ -244,7 +246,7 @@ class ResidualUnit:
 
 @dataclass(frozen=True, slots=True)
 class SnakeConv:
-    """A snake, then a convolution."""
+    """A snake followed by a convolution."""
 
     snake: Snake
     convolution: Convolution
@@ -255,8 +257,8 @@ class SnakeConv:
 
 @dataclass(frozen=True, slots=True)
 class UpsamplingStage:
-    """A product that makes some steps of each, then a ConvNeXt block: a depthwise convolution and two products around a
-    GELU, beside a residual. `shrink` holds the block's layer scale."""
+    """A matrix product that expands each step into several, then a ConvNeXt block: a depthwise convolution and two
+    products around a GELU, with a residual connection. `shrink` contains the block's layer scale."""
 
     expand: BlockedLinear
     depthwise: DepthwiseConv
@@ -272,8 +274,8 @@ class UpsamplingStage:
 
 @dataclass(frozen=True, slots=True)
 class TransformerLayer:
-    """Attention over a window, then a gated MLP. The norms' weights are in the products behind them, the layer scales
-    in `output` and `down`."""
+    """Attention over a window, then a gated MLP. The norms' weights are folded into the following products, the layer
+    scales into `output` and `down`."""
 
     index: int
     epsilon: float

@@ -1,7 +1,7 @@
-"""The state of the codec decoder between calls, and one call that continues from it.
+"""The state of the codec decoder between calls, and a call that continues from it.
 
-A layer needs nothing of what comes later, and of what came before only a fixed number of inputs: the left history of a
-convolution, the keys and values of an attention window.
+A layer is causal and needs a fixed number of earlier inputs: the left context of a convolution, the keys and values of
+an attention window.
 """
 
 from collections.abc import Sequence
@@ -13,32 +13,32 @@ from torch import Tensor
 
 
 class Convolution(Protocol):
-    """A causal convolution: its state is the last `past` inputs of `channels` channels, at first `start`."""
+    """A causal convolution: its state is the last `past` inputs of `channels` channels, initially `start`."""
 
     past: int
     channels: int
     start: Tensor | float  # [channels]
 
     def slack(self, steps: int) -> int:
-        """How many steps of zeros it wants behind its input."""
+        """The number of zero steps that it needs after its input."""
 
     def __call__(self, padded: Tensor, steps: int) -> Tensor:
         """[B, past + steps + slack, channels] -> [B, T, out]."""
 
 
 class Activation(Protocol):
-    """What each number goes through by itself, [B, T, C], on its way into a convolution."""
+    """An elementwise function, [B, T, C], applied before a convolution."""
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor: ...
 
 
-# Which rows of a state a call is about. A slice makes views of them, a tensor of indices makes copies.
+# The rows of a state that a call uses. A slice gives views, an index tensor copies.
 Rows = slice | Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """What one stream left behind, as far as later frames can see it."""
+    """The state of one stream, as far as later frames depend on it."""
 
     histories: Tensor  # [inputs of all convolutions]
     ring: Tensor  # [layers, 2, heads, at most window - 1, head_dim] of its last frames
@@ -50,7 +50,7 @@ class StreamState:
 
 
 class State:
-    """What utterances left behind, a row each, in buffers that never grow."""
+    """The state of all utterances, one row each, in buffers of fixed size."""
 
     def __init__(
         self, streams: int, convolutions: Sequence[Convolution], layers: int, window: "Window", like: Tensor
@@ -63,7 +63,8 @@ class State:
             convolution: flat.view(streams, convolution.past, convolution.channels)
             for convolution, flat in zip(convolutions, self._flat.split(sizes, 1), strict=True)
         }
-        # Keys and values of the frames that a call's first can see and of its own: frame n lies in slot n % capacity.
+        # Keys and values that a call's first frame can attend to, and those of the call: frame n is in slot n %
+        # capacity.
         self._seen_frames = window.size - 1
         capacity = self._seen_frames + window.call_frames
         self.rings = like.new_zeros(layers, streams, 2, window.heads, capacity, window.head_dim)
@@ -71,10 +72,10 @@ class State:
 
     def reset(self, stream: int) -> None:
         self._flat[stream] = self._start
-        self.positions[stream].zero_()  # the mask hides what the rings still hold
+        self.positions[stream].zero_()  # the mask hides the old content of the rings
 
     def save(self, stream: int, frames: int) -> StreamState:
-        """A copy of what the stream left, which is at `frames`."""
+        """A copy of the stream's state, which is at `frames`."""
         return StreamState(self._flat[stream].clone(), self.rings[:, stream, :, :, self._slots(frames)], frames)
 
     def restore(self, stream: int, saved: StreamState) -> None:
@@ -90,7 +91,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Attention over the last `size` frames, the own one among them, for at most `call_frames` in one call."""
+    """Attention over the last `size` frames, including the current one, for at most `call_frames` in one call."""
 
     size: int
     call_frames: int
@@ -100,7 +101,7 @@ class Window:
 
 
 class CodecCall:
-    """One call: the rows of the state that its batch continues, and what its layers share."""
+    """One call: the rows of the state that its batch continues, and values that its layers share."""
 
     def __init__(self, state: State, rows: Rows, frames: int, window: Window) -> None:
         self._state, self._rows, self._frames = state, rows, frames
@@ -117,7 +118,7 @@ class CodecCall:
         self._places = (torch.arange(streams, device=device)[rows][:, None], queries % capacity)
 
     def convolve(self, convolution: Convolution, x: Tensor, snake: Activation | None = None) -> Tensor:
-        """`x`, [B, T, C], through the snake if there is one, then through the convolution, behind its history."""
+        """`x`, [B, T, C], through the snake if there is one, then through the convolution, with its left context."""
         steps, past = x.shape[1], convolution.past
         history = self._state.histories[convolution]
         padded = x.new_empty(len(x), past + steps + convolution.slack(steps), convolution.channels)
@@ -132,7 +133,7 @@ class CodecCall:
         return convolution(padded, steps)
 
     def extend(self, layer: int, fresh: Tensor) -> Tensor:
-        """`fresh`, [B, T, 2, heads, head_dim], into the ring -> what is in it, [B, 2, heads, capacity, head_dim]."""
+        """Append `fresh`, [B, T, 2, heads, head_dim], to the ring -> its content, [B, 2, heads, capacity, head_dim]."""
         ring = self._state.rings[layer]
         rows, slots = self._places
         ring[rows, :, :, slots] = fresh

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, order=True)
 class CacheRange:
-    """A range of cache positions that belongs to one utterance: its prompt first, then a place for each frame."""
+    """A range of cache positions that belongs to one utterance: its prompt first, then one for each frame."""
 
     start: int
     count: int
@@ -17,12 +17,12 @@ class CacheRange:
 
 
 class CacheRanges:
-    """Hands out cache ranges of `cache_positions` cache positions. What is given back joins its neighbours, so nothing
-    crumbles for good."""
+    """Allocates cache ranges of `cache_positions` positions. Adjacent free ranges are merged, so fragmentation is
+    temporary."""
 
     def __init__(self, cache_positions: int) -> None:
         self.cache_positions = cache_positions
-        self._free = [CacheRange(0, cache_positions)]  # in order, no two of them side by side
+        self._free = [CacheRange(0, cache_positions)]  # in order, no two of them adjacent
 
     def take(self, count: int) -> CacheRange | None:
         """The first free cache range of that length; None if there is none now."""
@@ -34,9 +34,8 @@ class CacheRanges:
         return None
 
     def grow(self, cache_range: CacheRange, count: int) -> CacheRange | None:
-        """A cache range of `count` cache positions in place of this one: longer where it lies, if what follows is free,
-        else the first that is free once this one is given back, which may overlap it. None, and nothing changed, if
-        there is none."""
+        """Replace this range by one of `count` positions: in place if the following positions are free, else the first
+        free range after its release, which may overlap it. Returns None, and changes nothing, if there is none."""
         for index, free in enumerate(self._free):
             if free.start == cache_range.stop and cache_range.count + free.count >= count:
                 rest = CacheRange(cache_range.start + count, cache_range.count + free.count - count)
@@ -50,7 +49,7 @@ class CacheRanges:
         return grown
 
     def give(self, cache_range: CacheRange) -> None:
-        """Take a cache range back."""
+        """Free a cache range."""
         insort(self._free, cache_range)
         joined: list[CacheRange] = []
         for free in self._free:

@@ -15,31 +15,31 @@ from speech_engines.qwen3_tts.model.patterns import pattern
 # kv first
 Attend = Callable[[int, Tensor, Tensor], Tensor]
 _MINUS_INFINITY = float("-inf")
-# Keys and values that are gathered at once: of more rows than fit, some after the others.
+# Keys and values that are gathered at once: larger batches are processed in groups of rows.
 GATHERED_BYTES: Final = 128 * 2**20
 
 
 class UtteranceCache:
-    """By place: an utterance has a cache range of cache positions, in which its positions lie in order."""
+    """Indexed by position: an utterance has a contiguous cache range."""
 
     def __init__(self, config: StackConfig, cache_positions: int, device: torch.device, dtype: torch.dtype) -> None:
-        # One more than utterances have: the scratch position of inactive rows. Keys and values lie side by side,
-        # so that one operation writes or gathers both.
+        # One position more than utterances use: the scratch position of inactive rows. Keys and values are adjacent, so
+        # that one operation writes or gathers both.
         self._kv = untouched((config.layers, cache_positions + 1, 2 * config.kv_heads, config.head_dim), device, dtype)
         self.scratch_position = cache_positions
 
     def fill_for_warm_up(self, count: int) -> None:
-        """Fill the first positions with numbers that are the same each time."""
+        """Fill the first positions with deterministic values."""
         for layer in self._kv:
             layer[:count] = pattern(layer[:count])
 
     def move(self, old: int, new: int, count: int) -> None:
-        """`count` positions of the cache range from `old` on to that from `new` on, which may overlap it."""
+        """Move `count` positions of the cache from `old` on to `new` on; the ranges may overlap."""
         for layer in self._kv:
             layer[new : new + count] = layer[old : old + count].clone()
 
     def save(self, start: int, count: int) -> Tensor:
-        """A copy in the host's memory of a cache range's first positions, [layers, count, 2 * kv_heads, head_dim]."""
+        """A copy in host memory of a cache range's first positions, [layers, count, 2 * kv_heads, head_dim]."""
         saved = torch.empty((len(self._kv), count, *self._kv.shape[2:]), dtype=self._kv.dtype)
         for layer, copy in zip(self._kv, saved, strict=True):
             copy.copy_(layer[start : start + count])
@@ -51,7 +51,7 @@ class UtteranceCache:
 
     def padded_prompt(self, start: Tensor, count: Tensor, length: int) -> Attend:
         """The first `count` of `length` positions of the cache range that begins at `start`, both [1]; the others are
-        padding. Fixed shapes, as of `batch`: the last of the prompt's positions sees no padding, which comes later."""
+        padding. Fixed shapes, as in `batch`: the prompt's last position attends to no padding, which comes later."""
         offsets = torch.arange(length, device=start.device)
         cache_positions = torch.where(offsets < count, start + offsets, self.scratch_position)
 
@@ -62,10 +62,10 @@ class UtteranceCache:
         return attend
 
     def prompt(self, start: int, done: int, count: int) -> Attend:
-        """`count` new positions behind the first `done` of the cache range that begins at `start`."""
+        """`count` new positions after the first `done` of the cache range that begins at `start`."""
         new, seen = slice(start + done, start + done + count), slice(start, start + done + count)
         mask = None
-        if done:  # each new position sees those before it and itself
+        if done:  # each new position attends to itself and those before it
             ones = torch.ones(count, done + count, dtype=torch.bool, device=self._kv.device)
             mask = ones.tril(done)
 
@@ -77,9 +77,9 @@ class UtteranceCache:
         return attend
 
     def batch(self, starts: Tensor, positions: Tensor, cache_positions: Tensor, span: int) -> Attend:
-        """One new position a row, whose key goes to `cache_positions`; all positions are below `span`. All are [B].
-        Fixed shapes and no look at a tensor's values, so a CUDA graph can hold it; what lies beyond a row's position is
-        masked."""
+        """One new position for each row, whose key is written to `cache_positions`; all positions are below `span`. All
+        are [B]. Fixed shapes and no access to tensor values on the host, so a CUDA graph can capture it; positions
+        beyond a row's own are masked."""
         offsets = torch.arange(span, device=starts.device)
         seen = (starts[:, None] + offsets).clamp(max=self.scratch_position)  # [B, span] cache positions
         mask = torch.zeros(seen.shape, device=starts.device, dtype=self._kv.dtype)
@@ -98,7 +98,7 @@ class UtteranceCache:
         return attend
 
     def rows(self, starts: Sequence[int], positions: Sequence[int]) -> Attend:
-        """The same for a CPU: a call costs little there, and copying each row's keys and values much."""
+        """The same for a CPU: a call costs little there, but copying each row's keys and values costs much."""
         cache_positions = torch.tensor([start + position for start, position in zip(starts, positions, strict=True)])
         cache_ranges = [slice(start, start + position + 1) for start, position in zip(starts, positions, strict=True)]
 
@@ -111,7 +111,7 @@ class UtteranceCache:
 
 
 class FrameCache:
-    """By position and row, for what begins anew with each frame."""
+    """Indexed by position and row, for a cache that is restarted for each frame."""
 
     def __init__(
         self, config: StackConfig, rows: int, positions: int, device: torch.device, dtype: torch.dtype
@@ -136,22 +136,22 @@ class FrameCache:
 
 
 def untouched(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Zeros; on a CPU, pages of memory that nothing has used yet cost nothing."""
+    """Zeros; on a CPU, untouched pages cost no memory."""
     if device.type == "cpu" and dtype is torch.float32:
         return torch.from_numpy(np.zeros(shape, np.float32))
     return torch.zeros(shape, device=device, dtype=dtype)
 
 
 def _attend_one(q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One query position for each row. The query heads that share a key head stand where query positions would: no
-    key is repeated for them. q [B, heads, head_dim]; kv [B, positions, 2 * kv_heads, head_dim]"""
+    """One query position for each row. The query heads that share a key head take the place of query positions, so keys
+    are not repeated. q [B, heads, head_dim]; kv [B, positions, 2 * kv_heads, head_dim]"""
     keys, values = kv.transpose(1, 2).chunk(2, 1)  # [B, kv_heads, positions, head_dim]
     grouped = q.view(q.shape[0], keys.shape[1], -1, q.shape[2])  # [B, kv_heads, heads / kv_heads, head_dim]
     return F.scaled_dot_product_attention(grouped, keys, values, attn_mask=mask).flatten(1)
 
 
 def _attend_all(q: Tensor, kv: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Many query positions, each of which sees those before it and itself, or what the mask says. q [B, T, heads,
+    """Many query positions, each attending to itself and those before it, or according to the mask. q [B, T, heads,
     head_dim]; kv [B, positions, 2 * kv_heads, head_dim]"""
     keys, values = kv.transpose(1, 2).chunk(2, 1)
     out = F.scaled_dot_product_attention(

@@ -1,4 +1,4 @@
-"""From logits to codes: each row with its own settings, and with noise that depends on its request alone."""
+"""Logits to codes: each row with its own settings, and with noise that depends on its request alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-# With top_k up to here and no top_p, the best logits tell what to keep, and no sort of all of them is needed.
+# With top_k up to this and no top_p, only the largest logits are needed, and no sort of all of them.
 TOP_K_ONLY_MAX: Final = 64
 CANDIDATES: Final = 96  # more than TOP_K_ONLY_MAX: codes that tie with the last one are kept, too
 _ALL: Final = 1 << 30  # a top_k beyond any vocabulary
@@ -20,8 +20,9 @@ Noise = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How one request's codes are chosen. `predictor_*` is about codebooks 1 to 15. A top_k of 0 and a top_p of 1 keep
-    every code; greedy takes the most probable one, whatever the others say (the repetition penalty holds)."""
+    """How one request's codes are sampled. `predictor_*` applies to codebooks 1 to 15. A top_k of 0 and a top_p of 1
+    keep every code; greedy selects the most probable one, whatever the other fields are (the repetition penalty
+    applies)."""
 
     temperature: float
     top_k: int
@@ -33,16 +34,16 @@ class Sampling:
     predictor_top_p: float
     predictor_greedy: bool
     seed: int
-    min_frames: int = 2  # EOS can't be said before
+    min_frames: int = 2  # EOS is suppressed before
 
 
 class LogitsWarper:
-    """Temperature, top-k, top-p and greediness, [B, 1] each: a row for each slot or for each row of a batch."""
+    """Temperature, top-k, top-p and greediness, [B, 1] each: one row for each slot or each row of a batch."""
 
     def __init__(self, temperature: Tensor, top_k: Tensor, last: Tensor, tail: Tensor, greedy: Tensor) -> None:
         self.temperature, self.top_k = temperature, top_k
         self.last = last  # top_k - 1 where top_k is small
-        self.tail = tail  # the probability that top_p leaves out; below 0: none
+        self.tail = tail  # the probability that top_p excludes; below 0: none
         self.greedy = greedy
 
     @classmethod
@@ -63,10 +64,10 @@ class LogitsWarper:
         )
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """[B, vocab] -> the same over temperature, and -inf where top-k or top-p leave a code out."""
+        """[B, vocab] -> the same over temperature, and -inf for codes that top-k or top-p exclude."""
         scores = logits / self.temperature
         ordered, order = scores.sort(dim=-1, stable=True)
-        floor = ordered.gather(1, (scores.shape[-1] - self.top_k).clamp(min=0))  # what ties with the last one stays
+        floor = ordered.gather(1, (scores.shape[-1] - self.top_k).clamp(min=0))  # ties with the last one are kept
         mass = ordered.masked_fill(ordered < floor, _MINUS_INFINITY).softmax(-1).cumsum(-1)
         is_tail = mass <= self.tail
         is_tail[:, -1] = False
@@ -74,14 +75,14 @@ class LogitsWarper:
         return scores.masked_fill((scores < floor) | is_tail, _MINUS_INFINITY)
 
     def best(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """What a call leaves, if no row has a top_k above TOP_K_ONLY_MAX or a top_p: scores and codes [B,
+        """The result of a call if no row has a top_k above TOP_K_ONLY_MAX or a top_p: scores and codes [B,
         CANDIDATES]."""
         scores, codes = (logits / self.temperature).topk(min(CANDIDATES, logits.shape[-1]))
         return scores.masked_fill_(scores < scores.gather(1, self.last), _MINUS_INFINITY), codes
 
     def choose(self, logits: Tensor, noise: Noise, top_k_only: bool) -> Tensor:
-        """logits [B, vocab] -> codes [B]: the code with the largest sum of score and Gumbel noise is a draw from the
-        softmax. `top_k_only`: `best` will do, which changes the cost and not the outcome."""
+        """logits [B, vocab] -> codes [B]: the code with the largest sum of score and Gumbel noise is a sample from the
+        softmax. `top_k_only`: `best` suffices, which reduces the cost and gives the same result."""
         scores, codes = self.best(logits) if top_k_only else (self(logits), _all_codes(logits))
         place = (scores + noise(codes)).argmax(-1, keepdim=True)
         drawn = codes.expand_as(scores).gather(1, place)
@@ -89,7 +90,7 @@ class LogitsWarper:
 
 
 class SamplingTable:
-    """The settings of every slot, on the device, so that rows with different ones share a batch."""
+    """The settings of every slot, on the device, so that rows with different settings share a batch."""
 
     def __init__(self, slots: int, device: torch.device) -> None:
         self.talker, self.predictor = LogitsWarper.for_slots(slots, device), LogitsWarper.for_slots(slots, device)
@@ -99,7 +100,7 @@ class SamplingTable:
         self._few = [True] * slots
 
     def put(self, slot: int, sampling: Sampling) -> None:
-        """The settings of the slot's request."""
+        """Set the settings of the slot's request."""
         self._put(slot, sampling)
         s = sampling
         self._few[slot] = (s.greedy or _is_top_k_only(s.top_k, s.top_p)) and (
@@ -107,7 +108,7 @@ class SamplingTable:
         )
 
     def put_all(self, sampling: Sampling) -> None:
-        """The same ones for every slot, for a moment before there are requests."""
+        """Set the same settings for every slot, during warm-up."""
         self._put(slice(None), sampling)
 
     def _put(self, slot: int | slice, sampling: Sampling) -> None:
@@ -122,22 +123,21 @@ class SamplingTable:
         self._few[slot] = True
 
     def is_top_k_only(self, slots: Sequence[int] | None = None) -> bool:
-        """Whether all rows, or those of these slots, do without a sort. Known on the host, and without effect on what
-        is chosen."""
+        """Whether all rows, or those of these slots, need no sort. Known on the host, without effect on the result."""
         return all(self._few if slots is None else (self._few[slot] for slot in slots))
 
 
 def penalize(logits: Tensor, seen: Tensor, penalty: Tensor) -> Tensor:
-    """Make the codes that were said before less probable. logits, seen [B, vocab]; penalty [B, 1]"""
+    """Reduce the probability of previous codes. logits, seen [B, vocab]; penalty [B, 1]"""
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
 class FrameNoise:
-    """The noise of one frame in each row: a hash of (seed, frame, codebook, code) and of nothing else, so slot, batch
-    and what was drawn before don't matter."""
+    """The noise of one frame in each row: a hash of (seed, frame, codebook, code) only, independent of slot, batch and
+    earlier draws."""
 
     def __init__(self, seed: Tensor, frame: Tensor, codebooks: int, vocab: int, at_once: bool) -> None:
-        """seed and frame are [B]. `at_once`: draw for all codes now, as a GPU does in the time of drawing for a few."""
+        """seed and frame are [B]. `at_once`: draw for all codes now, which takes a GPU no longer than for a few."""
         keys = _mix(_mix(seed) + frame)[:, None]
         keys = _mix(keys + torch.arange(codebooks, device=seed.device))[:, :, None]  # [B, codebooks, 1]
         self._keys = keys.unbind(1)
@@ -155,11 +155,11 @@ def _look_up(noise: Tensor, codes: Tensor) -> Tensor:
 
 
 def _gumbel(keys: Tensor, codes: Tensor) -> Tensor:
-    # As `_mix`, but for bits that the upper 23 don't miss: sixteen times a frame, each operation counts.
+    # As `_mix`, reduced to the upper 23 bits that are used: it runs sixteen times a frame, so each operation counts.
     x = (keys + codes).mul_(_signed(0x9E3779B97F4A7C15))
     x = x.bitwise_xor_(x >> 30).mul_(_signed(0xBF58476D1CE4E5B9))
     x = x.bitwise_xor_(x >> 27).mul_(_signed(0x94D049BB133111EB))
-    # The middle of one of 2**23 equal intervals: float32 holds it exactly, and it is neither 0 nor 1.
+    # The middle of one of 2**23 equal intervals: float32 represents it exactly, and it is neither 0 nor 1.
     uniform = (x >> 41).float().add_(2**22 + 0.5).mul_(2.0**-23)
     return uniform.log_().neg_().log_().neg_()
 
@@ -178,12 +178,12 @@ def _signed(value: int) -> int:
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical shift to the right: int64 would pull its sign in."""
+    """Logical shift to the right, since int64's own shift extends the sign."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _mix(x: Tensor) -> Tensor:
-    """One draw of splitmix64 from the state x: neighbouring states give unrelated values."""
+    """One draw of splitmix64 from the state x: adjacent states give unrelated values."""
     x = x * _signed(0x9E3779B97F4A7C15)
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)

@@ -1,12 +1,12 @@
-"""Keeps control tokens out of user text: a tokenizer reads `<|im_end|>` anywhere as the token of that name."""
+"""Escapes control tokens in user text: a tokenizer reads `<|im_end|>` anywhere as the token of that name."""
 
 import re
 from collections.abc import Iterable
 
 
 class PlainText:
-    """Breaks up whatever looks like a control token: `<|im_end|>` becomes `< |im_end|>`. Other text is only stripped:
-    a line break at its start would merge with the one before it in the prompt, and shift what is cut by position."""
+    """Breaks up control tokens: `<|im_end|>` becomes `< |im_end|>`. Other text is only stripped: a line break at its
+    start would merge with the one before it in the prompt, and shift what is split by position."""
 
     def __init__(self, control_tokens: Iterable[str]) -> None:
         self._pattern = re.compile(

@@ -1,9 +1,8 @@
-"""Text to token ids: the byte-level BPE of a checkpoint folder, with the ids that Qwen2's tokenizer gives.
+"""Text to token ids: the byte-level BPE of a checkpoint folder, with the same ids as Qwen2's tokenizer.
 
-Upstream loads its processor with `fix_mistral_regex=True`. If the checkpoint is a folder, transformers then cuts
-text by Mistral's expression instead of Qwen2's; if it is a hub id, it does not. The models were trained on Qwen2's,
-so it is used here for both, and whatever a `tokenizer.json` says: a fine-tuned checkpoint may have been saved with the
-other.
+Upstream loads its processor with `fix_mistral_regex=True`. For a checkpoint in a folder, transformers then splits text
+by Mistral's regular expression instead of Qwen2's; for a hub id, it does not. The models were trained with Qwen2's, so
+it is used here for both, whatever a `tokenizer.json` says: a fine-tuned checkpoint may have been saved with the other.
 """
 
 import json
@@ -21,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 IM_START: Final = "<|im_start|>"
 IM_END: Final = "<|im_end|>"
-# Qwen2's: a run of letters of any case is one piece, a combining mark is none of it.
+# Qwen2's: a run of letters of any case is one piece, without combining marks.
 _PIECES: Final = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -29,7 +28,7 @@ _PIECES: Final = (
 
 
 class TextTokenizer:
-    """Control ids come from the template alone: the BPE below knows no control token, so no text can make one. Threads
+    """Control ids come from the template only: the BPE here has no control tokens, so text cannot produce any. Threads
     may share it."""
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +45,7 @@ class TextTokenizer:
         self._newline = self._bpe.encode("\n").ids
 
     def text_ids(self, text: str) -> list[int]:
-        """What a user wrote. Stripped by the rule for plain text, it has the same ids here as inside a template."""
+        """The ids of user text. Stripped as plain text, it has the same ids here as inside a template."""
         ids: list[int] = self._bpe.encode(self._plain(text)).ids
         return ids
 
@@ -55,7 +54,7 @@ class TextTokenizer:
         return [self._start, *self._bpe.encode(role).ids, *self._newline]
 
     def instruct_ids(self, instruct: str) -> list[int]:
-        """The user's turn of the template with `instruct` in it, whole; empty if nothing is said."""
+        """The template's user turn with `instruct` in it; empty without one."""
         ids = self.text_ids(instruct)
         return [*self.role_ids("user"), *ids, self._end, *self._newline] if ids else []
 
@@ -70,9 +69,9 @@ def _optional_json(path: Path) -> dict[str, Any]:
 
 
 def _control_ids(folder: Path, whole: Mapping[str, Any]) -> dict[str, int]:
-    """Added tokens by name, from the first place that has any: a published checkpoint keeps them in its tokenizer's
-    config, one saved by a newer transformers in tokenizer.json, here `whole`, an older one in added_tokens.json. The
-    two that the template needs are in config.json as well."""
+    """Added tokens by name, from the first source that has any: the tokenizer's config in a published checkpoint,
+    tokenizer.json (`whole`) in one saved by a newer transformers, added_tokens.json by an older one. The two that the
+    template needs are also in config.json."""
     config = _read_json(folder / "config.json")
     decoder = _read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
     return (
@@ -94,11 +93,11 @@ def _load_bpe(folder: Path, whole: Mapping[str, Any]) -> Tokenizer:
 
 
 def _load_merges(folder: Path, whole: Mapping[str, Any]) -> models.BPE:
-    """From vocab.json and merges.txt, or from tokenizer.json if a checkpoint has no others."""
+    """From vocab.json and merges.txt, or from tokenizer.json in a checkpoint without them."""
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
     if vocabulary.is_file() and merges.is_file():
         return models.BPE.from_file(str(vocabulary), str(merges))
     model = whole["model"]
-    # One merge is "a b" in older files and ["a", "b"] in newer ones.
+    # A merge is "a b" in older files and ["a", "b"] in newer ones.
     pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
     return models.BPE(vocab=model["vocab"], merges=pairs)

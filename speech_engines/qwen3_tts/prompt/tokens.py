@@ -1,15 +1,15 @@
-"""A prompt as ids."""
+"""A prompt as token ids."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTokens:
-    """The streams of a prompt (see `prompt`), before anything is computed."""
+    """The streams of a prompt (see `prompt`), before any computation."""
 
     text: tuple[int, ...]  # [T] the text stream
     trailing: tuple[int, ...]
-    codec_at: int  # the codec stream begins beside this one of `text`, and ends with it
-    codec: tuple[int, ...]  # but for the frames of a reference
+    codec_at: int  # the codec stream begins beside this position of `text`, and ends with it
+    codec: tuple[int, ...]  # except for the frames of a reference
     voice_at: int  # in `codec`
     text_tokens: int

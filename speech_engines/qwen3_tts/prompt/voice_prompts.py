@@ -25,9 +25,9 @@ from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import QWEN3_TTS_BASE, Task
 from speech_protocol.request import SpeechRequest
 
-# Some thirty voices that are cloned in context, each with its codec state of about 5 MB, or many thousand others.
+# About thirty voices that are cloned in context, each with its codec state of about 5 MB, or thousands of others.
 CACHE_BYTES: Final = 160 * 2**20
-# How the speaker encoder was trained to hear.
+# The spectrogram with which the speaker encoder was trained.
 _MELS: Final = {
     "n_fft": 1024, "num_mels": 128, "sampling_rate": SAMPLE_RATE_HZ, "hop_size": 256, "win_size": 1024, "fmin": 0,
     "fmax": 12_000,
@@ -36,15 +36,15 @@ _MELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class VoicePrompt:
-    """A voice to clone. With a transcript the recording itself is continued (in context); without, it is the x-vector
-    alone, and there are no codes."""
+    """A voice to clone. With a transcript the recording itself is continued (in context); without, only the x-vector is
+    used, and there are no codes."""
 
     x_vector: Tensor  # [H] talker width
     ref_codes: Tensor | None = None  # [R, 16] int64
-    codec_state: StreamState | None = None  # of a stream that the recording went through
+    codec_state: StreamState | None = None  # the codec state after the recording
 
     def hold_for_current_stream(self) -> None:
-        """For what this thread's stream reads from now on: the encoder's stream gets the memory back after it."""
+        """Keep the memory alive for later reads of this thread's stream; then the encoder's stream can reuse it."""
         state = () if self.codec_state is None else (self.codec_state.histories, self.codec_state.ring)
         for tensor in (self.x_vector, self.ref_codes, *state):
             if tensor is not None and tensor.is_cuda:
@@ -61,14 +61,14 @@ class Encoder(Protocol):
     """Makes voice prompts, one at a time."""
 
     def load(self) -> None:
-        """Be ready for `encode`. Idempotent."""
+        """Prepare for `encode`. Idempotent."""
 
     def encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt: ...
 
 
 class VoiceEncoder:
-    """The speaker encoder and the codec's encoder, both upstream's modules; of the codec nothing else is read. They are
-    imported and loaded by `load` or the first `encode`, and only of a checkpoint that can clone."""
+    """The speaker encoder and the codec's encoder, both upstream's modules; nothing else of the codec is read. They are
+    imported and loaded by `load` or the first `encode`, and only from a checkpoint that can clone."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class VoiceEncoder:
         dtype: torch.dtype = torch.float32,
         codec: Codec | None = None,
     ) -> None:
-        """`dtype` is the speaker encoder's, upstream's is the talker's; the codec's encoder is float32 everywhere. With
-        the `codec` that is to speak, prompts hold its state behind the recording."""
+        """`dtype` is the speaker encoder's, upstream's is the talker's; the codec's encoder always runs in float32.
+        With the output `codec`, prompts include its state after the recording."""
         self._checkpoint = checkpoint
         self._codec = codec
         self._device = device
         self._dtype = dtype
         self._modules: tuple[Any, Any, Any] | None = None
-        # Of its own, so that the batch's kernels do not stand behind a recording's.
+        # A separate stream, so that the batch's kernels do not wait for a recording's.
         self._stream = torch.cuda.Stream(device) if torch.device(device).type == "cuda" else None
 
     def load(self) -> None:
@@ -92,15 +92,15 @@ class VoiceEncoder:
             message = f"{self._checkpoint.name} cannot clone. Send ref_audio to {QWEN3_TTS_BASE.name}."
             raise SpeechError(ErrorCode.UNSUPPORTED_TASK, message, "ref_audio")
         if self._modules is None:
-            import_upstream()  # first, as only it keeps the package quiet
+            import_upstream()  # first, as only it suppresses the package's output
             from qwen_tts.core.models.modeling_qwen3_tts import mel_spectrogram
 
             self._modules = mel_spectrogram, self._load_speaker_encoder(), self._load_codec_encoder()
 
     @torch.no_grad()
     def encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt:
-        """The prompt of a recording, [S] samples, complete when this returns. Of an in-context clone the x-vector hears
-        the added silence too."""
+        """The prompt of a recording, [S] samples, complete when this returns. For an in-context clone, the x-vector's
+        input includes the added silence."""
         self.load()
         if self._stream is None:
             return self._encode(samples, ref_text)
@@ -145,7 +145,7 @@ class VoiceEncoder:
         return self._fill(module, self._checkpoint.folder / CODEC_FOLDER, "encoder.", torch.float32)
 
     def _fill(self, module: Any, folder: Path, prefix: str, dtype: torch.dtype) -> Any:
-        """`module` with those weights in `folder` whose names begin with `prefix`."""
+        """Load into `module` the weights in `folder` whose names begin with `prefix`."""
         read = read_tensors(folder, prefix, torch.device("cpu"))
         weights = {name.removeprefix(prefix): tensor for name, tensor in read}
         try:
@@ -157,25 +157,25 @@ class VoiceEncoder:
 
 
 class VoicePrompts:
-    """Voice prompts by content, the least recently used dropped first. Any thread may ask: a prompt that is kept is
-    returned at once, others are computed one at a time, each once."""
+    """Voice prompts by content, least recently used dropped first. Any thread may call: a cached prompt is returned
+    immediately, others are computed one at a time, each once."""
 
     def __init__(self, encoder: Encoder, capacity_bytes: int = CACHE_BYTES) -> None:
         self._encoder = encoder
         self._capacity_bytes = capacity_bytes
         self._kept: OrderedDict[bytes, VoicePrompt] = OrderedDict()
         self._size_bytes = 0
-        self.found = self.made = 0  # requests whose voice was kept already, and recordings computed
+        self.found = self.made = 0  # requests with a cached voice, and recordings computed
         self._keeping = threading.Lock()
         self._encoding = threading.Lock()
 
     @property
     def size_bytes(self) -> int:
-        """What is kept now."""
+        """The size of the cache in bytes."""
         return self._size_bytes
 
     def clear(self) -> None:
-        """Forget all prompts."""
+        """Drop all prompts."""
         with self._keeping:
             self._kept.clear()
             self._size_bytes = 0
@@ -186,7 +186,7 @@ class VoicePrompts:
             self._encoder.load()
 
     def has(self, keys: Sequence[bytes]) -> bool:
-        """Whether `get` would return at once."""
+        """Whether `get` would return immediately."""
         found = all(self._find(key) is not None for key in keys)
         self.found += bool(keys) and found
         return found
@@ -228,19 +228,19 @@ class VoicePrompts:
 
 
 def voice_keys(request: SpeechRequest) -> tuple[bytes, ...]:
-    """A key for each recording that the request wants to clone. To digest a minute of audio takes milliseconds: once a
-    request, and not between two steps of a batch. Raises SpeechError if there is no recording."""
+    """A key for each recording to clone. Hashing a minute of audio takes milliseconds: once for each request, and not
+    between two steps of a batch. Raises SpeechError without a recording."""
     return tuple(_key(*said) for said in _recordings(request))
 
 
 def transcript_of(request: SpeechRequest) -> str | None:
-    """What the recording says, if it is to be continued (in context); None if its x-vector alone is wanted."""
+    """The transcript of a recording to continue (in context); None if only its x-vector is used."""
     ref_text = (request.ref_text or "").strip()
     return ref_text if ref_text and not request.x_vector_only else None
 
 
 def frames_of_reference(request: SpeechRequest) -> int:
-    """Frames of the recording and the silence behind it, for an in-context clone."""
+    """Frames of the recording and the silence after it, for an in-context clone."""
     return _frames_of(len(request.ref_audio or b"") // SAMPLE_BYTES + REFERENCE_SILENCE_SAMPLES)
 
 
@@ -249,7 +249,7 @@ def _frames_of(samples: int) -> int:
 
 
 def _recordings(request: SpeechRequest) -> list[tuple[bytes, str | None]]:
-    """As `_reference`, of all voices of a blend."""
+    """Like `_reference`, for all voices of a blend."""
     if request.ref_blend is None:
         return [_reference(request)]
     return [(part.audio, None) for part in request.ref_blend]
@@ -267,6 +267,6 @@ def _reference(request: SpeechRequest) -> tuple[bytes, str | None]:
 
 
 def _key(pcm: bytes, ref_text: str | None) -> bytes:
-    """A digest of everything that the prompt depends on."""
+    """A hash of everything that the prompt depends on."""
     mode = b"x_vector:" if ref_text is None else b"in_context:%b:" % hashlib.sha256(ref_text.encode()).digest()
     return hashlib.sha256(mode + pcm).digest()

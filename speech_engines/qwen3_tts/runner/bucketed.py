@@ -1,6 +1,6 @@
-"""Prefill, decode steps and codec calls on a GPU in a few fixed shapes, with inputs at fixed addresses, so that graphs
-can hold them. A batch is all slots below a power of two; padding rows are computed with the others and keep their
-state."""
+"""Prefill, decode steps and codec calls on a GPU in a few fixed shapes, with inputs at fixed addresses, so that CUDA
+graphs can capture them. A batch is all slots below a power of two; padding rows are computed with the others and
+masked."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from speech_engines.qwen3_tts.model.patterns import pattern
 from speech_engines.qwen3_tts.model.sampling import Sampling
 from speech_engines.qwen3_tts.runner.cuda_graph import Graphs, Recorder, Work, bucket, buckets
 
-# The positions that attention reads, of the longest row. With more of them, 160 s, a step runs kernel by kernel.
+# The positions that attention reads, for the longest row. Beyond that, 160 s, a step runs kernel by kernel.
 SPANS: Final = (512, 2048)
 # Positions of a prompt. Longer ones, of recordings over half a minute, run kernel by kernel, and in pieces.
 PROMPTS: Final = (32, 64, 128, 256, 512)
-# Of one call of the codec: streams by frames bound what its activations take. Longer chunks are several calls.
+# For one call of the codec: streams times frames limit the memory of its activations. Longer chunks are several calls.
 CALL_STREAMS: Final = 8
 CALL_FRAMES: Final = (4, 2, 1)
 _CHECKED: Final = Sampling(
@@ -77,15 +77,15 @@ class BucketedFrames:
         return work
 
     def _prepare(self, shape: FrameShape) -> None:
-        """Each row at its own of the last positions that the span holds, all behind the same ones."""
+        """Each row at a different one of the last positions of the span, after the same content."""
         model = self._model
         self._active.copy_(torch.arange(model.slots, device=model.device) < shape.rows)
         model.fill_for_warm_up(max(0, shape.span - model.slots - 1), _CHECKED)
 
 
 def row_counts(slots: int, span: int) -> list[int]:
-    """Numbers of rows that a frame is computed for: powers of two and all; every other one of these if rows are
-    long, which few are, as each graph costs some fifty milliseconds of a load."""
+    """Batch sizes that a frame is captured for: powers of two and the maximum; every other one for long rows, of which
+    there are few, as each graph costs about fifty milliseconds of a load."""
     counts = buckets(slots)
     return counts if span <= SPANS[0] else counts[::-1][::2][::-1]
 
@@ -99,7 +99,7 @@ class PromptShape:
 
 
 class BucketedPrompts:
-    """`FrameModel.extend`, of whole prompts; padding is behind them."""
+    """`FrameModel.extend` for whole prompts; padding follows them."""
 
     def __init__(self, model: FrameModel, recorder: Recorder) -> None:
         self._model = model
@@ -153,7 +153,7 @@ class ChunkShape:
 
 
 class BucketedCodec:
-    """`Codec.decode`, a bounded number of streams and frames a call. The codec has one stream more than there are
+    """`Codec.decode` with a limited number of streams and frames a call. The codec has one stream more than there are
     slots, for padding."""
 
     def __init__(self, codec: Codec, slots: int, recorder: Recorder, device: torch.device) -> None:
@@ -185,8 +185,8 @@ class BucketedCodec:
         return self.graphs.get(ChunkShape(1 if count == 1 else self._most, frames))()[:count]
 
     def _reserve(self) -> None:
-        """Memory for a call that no graph has it for, so that one that finds none has not begun: what a stream left
-        behind changes layer by layer."""
+        """Reserve memory for a call without a graph, so that a failure leaves the state unchanged: a stream's state is
+        updated layer by layer."""
         torch.empty(self._codec.call_bytes(self._most, CALL_FRAMES[0]), dtype=torch.uint8, device=self._device)
 
     def _work(self, shape: ChunkShape) -> Work:
@@ -201,7 +201,7 @@ class BucketedCodec:
 
 
 def pieces(frames: int) -> Iterator[tuple[int, int]]:
-    """Where the calls for `frames` frames begin, and how many each has."""
+    """The starts of the calls for `frames` frames, and the length of each."""
     first = 0
     for size in CALL_FRAMES:
         while frames - first >= size:

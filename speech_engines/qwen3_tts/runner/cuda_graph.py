@@ -1,5 +1,5 @@
-"""CUDA graphs: work of fixed shapes, recorded once and then launched as a whole: a frame is some 2,000 kernels, each
-over in microseconds, and launched one by one a GPU would wait for the CPU most of the time."""
+"""CUDA graphs: work of fixed shapes, captured once and then launched as a whole. A frame has some 2,000 kernels of a
+few microseconds each; launched individually, the GPU would wait for the CPU most of the time."""
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-# How far numbers of a replay may be from those of the same work run kernel by kernel; codes must be equal.
+# Tolerance between a replay and the same work run kernel by kernel; codes must be equal.
 TOLERANCE: Final = 1e-3
 
 Work = Callable[[], Tensor]
@@ -18,22 +18,21 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Recorder(Protocol):
-    """Makes work cheap to launch."""
+    """Captures work for cheap launches."""
 
     def run(self, work: Work) -> Tensor:
-        """Run it once, where it will be recorded: libraries choose their kernels and take their memory in a run that is
-        not recorded."""
+        """Run the work once in the capture environment: libraries select kernels and allocate memory in a run that is
+        not captured."""
         ...
 
     def record(self, work: Work) -> Work:
-        """`work`, as it is now, with the memory that it reads and writes now. Raises RuntimeError if it can't be
-        recorded."""
+        """Capture `work` with its current inputs and outputs. Raises RuntimeError if it can't be captured."""
         ...
 
 
 class CudaRecorder:
-    """Records CUDA graphs. They share one pool of memory, so a result holds until the next run of any of them, and the
-    largest is to be recorded first: the others fit into what it took."""
+    """Captures CUDA graphs. They share one memory pool, so a result is valid until the next run of any of them, and the
+    largest is captured first: the others fit into its memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -52,11 +51,11 @@ class CudaRecorder:
         current = torch.cuda.current_stream(self._device)
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads may use the GPU meanwhile: they prepare voices.
+            # Other threads may use the GPU in the meantime: they compute voices.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 result = work()
         finally:
-            torch.cuda.set_stream(current)  # a capture that fails leaves the thread on the recorder's
+            torch.cuda.set_stream(current)  # a failed capture leaves the thread on the recorder's
         current.wait_stream(self._stream)
 
         def replay() -> Tensor:
@@ -67,11 +66,11 @@ class CudaRecorder:
 
 
 class Graphs(Generic[K]):
-    """Work by shape, recorded at the load and never later: a shape without a graph runs kernel by kernel.
+    """Work by shape, captured at the load and never later: a shape without a graph runs kernel by kernel.
 
-    `make(shape)` is what to run for it. `prepare(shape)` brings all that the work reads to values that only depend on
-    the shape, which is done before anybody's request; `watch(shape)` is what else it leaves behind, besides its result.
-    `shapes` are those to record.
+    `make(shape)` returns the work. `prepare(shape)` sets all inputs of the work to values that depend on the shape
+    only, before there are requests; `watch(shape)` returns its side effects besides its result. `shapes` are those to
+    capture.
     """
 
     def __init__(
@@ -88,17 +87,17 @@ class Graphs(Generic[K]):
         self._recorded: dict[K, Work] = {}
 
     def has(self, shape: K) -> bool:
-        """Whether that shape has a graph, which takes no memory when it runs."""
+        """Whether that shape has a graph, which allocates no memory when it runs."""
         return shape in self._recorded
 
     def get(self, shape: K) -> Work:
-        """What to run for this shape, once its inputs are in place."""
+        """The callable for this shape, once its inputs are in place."""
         return self._recorded.get(shape) or self._make(shape)
 
     @torch.inference_mode()
     def record_all(self) -> None:
-        """Each in turn, compared with the same work run kernel by kernel. One that can't be recorded, or gives anything
-        else, is not used."""
+        """Capture each shape, and compare it with the same work run kernel by kernel. A graph that fails to capture, or
+        gives another result, is not used."""
         for shape in self.shapes:
             work = self._make(shape)
             self._prepare(shape)
@@ -107,9 +106,9 @@ class Graphs(Generic[K]):
                 replay = self._recorder.record(work)
                 self._prepare(shape)
                 is_same = all(map(agrees, self._seen(shape, replay()), expected))
-            except RuntimeError as error:  # out of memory, too
-                logger.exception("%s could not be recorded, and runs kernel by kernel", shape)
-                self.unused.append(f"The CUDA graph of {shape} could not be recorded ({type(error).__name__}).")
+            except RuntimeError as error:  # including out of memory
+                logger.exception("%s could not be captured, and runs kernel by kernel", shape)
+                self.unused.append(f"The CUDA graph of {shape} could not be captured ({type(error).__name__}).")
                 continue
             if is_same:
                 self._recorded[shape] = replay
@@ -122,7 +121,7 @@ class Graphs(Generic[K]):
 
 
 def agrees(tensor: Tensor, expected: Tensor) -> bool:
-    """Whether two results are the same: codes exactly, other numbers but for rounding. Waits for the device."""
+    """Whether two results are equal: codes exactly, other numbers up to rounding. Waits for the device."""
     if not tensor.is_floating_point():
         return torch.equal(tensor, expected)
     return torch.allclose(tensor.float(), expected.float(), rtol=TOLERANCE, atol=TOLERANCE)
@@ -134,5 +133,5 @@ def bucket(count: int, most: int) -> int:
 
 
 def buckets(most: int) -> list[int]:
-    """All that `bucket` can give."""
+    """All possible values of `bucket`."""
     return sorted({bucket(count, most) for count in range(1, most + 1)})

@@ -25,22 +25,23 @@ from typing import Final
 
 from speech_engines.faults import DeviceLostError, DeviceMemoryError
 
-# Files of a GPU's driver, and of Windows' subsystem for Linux.
+# Device files of a GPU driver, and of the Windows Subsystem for Linux.
 _DEVICE_FILES: Final = ("/dev/nvidiactl", "/dev/dxg")
-# CUDA errors after which every call of the process fails. Others may be, so a device is also asked.
+# CUDA errors after which every call of the process fails. Other errors may have the same effect, so the device is also
+# probed.
 _STICKY_CODES: Final = frozenset({
     46,  # devices unavailable
     214, 220, 221,  # uncorrectable ECC and NVLink errors, contained or not
     700, 702, 710, 714, 715, 716, 717, 718, 719, 720,  # illegal access, time-out, assert, ..., failed launch
     911, 999,
 })  # fmt: skip
-# Of CUDA, cuBLAS and cuDNN, and of a CPU.
+# Messages of CUDA, cuBLAS and cuDNN, and of a CPU.
 _NO_MEMORY: Final = ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory")
 _BFLOAT16_SINCE: Final = (8, 0)
 
 
 class Fault(Enum):
-    """What an error of the device means: this work failed; there was no memory for it; nothing will ever work again."""
+    """The meaning of a device error: this work failed; it lacked memory; the device is lost."""
 
     WORK = auto()
     OUT_OF_MEMORY = auto()
@@ -48,14 +49,14 @@ class Fault(Enum):
 
 
 def prepare_process() -> None:
-    """Settings of torch for the whole process: see above."""
+    """Process-wide settings of torch: see above."""
     import torch
 
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def is_present(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process was given a GPU, be it usable or not."""
+    """Whether this process has a GPU, usable or not."""
     if environment.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1", "NoDevFiles"):
         return False
     return any(Path(file).exists() for file in _DEVICE_FILES)
@@ -94,7 +95,7 @@ def dtype_for(device: str) -> str:
 
 
 def driver_version() -> str:
-    """The NVIDIA driver's, empty if it can't be told."""
+    """The version of the NVIDIA driver, empty if unknown."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -105,7 +106,7 @@ def driver_version() -> str:
 
 @contextmanager
 def device_errors(device: str) -> Iterator[None]:
-    """Within, errors of torch that concern more than one request are raised as those of `faults`."""
+    """A context in which torch errors that concern more than one request are raised as those of `faults`."""
     try:
         yield
     except RuntimeError as error:
@@ -118,7 +119,7 @@ def device_errors(device: str) -> Iterator[None]:
 
 
 def fault_of(error: BaseException, device: str) -> Fault:
-    """Asks the device if the error itself does not tell: then it waits for it."""
+    """Probes the device if the error is not conclusive, which waits for it."""
     import torch
 
     text = str(error)
@@ -132,7 +133,7 @@ def fault_of(error: BaseException, device: str) -> Fault:
 
 
 def _answers(device: str) -> bool:
-    """Whether the device still computes: after an error that it does not recover from, every call fails."""
+    """Whether the device still computes: after an unrecoverable error, every call fails."""
     import torch
 
     try:

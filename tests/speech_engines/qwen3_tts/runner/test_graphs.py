@@ -85,7 +85,7 @@ def test_a_clone_in_recorded_shapes_goes_on_from_its_recording(tiny_checkpoint: 
 
 
 FAILURES: dict[str, tuple[Callable[[], TapeRecorder], str]] = {
-    "capture fails": (lambda: TapeRecorder(fails=True), "could not be recorded"),
+    "capture fails": (lambda: TapeRecorder(fails=True), "could not be captured"),
     "replays differ": (lambda: TapeRecorder(wrong_by=1.0), "gives other results"),
 }
 
