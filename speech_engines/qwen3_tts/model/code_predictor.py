@@ -64,7 +64,7 @@ class CodePredictor:
 
 
 def _take_projection(weights: dict[str, Tensor]) -> Linear | None:
-    """From the talker's width to the predictor's, if they differ."""
+    """From the talker's width to the predictor's, where they differ."""
     if f"{_PROJECTION}.weight" not in weights:
         return None
     return make_linear(take(weights, f"{_PROJECTION}.weight"), take(weights, f"{_PROJECTION}.bias"))

@@ -31,7 +31,7 @@ class Placement:
 
     @classmethod
     def from_config(cls, config: EngineConfig) -> "Placement":
-        """Raises SpeechError if a GPU is asked for and can't be used: it is never replaced by the CPU."""
+        """Raises SpeechError where a GPU is asked for and can't be used: it is never replaced by the CPU."""
         from speech_engines.qwen3_tts.model.weights import has_matrix_unit
 
         device, notes = _device(config.device)
