@@ -31,7 +31,7 @@ test("a request becomes a track with its figures and warnings", async () => {
   assert.deepEqual([track.complete, track.stopped, track.audible], [true, false, true]);
   assert.ok(speech.first_ms >= 0);
   assert.deepEqual(speech.warnings.slice(0, 2), ["w1", "w2"]);
-  assert.match(speech.warnings[2], /longest/);
+  assert.match(speech.warnings[2], /length limit/);
 });
 
 test("a stream that ends without its last event is an error, and what came before stays", async () => {

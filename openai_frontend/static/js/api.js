@@ -1,9 +1,9 @@
-// The server's API, with the key of this tab.
+// A client of the server's API, with this tab's key.
 
 import { EventReader, bytesOf } from "./events.js";
 import { Problem } from "./problem.js";
 
-const KEY = "speech-api-key"; // in the tab's own storage: it is gone when the tab is closed
+const KEY = "speech-api-key"; // in sessionStorage, until the tab is closed
 
 export class Api {
   get key() {
@@ -15,7 +15,7 @@ export class Api {
     else sessionStorage.removeItem(KEY);
   }
 
-  /** The reply to a request. Raises Problem. */
+  /** Send a request and return the reply. Throws Problem. */
   async ask(path, { json, form, ...options } = {}) {
     const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
     if (json) headers["Content-Type"] = "application/json";
@@ -31,13 +31,13 @@ export class Api {
     return (await this.ask(path, options)).json();
   }
 
-  /** What the models are doing; an unreachable server counts as an answer, too. */
+  /** The state of the models; also if Triton is unreachable. */
   async health() {
     const reply = await fetch("health");
     return reply.json();
   }
 
-  /** Speak: the events of a reply to `body`, as they come. */
+  /** The events of a speech request `body`, as they arrive. */
   async *events(body, signal) {
     const json = { ...body, response_format: "pcm", stream_format: "sse", timestamp_granularities: ["segment"] };
     const reply = await this.ask("v1/audio/speech", { json, signal });
@@ -52,7 +52,7 @@ export class Api {
     }
   }
 
-  /** The same with a recording's voice; `form` has no format yet. */
+  /** The same with the voice of a recording; `form` has no format yet. */
   async *clone(form, signal) {
     form.set("response_format", "pcm");
     const reply = await this.ask("v1/audio/speech/clone", { form, signal });
@@ -62,7 +62,7 @@ export class Api {
 }
 
 async function* chunks(reply) {
-  const reader = reply.body.getReader(); // not every browser iterates over a body
+  const reader = reply.body.getReader(); // some browsers cannot iterate over a body
   try {
     for (let part = await reader.read(); !part.done; part = await reader.read()) yield part.value;
   } finally {

@@ -1,4 +1,4 @@
-// A question before something that cannot be taken back, or that needs a name.
+// A dialog that confirms an irreversible action, or asks for a name.
 
 import { Dialog } from "./dialog.js";
 import { at } from "./dom.js";
@@ -7,7 +7,7 @@ export class Ask {
   #work = null;
   #dialog = new Dialog("ask-dialog", () => this.#work(at("ask-name").value.trim()));
 
-  /** `work(name)` is done on yes; `name` is what the field holds first, null for no field. */
+  /** `work(name)` runs on confirmation; `name` is the initial value of the field, null for no field. */
   show({ title, text = "", yes, name = null, work }) {
     this.#work = work;
     at("ask-title").textContent = title;

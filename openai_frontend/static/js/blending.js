@@ -1,4 +1,4 @@
-// Blend two of one's own voices with a slider.
+// The dialog that blends two stored voices with a slider.
 
 import { Dialog } from "./dialog.js";
 import { at, fill } from "./dom.js";

@@ -1,10 +1,10 @@
-// The voices as cards: one is chosen, each can be heard, and one's own can be renamed and deleted.
+// The voices as cards: one is selected, each has a sample, and stored ones can be renamed and deleted.
 
 import { at, icon, make } from "./dom.js";
 import { search, title } from "./voices.js";
 
 const MAX_CARDS = 100;
-const MAX_ALIASES = 3; // that are shown; a search finds all
+const MAX_ALIASES = 3; // shown on a card; a search finds all
 
 export class Cards extends EventTarget {
   #list = at("voices");
@@ -21,13 +21,13 @@ export class Cards extends EventTarget {
     this.#list.addEventListener("change", ({ target }) => this.choose(this.#find(target.value)));
   }
 
-  /** Show `voices`, `chosen` among them. */
+  /** Show `voices`, with `chosen` selected. */
   show(voices, chosen) {
     this.#voices = voices;
     this.choose(chosen);
   }
 
-  /** Make a voice the chosen one; a blend is shown above the rest. */
+  /** Select a voice; a blend is shown above the others. */
   choose(voice) {
     this.#blend = voice?.kind === "Blend" ? voice : this.#blend;
     this.chosen = voice ?? null;
@@ -35,12 +35,12 @@ export class Cards extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** Go to the chosen voice. */
+  /** Focus the selected voice. */
   focus() {
     (this.#list.querySelector("input:checked") ?? at("search")).focus();
   }
 
-  /** Say which voice's sample is heard; null for none. */
+  /** Mark the voice whose sample is playing; null for none. */
   playing(id) {
     this.#playing = id;
     for (const button of this.#list.querySelectorAll(".sample")) {
@@ -77,7 +77,7 @@ export class Cards extends EventTarget {
     const card = make("div", { class: "voice", "data-voice": voice.id }, make("label", {}, radio, face, about));
     const button = (action, name, label) => {
       const fire = () => this.dispatchEvent(new CustomEvent(action, { detail: voice }));
-      // With the keyboard: the arrows choose a voice, Tab leads to the buttons of the chosen one.
+      // Keyboard: arrows select a voice, Tab moves to the buttons of the selected one.
       const properties = { type: "button", class: `round ${action}`, "aria-label": label, title: label, onclick: fire };
       const shown = action === "sample" && voice.id === this.#playing ? "stop" : name;
       const place = { "data-voice": voice.id, tabindex: isChosen ? "0" : "-1" };
@@ -100,12 +100,12 @@ function facts({ gender, language, kind, description, aliases }) {
 
 function note(found, filter, all) {
   if (!all) return "";
-  if (!found && filter === "own") return "No voice of yours here yet. Clone or describe one below.";
+  if (!found && filter === "own") return "You have no voices yet. Clone or describe one.";
   if (!found) return "No voice matches. Try other words.";
   return found > MAX_CARDS ? `${found - MAX_CARDS} more: search to find them.` : "";
 }
 
-/** A colour for a name, the same each time. */
+/** A colour derived from a name. */
 function hue(name) {
   return [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
 }

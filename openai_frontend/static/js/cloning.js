@@ -1,4 +1,4 @@
-// Clone a voice: record or upload it, hear it, keep it; with its speaker's consent where the server asks for it.
+// The dialog that clones a voice: record or upload, listen, save; with the speaker's consent if the server requires it.
 
 import { Dialog, demand } from "./dialog.js";
 import { at } from "./dom.js";
@@ -46,7 +46,7 @@ export class Cloning {
     this.#changed();
   }
 
-  /** What the microphone heard was the sentence; what another recording says, the user knows. */
+  /** A microphone recording has the sentence as transcript; for a file, the user enters it. */
   #changed() {
     at("clone-play").hidden = !this.#voice.file;
     const sentences = Object.values(PHRASES);
@@ -55,7 +55,7 @@ export class Cloning {
     else if (isOurs) at("clone-transcript").value = "";
   }
 
-  /** The fields that both routes take, the recording as `field`. */
+  /** The fields that both routes have, with the recording as `field`. */
   async #form(field) {
     if (!this.#voice.file) {
       at("clone-record").focus();
@@ -96,7 +96,7 @@ export class Cloning {
     const form = await this.#form("audio_sample");
     const name = demand(at("clone-name"), "Give the voice a name.");
     form.set("name", name);
-    this.#dialog.say("Keeping the voice …");
+    this.#dialog.say("Saving the voice …");
     const voice = await this.#asking(() => this.#page.api.json("v1/audio/voices", { form }));
     this.#voice.forget(NOTHING);
     this.#consent.forget("");
@@ -105,7 +105,7 @@ export class Cloning {
     return this.#page.keep(voice);
   }
 
-  /** Do something; a server that wants the speaker's consent gets it asked for. */
+  /** Run `work`; if the server requires the speaker's consent, ask for it. */
   async #asking(work) {
     try {
       return await work();

@@ -1,4 +1,4 @@
-// The request on the page as code, to copy.
+// The dialog that shows the current request as code, to copy.
 
 import { Dialog } from "./dialog.js";
 import { at } from "./dom.js";
@@ -29,11 +29,11 @@ export class Code {
   async #copy() {
     await copy(at("code").textContent, at("code-dialog"));
     this.#dialog.say("Copied.");
-    return false; // it stays open: one may want the others, too
+    return false; // it stays open, to copy the other languages, too
   }
 }
 
-/** Put text into the clipboard; pages on plain http have no other way than a selection. */
+/** Copy text to the clipboard; on plain http only a selection works. */
 export async function copy(text, place = document.body) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = Object.assign(document.createElement("textarea"), { value: text });

@@ -1,4 +1,4 @@
-// The text, and behind it a mirror of it that marks what is heard right now.
+// The text field, with a mirror behind it that highlights the text being played.
 
 import { at } from "./dom.js";
 
@@ -28,7 +28,7 @@ export class Composer {
     this.#text.focus();
   }
 
-  /** Mark a range of `text`, and a word in it, as long as the text on the page is still that one. */
+  /** Highlight a range of `text`, and a word in it, if the field still has that text. */
   mark(text, range, word) {
     const shown = range && text === this.text ? range : null;
     const key = shown ? `${range.begin} ${range.end} ${word?.begin}` : "";
@@ -43,7 +43,7 @@ export class Composer {
     } else {
       mark.append(text.slice(range.begin, range.end));
     }
-    // The line break at the end keeps a last empty line as high as the field's.
+    // The trailing line break gives a last empty line its height.
     this.#mirror.replaceChildren(text.slice(0, range.begin), mark, `${text.slice(range.end)}\n`);
     this.#follow();
     if (document.activeElement !== this.#text) this.#show(mark);

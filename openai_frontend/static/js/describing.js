@@ -1,4 +1,4 @@
-// Describe a voice, listen, and keep the one that was heard: the seed makes it the same.
+// The dialog that describes a voice, plays it, and saves it: the seed makes the stored voice the same.
 
 import { Dialog, demand } from "./dialog.js";
 import { at, make } from "./dom.js";
@@ -45,7 +45,7 @@ export class Describing {
 
   async #listen() {
     const instructions = demand(at("describe-text"), "Describe the voice first.");
-    const input = demand(at("describe-sample"), "Write what it is to say.");
+    const input = demand(at("describe-sample"), "Enter a sample text.");
     const body = { model: "qwen3_tts_voice_design", input, instructions, seed: this.#seed, ...this.#language };
     const track = new Track({ text: input, body, title: at("describe-name").value.trim() || "The described voice" });
     await this.#page.listen(this.#dialog, track, (signal) => this.#page.api.events(body, signal));
@@ -55,8 +55,8 @@ export class Describing {
   async #keep() {
     const prompt = demand(at("describe-text"), "Describe the voice first.");
     const name = demand(at("describe-name"), "Give the voice a name.");
-    const script_hint = demand(at("describe-sample"), "Write what it is to say.");
-    this.#dialog.say("Making the voice …");
+    const script_hint = demand(at("describe-sample"), "Enter a sample text.");
+    this.#dialog.say("Creating the voice …");
     const json = { type: "prompt", name, prompt, script_hint, seed: this.#seed, ...this.#language };
     const voice = await this.#page.api.json("v1/audio/voices", { json });
     this.#seed = newSeed();
@@ -66,7 +66,7 @@ export class Describing {
   }
 }
 
-/** A seed that every client can write: below 2^31. */
+/** A random seed below 2^31, which every client can represent. */
 export function newSeed() {
   return crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
 }

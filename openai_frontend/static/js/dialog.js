@@ -1,4 +1,4 @@
-// A dialog of the page: closes by its buttons and by Escape, says what goes on and what went wrong inside itself.
+// A dialog: closed by its buttons and by Escape, with its own status and error message.
 
 import { at } from "./dom.js";
 import { Notice } from "./notice.js";
@@ -8,8 +8,8 @@ export class Dialog {
   element;
   notice = null;
 
-  /** `submit` is what the dialog is for; it closes when that has worked, unless it says false. What `submit` returns is
-   *  called then: on closing, the browser puts the focus back to where it was. */
+  /** The dialog closes when `submit` has succeeded, unless it returns false. A function that `submit` returns is called
+   *  after that, since the browser restores the focus on closing. */
   constructor(id, submit) {
     this.element = at(id);
     const place = this.element.querySelector(".problem");
@@ -45,7 +45,7 @@ export class Dialog {
     if (status) status.textContent = text;
   }
 
-  /** Do something; what goes wrong shows in the dialog, with a button to do it again. */
+  /** Run `work`; an error is shown in the dialog, with a retry button. */
   async attempt(work) {
     this.notice?.clear();
     try {
@@ -60,7 +60,7 @@ export class Dialog {
   }
 }
 
-/** Raise Problem, and put the focus there, where a field is empty. */
+/** The value of a field; if it is empty, throws Problem and focuses the field. */
 export function demand(field, message) {
   if (field.type === "checkbox" ? field.checked : field.value.trim()) return field.value.trim();
   field.focus();

@@ -1,9 +1,9 @@
-// Short ways to find and to make elements.
+// Helpers to find and create elements.
 
-/** The element with an id. */
+/** The element with the id. */
 export const at = (id) => document.getElementById(id);
 
-/** A new element; `properties` are its attributes, functions are listeners (`onclick`), false and null leave one out. */
+/** A new element; `properties` are its attributes, functions are listeners (`onclick`), false and null omit one. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -15,7 +15,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** An icon of the page's own set, invisible to screen readers. */
+/** An icon of the page's set, hidden from screen readers. */
 export function icon(name) {
   const [svg, use] = ["svg", "use"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
   svg.setAttribute("aria-hidden", "true");
@@ -25,7 +25,7 @@ export function icon(name) {
   return svg;
 }
 
-/** Put `entries` ([value, text] or [value, text, disabled]) into a select; what was chosen stays where it still is. */
+/** Fill a select with `entries` ([value, text] or [value, text, disabled]); keeps the selection if it still exists. */
 export function fill(select, entries) {
   const chosen = select.value;
   const options = entries.map(([value, text, disabled]) =>

@@ -1,4 +1,4 @@
-// The download menu: WAV and PCM are there already, the server makes the other formats with the same seed.
+// The download menu: WAV and PCM come from the browser; the server synthesizes other formats again, with the same seed.
 
 import { at, make } from "./dom.js";
 import { FORMATS, fileName, save } from "./files.js";
@@ -9,7 +9,7 @@ export class Downloads {
   #api;
   #track = null;
 
-  /** `attempt(work)` does something and shows what goes wrong; `say` shows progress. */
+  /** `attempt(work)` runs `work` and shows errors; `say` shows progress. */
   constructor(api, player, { attempt, say }) {
     this.#api = api;
     const choose = (format) => {
@@ -24,7 +24,7 @@ export class Downloads {
         make("span", {}, about),
       ),
     );
-    const note = make("p", {}, "The server makes all but WAV and PCM anew, with the same seed.");
+    const note = make("p", {}, "For other formats than WAV and PCM, the server synthesizes again with the same seed.");
     this.#menu.replaceChildren(...buttons, note);
     this.#menu.addEventListener("toggle", () => {
       this.#track = player.track;
@@ -41,7 +41,7 @@ export class Downloads {
     const name = fileName(track.title, track.text, format);
     if (format === "wav") return save(track.pcm.wav(), name);
     if (format === "pcm") return save(track.pcm.raw(), name);
-    say(`Making ${name} …`);
+    say(`Creating ${name} …`);
     const reply = await this.#api.ask("v1/audio/speech", { json: { ...track.request(), response_format: format } });
     const blob = await reply.blob().catch(() => {
       throw new Problem("The connection broke before the file was complete. Retry.");

@@ -1,4 +1,4 @@
-// Server-sent events out of a stream of bytes, whatever pieces it comes in.
+// Parses server-sent events from a byte stream, however it is split.
 
 const MAX_CHARS = 64 * 2 ** 20; // of one event
 

@@ -1,4 +1,4 @@
-// Downloads: the seven formats, and what a file is called.
+// Downloads: the seven formats, and file names.
 
 export const FORMATS = [
   { name: "mp3", title: "MP3", about: "plays everywhere" },
@@ -12,7 +12,7 @@ export const FORMATS = [
 
 const MAX_CHARS = 48;
 
-/** `anna-hello-it-is-me.mp3`: the voice, then how the text begins, in letters and digits of any script. */
+/** `anna-hello-it-is-me.mp3`: the voice and the start of the text, in letters and digits of any script. */
 export function fileName(title, text, format) {
   const slug = `${title} ${text.slice(0, 200).replace(/\[pause:[^\]]*\]/g, " ")}`
     .normalize("NFC")
@@ -29,7 +29,7 @@ export function fileName(title, text, format) {
   return `${cut || "speech"}.${format}`;
 }
 
-/** Hand a Blob to the browser as a file. */
+/** Save a Blob as a file. */
 export function save(blob, name) {
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
   link.click();

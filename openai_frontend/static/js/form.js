@@ -1,4 +1,4 @@
-// The fields of the page as settings, and which of them work together.
+// The form's fields as settings, and their dependencies.
 
 import { at, fill, make } from "./dom.js";
 import { STYLES } from "./phrases.js";
@@ -6,7 +6,7 @@ import { clean } from "./settings.js";
 import { find, takesStyle, title } from "./voices.js";
 
 const FIRST_TEXT =
-  "Hello! You hear this sentence while it is still being made. Pick a voice, change the text, and press Speak.";
+  "Hello! You hear this sentence while it is still being synthesized. Pick a voice, change the text, and press Speak.";
 const CLONES = "qwen3_tts_base";
 const DESIGNS = "qwen3_tts_voice_design";
 
@@ -14,7 +14,7 @@ export class Form extends EventTarget {
   #composer;
   #cards;
   #server;
-  #wanted = clean({}); // also what the lists do not have yet
+  #wanted = clean({}); // including values that the lists do not have yet
 
   constructor(composer, cards, server) {
     super();
@@ -33,7 +33,7 @@ export class Form extends EventTarget {
     server.addEventListener("change", () => this.#lists());
   }
 
-  /** The model that is chosen, or will be when the lists are there. */
+  /** The selected model, or the one to select when the lists have loaded. */
   get model() {
     return at("model").options.length ? at("model").value : this.#wanted.model;
   }
@@ -55,7 +55,7 @@ export class Form extends EventTarget {
     this.#lists();
   }
 
-  /** Close what the server's models cannot do. */
+  /** Disable what the server's models do not support. */
   gate(models) {
     const reasons = { "clone-open": models.reason(CLONES), "describe-open": models.reason(DESIGNS) };
     for (const [id, reason] of Object.entries(reasons)) at(id).disabled = reason !== null;
@@ -92,7 +92,7 @@ export class Form extends EventTarget {
     this.#changed();
   }
 
-  /** What the chosen voice can do. */
+  /** Adapt the fields to the selected voice. */
   #fit() {
     const voice = this.#cards.chosen;
     if (!voice) return;

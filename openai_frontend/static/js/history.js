@@ -1,4 +1,4 @@
-// Recent results, in the browser's own database: they survive a reload and never leave the machine.
+// Recent results, in the browser's IndexedDB: they survive a reload and never leave the machine.
 
 import { Pcm } from "./pcm.js";
 import { Peaks } from "./peaks.js";
@@ -9,7 +9,7 @@ const [DATABASE, STORE] = ["speech", "results"];
 export const MAX_RESULTS = 20;
 export const MAX_BYTES = 400 * 2 ** 20; // two hours of speech
 
-/** Ids of what is too old, newest first, for results that are at most MAX_RESULTS and MAX_BYTES together. */
+/** Ids of results to remove, so that the newest ones stay within MAX_RESULTS and MAX_BYTES. */
 export function surplus(results) {
   let bytes = 0;
   return results
@@ -18,7 +18,7 @@ export function surplus(results) {
 }
 
 export class History {
-  #database = null; // null where the browser has none (private windows of some): then this tab remembers
+  #database = null; // null if the browser has none (private windows of some): then in memory only
   #memory = new Map();
 
   async open() {
@@ -37,7 +37,7 @@ export class History {
     return results.sort((one, other) => other.made_ms - one.made_ms);
   }
 
-  /** Keep a track; what is too old goes. */
+  /** Store a track, and remove old ones. */
   async add(track, settings) {
     const { text, body, title, stopped, seconds } = track;
     const { segments, words } = track.script;
@@ -80,7 +80,7 @@ export class History {
     try {
       if (this.#database) return await done(this.#store("readwrite").put(result));
     } catch {
-      // A full disk or quota: what can be remembered is what this tab holds.
+      // A full disk or quota: keep results in memory only.
       this.#database = null;
     }
     this.#memory.set(result.id, result);

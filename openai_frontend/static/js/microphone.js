@@ -1,4 +1,4 @@
-// A recording from the microphone, as the browser makes it (WebM or MP4), and how loud it is right now.
+// A recording from the microphone, in the browser's format (WebM or MP4), and its current level.
 
 import { Problem } from "./problem.js";
 
@@ -18,12 +18,12 @@ export class Microphone {
   #begin_ms = performance.now();
   #stopped;
 
-  /** Ask for the microphone and record from now on. Raises Problem. */
+  /** Request the microphone and start recording. Throws Problem. */
   static async open() {
     if (!navigator.mediaDevices?.getUserMedia) {
-      throw new Problem("Browsers give the microphone to pages on https or localhost only. Upload a file instead.");
+      throw new Problem("Browsers allow the microphone on https or localhost only. Upload a file instead.");
     }
-    // A clone is to have the voice as it is, not as a telephone would send it.
+    // No voice processing: a clone needs the natural voice.
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
     try {
       return new Microphone(await navigator.mediaDevices.getUserMedia({ audio }));
@@ -53,14 +53,14 @@ export class Microphone {
     return (performance.now() - this.#begin_ms) / 1000;
   }
 
-  /** Loudness right now, 0 to 1, -60 dBFS being 0. */
+  /** The current level, 0 to 1, with -60 dBFS as 0. */
   get level() {
     this.#analyser.getFloatTimeDomainData(this.#samples);
     const square = this.#samples.reduce((sum, sample) => sum + sample * sample, 0) / this.#samples.length;
     return Math.min(1, Math.max(0, 1 + (10 * Math.log10(square + 1e-9)) / 60));
   }
 
-  /** End it: the recording. */
+  /** Stop, and return the recording. */
   async stop() {
     if (this.#recorder.state !== "inactive") this.#recorder.stop();
     const blob = await this.#stopped;

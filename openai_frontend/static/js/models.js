@@ -1,4 +1,4 @@
-// What the models of the server are doing, in words.
+// The state of the server's models, in words.
 
 import { clock } from "./time.js";
 
@@ -11,11 +11,11 @@ const TITLES = {
 
 export class Models {
   #models = {};
-  #since_ms = new Map(); // since when each was seen to load
+  #since_ms = new Map(); // when each was first seen loading
   #seen_ms = 0;
-  message = null; // why nothing is known
+  message = null; // the reason for an unknown state
 
-  /** Take an answer of /health. */
+  /** Update from a reply of /health. */
   update({ status, message, models }, now_ms = performance.now()) {
     this.message = status === "ok" ? null : (message ?? "The server does not answer.");
     this.#models = models ?? {};
@@ -38,7 +38,7 @@ export class Models {
     return TITLES[name] ?? name;
   }
 
-  /** Seconds since a model was first seen to load. */
+  /** Seconds since a model was first seen loading. */
   loading_s(name, now_ms = performance.now()) {
     return this.#since_ms.has(name) ? (now_ms - this.#since_ms.get(name)) / 1000 : 0;
   }
@@ -60,7 +60,7 @@ export class Models {
     return { tone: "ready", text: `Ready; unloads in ${clock(left_s)} if idle` };
   }
 
-  /** Why a model cannot be used, or null. */
+  /** Why a model is unavailable, or null. */
   reason(name) {
     const model = this.#models[name];
     if (!model) return this.names.length ? "this server does not have the model for it." : null;

@@ -1,4 +1,4 @@
-// An error where it happened: what it is, what to do, and a button that does it.
+// An error message in place, with advice and a retry button.
 
 import { icon, make } from "./dom.js";
 
@@ -6,13 +6,13 @@ export class Notice {
   #place;
   #timer = null;
 
-  /** `place`: the element that it appears in. */
+  /** `place`: the element that contains it. */
   constructor(place) {
     this.#place = place;
     place.setAttribute("role", "alert");
   }
 
-  /** Show a Problem; `retry` is what its button does. */
+  /** Show a Problem; `retry` is the action of its button. */
   show(problem, retry = null) {
     this.clear();
     const text = make("p", {}, problem.message);

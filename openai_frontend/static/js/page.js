@@ -1,4 +1,4 @@
-// The page: puts its parts together.
+// The composition root of the page.
 
 import { Api } from "./api.js";
 import { Ask } from "./ask.js";
@@ -43,7 +43,7 @@ let afterKey = null;
 
 const say = (text) => stage.note(text);
 
-/** Do something; what goes wrong shows in the player, with a button to do it again. */
+/** Run `work`; an error is shown in the player, with a retry button. */
 async function attempt(work) {
   notice.clear();
   try {
@@ -57,7 +57,7 @@ async function attempt(work) {
 
 function askForKey(problem, retry) {
   afterKey = retry;
-  const reason = api.key ? "The server does not know this key." : "This server needs an API key.";
+  const reason = api.key ? "The server rejected this key." : "This server needs an API key.";
   at("key-why").textContent = `${problem ? `${reason} ` : ""}It is kept in this tab only, until that is closed.`;
   at("key").value = api.key;
   if (!key.isOpen) key.show();
@@ -97,7 +97,7 @@ async function speak() {
   }
 }
 
-/** What dialogs do on the page. */
+/** The page's functions for dialogs. */
 const page = {
   api,
   listen: (dialog, track, open) => stage.perform(track, open, (text) => dialog.say(text)),
@@ -135,7 +135,7 @@ function listen() {
   at("describe-open").addEventListener("click", () => describing.show());
   at("blend-open").addEventListener("click", () => {
     if (server.voices.filter(({ own }) => own).length > 1) blending.show(server.voices);
-    else say("Blending takes two voices of yours: clone or describe them first.");
+    else say("Blending needs two voices of yours: clone or describe them first.");
   });
   at("code-open").addEventListener("click", () => code.show(toBody(form.settings)));
   at("link").addEventListener("click", () => attempt(copyLink));
@@ -157,7 +157,7 @@ async function copyLink() {
   await copy(`${location.href.replace(/#.*/, "")}${toFragment(settings)}`);
   say(
     settings.text.length > MAX_LINK_CHARS
-      ? "Link copied; the text is too long for it and is left out."
+      ? "Link copied without the text, which is too long."
       : "Link copied.",
   );
 }
@@ -171,7 +171,7 @@ function renameVoice(voice) {
   const work = async (name) => {
     await api.json(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { json: { name } });
     await refresh();
-    return () => cards.focus(); // the button is not there any more
+    return () => cards.focus(); // the button no longer exists
   };
   ask.show({ title: `Rename ${voice.name}`, yes: "Rename", name: voice.name, work });
 }
@@ -180,11 +180,11 @@ function deleteVoice(voice) {
   const work = async () => {
     await api.ask(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { method: "DELETE" });
     await refresh();
-    return () => cards.focus(); // the button is not there any more
+    return () => cards.focus(); // the button no longer exists
   };
   ask.show({
     title: `Delete ${voice.name}?`,
-    text: "The server forgets this voice. That cannot be undone.",
+    text: "The voice is deleted from the server. This cannot be undone.",
     yes: "Delete",
     work,
   });
@@ -200,7 +200,7 @@ function clearHistory() {
     return () => composer.focus();
   };
   const text =
-    "Everything that you have spoken, and the text and settings of this page, are removed from this browser.";
+    "All results, and the text and settings of this page, are removed from this browser.";
   ask.show({ title: "Clear the history?", text, yes: "Clear", work });
 }
 

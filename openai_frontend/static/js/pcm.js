@@ -1,5 +1,5 @@
-// Speech as it came: s16le, mono, 24 kHz. What is complete lies in Blobs, which browsers move to the disk when they
-// grow, so that an hour of audio (173 MB) is no burden on the page.
+// Received PCM: s16le, mono, 24 kHz. Complete blocks are stored in Blobs, which browsers move to disk, so that an hour
+// of audio (173 MB) does not fill the page's memory.
 
 export const RATE_HZ = 24_000;
 const BLOCK_BYTES = 2 ** 20;
@@ -26,7 +26,7 @@ export class Pcm {
     return this.samples / RATE_HZ;
   }
 
-  /** Take bytes of any length. */
+  /** Append bytes of any length. */
   push(bytes) {
     for (let taken = 0; taken < bytes.length;) {
       const used = this.#bytes - this.#tailBegin;
@@ -61,13 +61,13 @@ export class Pcm {
     return floats(bytes);
   }
 
-  /** All of it, without a header. */
+  /** All samples, without a header. */
   raw() {
     const tail = this.#tail.slice(0, 2 * this.samples - this.#tailBegin);
     return new Blob([...this.#blocks.map(({ blob }) => blob), tail], { type: "audio/pcm" });
   }
 
-  /** All of it as a WAV file. */
+  /** All samples as a WAV file. */
   wav() {
     const raw = this.raw();
     return new Blob([wavHeader(raw.size), raw], { type: "audio/wav" });

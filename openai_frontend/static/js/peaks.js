@@ -1,4 +1,4 @@
-// How loud speech is over its length, in a number of bins that has a bound: when all are used, two become one.
+// The loudness of a track in a limited number of bins: when all are used, pairs of bins are merged.
 
 const MAX_BINS = 2048;
 const FIRST_SPAN = 240; // samples of a bin: 10 ms
@@ -8,7 +8,7 @@ export class Peaks {
   span = FIRST_SPAN;
   samples = 0;
   version = 0; // changes with the picture
-  #odd = null; // the first byte of a sample whose second one is still to come
+  #odd = null; // the first byte of an incomplete sample
 
   static of({ bins, span, samples }) {
     return Object.assign(new Peaks(), { bins: Float32Array.from(bins), span, samples });
@@ -18,7 +18,7 @@ export class Peaks {
     return { bins: Array.from(this.bins), span: this.span, samples: this.samples };
   }
 
-  /** Take PCM (s16le) of any length. Returns the loudest sample of it, 0 to 1. */
+  /** Append PCM (s16le) of any length. Returns its loudest sample, 0 to 1. */
   push(bytes) {
     let loudest = 0;
     for (const byte of bytes) {
@@ -51,12 +51,12 @@ export class Peaks {
     this.span *= 2;
   }
 
-  /** The loudness of `count` bars over `samples` samples, which may be more than there are. */
+  /** The loudness of `count` bars over `samples` samples, which may exceed the track's length. */
   bars(count, samples) {
     const bars = new Float32Array(count);
     const used = Math.ceil(this.samples / this.span);
     for (let bin = 0; bin < used; bin++) {
-      // A bin that is wider than a bar is drawn in all of its bars.
+      // A bin wider than a bar is drawn in all of its bars.
       const first = Math.floor((bin * this.span * count) / samples);
       const last = Math.max(first + 1, Math.floor((Math.min((bin + 1) * this.span, this.samples) * count) / samples));
       for (let bar = first; bar < Math.min(last, count); bar++) bars[bar] = Math.max(bars[bar], this.bins[bin]);

@@ -1,4 +1,4 @@
-// What voices say of themselves, and what people read aloud to have theirs cloned, in each language of the models.
+// Sample texts of voices, and texts to read aloud for cloning, in each language of the models.
 
 export const PHRASES = {
   english:
@@ -22,7 +22,7 @@ export const PHRASES = {
 
 export const CONSENT = "I am the owner of this voice, and I agree that it is used to make a synthetic voice.";
 
-/** Language tags (BCP 47) of the consents' languages. */
+/** Language tags (BCP 47) of the consent sentences. */
 export const TAGS = {
   english: "en-US",
   chinese: "zh-CN",
@@ -36,7 +36,7 @@ export const TAGS = {
   italian: "it-IT",
 };
 
-/** Ways to speak, for models that take instructions. */
+/** Style presets, for models that support instructions. */
 export const STYLES = [
   ["Warm", "Warm and friendly, with a smile."],
   ["Calm", "Calm and slow, in a soft voice."],

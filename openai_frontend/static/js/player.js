@@ -1,28 +1,28 @@
-// The page's one loudspeaker: plays a track while it still grows, from any place in it. What was loaded before ends.
-// Scheduled buffers, not an AudioWorklet: that one exists on https and localhost only, and this page is also opened by
-// the plain http address of a machine at home.
+// The page's only audio output: plays a track from any position while it still grows. Loading a track ends the previous
+// one. It schedules buffers instead of using an AudioWorklet, which exists on https and localhost only, since this page
+// is also used over plain http in local networks.
 
 import { RATE_HZ } from "./pcm.js";
 
-const LEAD_S = 0.05; // how far ahead of the loudspeaker a piece is scheduled when nothing plays
-const AHEAD_S = 5; // how much is scheduled; a page in the background is woken once a second
+const LEAD_S = 0.05; // delay of the first scheduled piece
+const AHEAD_S = 5; // audio scheduled ahead; a background page runs once a second
 const PIECE_SAMPLES = RATE_HZ; // a second
 const TICK_MS = 100;
 
 export class Player extends EventTarget {
   track = null;
-  playing = false; // wanted by the listener, even if nothing is there to play yet
+  playing = false; // requested by the user, even if there is nothing to play yet
   #context = null;
   #pieces = []; // { source, begin_s, from, count }, in order
   #cursor = 0; // the next sample to schedule
-  #place = 0; // where the listener is while nothing is scheduled
+  #place = 0; // the position while nothing is scheduled
   #next_s = 0;
-  #turn = 0; // changes with each jump: what was read for an older one is dropped
+  #turn = 0; // changes with each seek: data read for an older one is dropped
   #reading = false;
   #timer = null;
   #grow = () => this.#pump();
 
-  /** Make `track` the one that is played; null for none. */
+  /** Load `track`; null for none. */
   load(track) {
     this.track?.removeEventListener("grow", this.#grow);
     this.#silence();
@@ -33,7 +33,7 @@ export class Player extends EventTarget {
     this.#changed();
   }
 
-  /** Play from where the listener is; from the start again at the end. Call it from a click: browsers want that. */
+  /** Play from the current position, or from the start at the end. Browsers require a call from a click. */
   play() {
     if (!this.track) return;
     this.#context ??= new AudioContext({ sampleRate: RATE_HZ });
@@ -50,7 +50,7 @@ export class Player extends EventTarget {
     this.#changed();
   }
 
-  /** Go to a time in the track; it plays on from there if it played. */
+  /** Seek to a time in the track; playback continues from there. */
   seek(seconds) {
     if (!this.track) return;
     const end = this.track.pcm.samples;
@@ -59,7 +59,7 @@ export class Player extends EventTarget {
     this.#changed();
   }
 
-  /** Where the listener is, in seconds. */
+  /** The current position, in seconds. */
   get seconds() {
     const now_s = this.#context?.currentTime ?? 0;
     const heard = this.#pieces.findLast(({ begin_s }) => begin_s <= now_s);
@@ -124,7 +124,7 @@ export class Player extends EventTarget {
     const begin_s = Math.max(this.#next_s, this.#context.currentTime + LEAD_S);
     source.start(begin_s);
     this.#pieces.push({ source, begin_s, from: this.#cursor, count: samples.length });
-    // What is over is not needed any more, but for the last one, which says where the listener is.
+    // Pieces that have ended are dropped, except the last one, which determines the position.
     const current = this.#pieces.findLastIndex((piece) => piece.begin_s <= this.#context.currentTime);
     if (current > 0) this.#pieces.splice(0, current);
     this.#next_s = begin_s + buffer.duration;

@@ -1,7 +1,7 @@
-// What went wrong, in words for a person: what happened, and what to do.
+// An error with a message for the user: what happened, and what to do.
 
 export class Problem extends Error {
-  /** `field`: the request's field that is wrong; `wait_s`: after which a retry may work. */
+  /** `field`: the invalid field of the request; `wait_s`: seconds until a retry may succeed. */
   constructor(message, { status = 0, code = null, field = null, wait_s = null, id = null, retry = true } = {}) {
     super(message);
     Object.assign(this, { status, code, field, wait_s, id, retry });
@@ -17,7 +17,7 @@ export class Problem extends Error {
     return new Problem(message ?? words(status), { ...known, retry });
   }
 
-  /** From whatever was thrown. */
+  /** From any thrown value. */
   static from(error) {
     if (error instanceof Problem) return error;
     if (error instanceof TypeError && /fetch|network|load/i.test(error.message)) {
@@ -32,7 +32,7 @@ export class Problem extends Error {
 }
 
 function words(status) {
-  if (status === 413) return "That is more than the server takes. Send less.";
+  if (status === 413) return "The request is too large for the server. Send less.";
   if (status === 404) return "The server does not know this address. Reload the page.";
   if (status >= 500) return `The server failed (${status}). Retry in a moment.`;
   return `The server refused the request (${status}).`;

@@ -1,4 +1,4 @@
-// What was spoken lately, to hear it again or to go on from its settings.
+// Recent results, to play again or to restore their settings.
 
 import { at, icon, make } from "./dom.js";
 import { History } from "./history.js";
@@ -26,7 +26,7 @@ export class Recent extends EventTarget {
     await this.render();
   }
 
-  /** Show which result is in the player; null for none of them. */
+  /** Mark the result in the player; null for none. */
   current(id) {
     this.#current = id;
     for (const item of this.#list.children) item.setAttribute("aria-current", String(item.dataset.result === id));

@@ -1,12 +1,12 @@
-// A recording of the user as a track, to hear it before it is sent.
+// A user's recording as a track, to play before it is sent.
 
 import { Problem } from "./problem.js";
 import { RATE_HZ } from "./pcm.js";
 import { Track } from "./track.js";
 
-const MAX_BYTES = 32 * 2 ** 20; // decoded, a longer one would be too much for the page
+const MAX_BYTES = 32 * 2 ** 20; // a larger file would need too much memory when decoded
 
-/** Raises Problem where the browser cannot decode it; the server may be able to. */
+/** Throws Problem if the browser cannot decode it; the server may support it. */
 export async function recordingOf(blob, title) {
   if (blob.size > MAX_BYTES) throw new Problem("The file is too large to be played here.", { retry: false });
   let audio;

@@ -1,4 +1,4 @@
-// Samples of the voices: made when one is asked for, then kept for a while.
+// Samples of the voices: synthesized on demand, then cached.
 
 import { Track } from "./track.js";
 import { sampleOf } from "./voices.js";
@@ -10,7 +10,7 @@ export class Samples {
   #stage;
   #cards;
   #kept = new Map();
-  #current = null; // the id of the voice that is heard
+  #current = null; // the id of the voice that is playing
 
   constructor(api, stage, cards) {
     [this.#api, this.#stage, this.#cards] = [api, stage, cards];
@@ -19,7 +19,7 @@ export class Samples {
     });
   }
 
-  /** Hear a voice, or stop hearing it. Raises Problem. */
+  /** Play or stop a voice's sample. Throws Problem. */
   async toggle(voice) {
     if (this.#current === voice.id) {
       this.#stage.stop();
@@ -34,7 +34,7 @@ export class Samples {
     const body = { model: "tts-1", voice: voice.id, input: text, language, seed: 1 };
     const track = new Track({ text, body, title: voice.title });
     const performance = this.#stage.perform(track, (signal) => this.#api.events(body, signal));
-    this.#show(voice.id); // what was heard before has ended now
+    this.#show(voice.id); // the previous sample has ended
     try {
       await performance;
     } catch (problem) {

@@ -1,7 +1,7 @@
-// Which part of a text is heard at a time: the segments that the server cut it into, and words where it sends them.
+// The part of a text that is played at a time: the server's segments, and words if it sends them.
 
 export class Script {
-  #ranges = []; // { begin, end } in the text, or null where the server changed the words
+  #ranges = []; // { begin, end } in the text, or null if the server changed the words
   #searched = 0;
 
   constructor(text, segments = [], words = []) {
@@ -12,7 +12,7 @@ export class Script {
     this.add(segments, words);
   }
 
-  /** Take `segments` ({ id, count, start, text }) and `words` ({ word, start, end }), as they come; seconds. */
+  /** Append `segments` ({ id, count, start, text }) and `words` ({ word, start, end }) as they arrive; in seconds. */
   add(segments = [], words = []) {
     for (const segment of segments) {
       this.segments.push(segment);
@@ -22,7 +22,7 @@ export class Script {
     for (const word of words) this.words.push(word);
   }
 
-  /** What is heard at `time_s`: { number, count, range, word }; null before the first segment. `word` is a range, too. */
+  /** The text played at `time_s`: { number, count, range, word }; null before the first segment. `word` is a range, too. */
   at(time_s) {
     const index = lastBefore(this.segments, time_s);
     if (index < 0) return null;
@@ -30,7 +30,7 @@ export class Script {
     return { number: this.segments[index].id + 1, count: this.count, range, word: range && this.#word(time_s, index) };
   }
 
-  /** The end of the last segment that has begun, in the text; null where that is not known. */
+  /** The end of the last started segment in the text; null if unknown. */
   get end() {
     return this.#ranges.at(-1)?.end ?? null;
   }
@@ -45,7 +45,7 @@ export class Script {
     return { begin: found.index, end: search.lastIndex };
   }
 
-  /** The range of the word at a time: the words of a segment are found one behind the other. */
+  /** The range of the word at a time: the words of a segment are searched for in order. */
   #word(time_s, index) {
     const now = lastBefore(this.words, time_s);
     if (now < 0 || time_s > this.words[now].end) return null;
@@ -65,7 +65,7 @@ function escape(text) {
   return text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 }
 
-/** The index of the last one of `list`, in order of `start`, that has started; -1 for none. */
+/** The index of the last started entry of `list`, which is ordered by `start`; -1 for none. */
 function lastBefore(list, time_s) {
   let [low, high] = [0, list.length];
   while (low < high) {

@@ -1,9 +1,9 @@
-// What the server has: its voices, models and languages, and what the models are doing right now.
+// The server's voices, models and languages, and the current state of the models.
 
 import { at, fill, make } from "./dom.js";
 import { spoken, voicesOf } from "./voices.js";
 
-const QUICK_MS = 1_000; // while something is loaded or waited for
+const QUICK_MS = 1_000; // while a model is loading or requested
 const SLOW_MS = 10_000;
 
 export class Server extends EventTarget {
@@ -22,7 +22,7 @@ export class Server extends EventTarget {
     at("models").addEventListener("toggle", () => this.look());
   }
 
-  /** Ask for all lists; the voices are those that `model` speaks with. Raises Problem. */
+  /** Fetch all lists; the voices are those of `model`. Throws Problem. */
   async load(model = "") {
     const query = model ? `?${new URLSearchParams({ model })}` : "";
     const paths = [`v1/audio/voices${query}`, "v1/models", "v1/audio/languages"];
@@ -39,7 +39,7 @@ export class Server extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** Ask what the models are doing, now and from now on, as long as the page is seen. */
+  /** Poll the state of the models while the page is visible. */
   async look() {
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -77,7 +77,7 @@ export class Server extends EventTarget {
   }
 }
 
-/** The models behind the names, each once; one that cannot be loaded cannot be chosen. */
+/** The models behind the names, without duplicates; unavailable ones are disabled. */
 function distinct(names, models) {
   const entries = new Map();
   for (const { id, triton_model = id, available = true } of names) {

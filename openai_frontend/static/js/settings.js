@@ -1,10 +1,10 @@
-// What is set on the page: kept in the browser, put into a link, made into a request.
+// The page's settings: stored in the browser, encoded in a link, converted to a request.
 
 const KEY = "speech-settings";
 const DEFAULTS = { text: "", voice: "", instructions: "", language: "auto", speed: 1, model: "", seed: "" };
 export const MAX_LINK_CHARS = 4_000;
 
-/** Values of the right kinds, whatever they were read from. */
+/** Valid settings from untrusted values. */
 export function clean(values) {
   const settings = { ...DEFAULTS };
   for (const [name, fallback] of Object.entries(DEFAULTS)) {
@@ -29,7 +29,7 @@ export function store(settings, storage = localStorage) {
   try {
     storage.setItem(KEY, JSON.stringify(settings));
   } catch {
-    // A full or forbidden storage: the page works on without.
+    // Storage is full or forbidden: the page works without it.
   }
 }
 
@@ -37,21 +37,21 @@ export function forget(storage = localStorage) {
   storage.removeItem(KEY);
 }
 
-/** The fragment of a link that restores the settings; a fragment is never sent to a server. A long text is left out. */
+/** The fragment of a link that restores the settings; fragments are never sent to a server. A long text is omitted. */
 export function toFragment(settings) {
   const changed = Object.entries(settings).filter(([name, value]) => value !== DEFAULTS[name] && value !== "");
   const fits = changed.filter(([name, value]) => name !== "text" || value.length <= MAX_LINK_CHARS);
   return `#${new URLSearchParams(fits)}`;
 }
 
-/** The settings of a fragment on top of others; null where there is none. */
+/** The settings of a fragment merged into others; null without a fragment. */
 export function fromFragment(fragment, settings) {
   const values = Object.fromEntries(new URLSearchParams(fragment.slice(1)));
   if (!Object.keys(values).some((name) => name in DEFAULTS)) return null;
   return clean({ ...DEFAULTS, text: settings.text, ...values });
 }
 
-/** The speech request that they describe. */
+/** The speech request for the settings. */
 export function toBody({ text, voice, instructions, language, speed, model, seed }) {
   const body = { model: model || "tts-1", voice, input: text };
   if (instructions.trim()) body.instructions = instructions.trim();

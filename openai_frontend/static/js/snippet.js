@@ -1,4 +1,4 @@
-// The request on the page as code that does the same. The key is never in it.
+// The current request as code, without the API key.
 
 const OPENAI = new Set(["model", "voice", "input", "instructions", "response_format", "speed"]);
 
@@ -48,7 +48,7 @@ export const SNIPPETS = {
   },
 };
 
-/** The fields of OpenAI's, and the rest; null for none. */
+/** OpenAI's fields, and the others; null for none. */
 function split(body) {
   const all = Object.entries({ ...body, response_format: "mp3" });
   const extra = all.filter(([name]) => !OPENAI.has(name));
@@ -58,7 +58,7 @@ function split(body) {
   ];
 }
 
-/** Text for a POSIX shell. */
+/** Text quoted for a POSIX shell. */
 function quoted(text) {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }

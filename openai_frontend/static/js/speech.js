@@ -1,8 +1,8 @@
-// One request for speech while it runs: its events become a track.
+// A speech request in flight: its events fill a track.
 
 import { Problem } from "./problem.js";
 
-const WARNINGS = { length: "The speech reached the longest that the server makes, and was cut there." };
+const WARNINGS = { length: "The speech reached the server's length limit and was cut there." };
 
 export class Speech {
   #abort = new AbortController();
@@ -21,7 +21,7 @@ export class Speech {
     return (performance.now() - this.#begin_ms) / 1000;
   }
 
-  /** Until all is there, or it was stopped. Raises Problem; what was heard before stays in the track. */
+  /** Run until the end or a stop. Throws Problem; the audio received so far stays in the track. */
   async run() {
     let done = false;
     try {
@@ -47,7 +47,7 @@ export class Speech {
     if (event.type !== "speech.audio.done") return false;
     this.warnings.push(...(event.warnings ?? []));
     if (event.finish_reason && event.finish_reason !== "stop") {
-      this.warnings.push(WARNINGS[event.finish_reason] ?? "The model lost its way, and was stopped. Speak it again.");
+      this.warnings.push(WARNINGS[event.finish_reason] ?? "The model produced runaway audio and was stopped. Try again.");
     }
     return true;
   }

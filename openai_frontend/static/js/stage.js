@@ -1,4 +1,4 @@
-// What is spoken and heard right now: one request at a time into one player, and what is said of it.
+// The current request and playback: one request at a time into one player, and the status line.
 
 import { at, icon } from "./dom.js";
 import { Speech } from "./speech.js";
@@ -9,12 +9,12 @@ export class Stage extends EventTarget {
   #models;
   #composer;
   #timeline;
-  #speech = null; // the request that runs
-  #last = null; // the one before, for its figures
+  #speech = null; // the request in flight
+  #last = null; // the previous one, for its figures
   #say = null;
   #state = "idle";
   #message = "Ready.";
-  #note = null; // said instead of what is going on, until something else begins
+  #note = null; // replaces the status until the next action
   #frame = null;
 
   constructor(player, models, composer) {
@@ -29,13 +29,13 @@ export class Stage extends EventTarget {
     return this.#speech !== null;
   }
 
-  /** Whether a request waits for its first sound. */
+  /** Whether a request is waiting for its first audio. */
   get isWaiting() {
     return this.isBusy && !this.#speech.track.audible;
   }
 
-  /** Speak `track`, whose events come from `open(signal)`, until all is there. `say` gets the progress in words besides
-   *  the page's own status. Raises Problem. */
+  /** Run the request of `track`, whose events come from `open(signal)`. `say` receives the progress in addition to the
+   *  page's status. Throws Problem. */
   async perform(track, open, say = null) {
     this.stop();
     const speech = new Speech(track, open);
@@ -45,10 +45,10 @@ export class Stage extends EventTarget {
     [this.#message, this.#note] = ["Done.", null];
     try {
       await speech.run();
-      if (track.stopped) this.#message = "Stopped. What was made until then is kept.";
+      if (track.stopped) this.#message = "Stopped. The audio so far is kept.";
       if (speech.warnings.length) this.#message += ` ${speech.warnings.join(" ")}`;
     } catch (problem) {
-      this.#message = track.audible ? "The audio was interrupted. The part before is kept." : "Something went wrong.";
+      this.#message = track.audible ? "The audio was interrupted. The part so far is kept." : "Something went wrong.";
       if (this.#speech === speech) this.#state = "error";
       throw problem;
     } finally {
@@ -57,7 +57,7 @@ export class Stage extends EventTarget {
     }
   }
 
-  /** Play a track that is there already. */
+  /** Play an existing track. */
   play(track) {
     this.stop();
     [this.#last, this.#message, this.#note] = [null, "Done.", null];
@@ -65,13 +65,13 @@ export class Stage extends EventTarget {
     this.#player.play();
   }
 
-  /** Say something that has nothing to do with the sound. */
+  /** Show a message that is unrelated to the audio. */
   note(text) {
     this.#note = text;
     this.render();
   }
 
-  /** End the request and the sound; what was made so far stays in the player. */
+  /** Stop the request and the playback; the audio so far stays in the player. */
   stop() {
     const speech = this.#speech;
     this.#speech = null;
@@ -113,14 +113,14 @@ export class Stage extends EventTarget {
     return this.#state;
   }
 
-  /** The status, and the seconds behind it, which a screen reader is not to repeat. */
+  /** The status, and its seconds, which screen readers should not repeat. */
   #words(state, heard) {
     const part = heard && heard.count > 1 ? `Part ${heard.number} of ${heard.count}` : null;
     const { track, playing } = this.#player;
     if (state === "waiting") {
       const [model] = this.#models.loading;
       const seconds = model ? Math.max(this.#models.loading_s(model), 0) : this.#speech.seconds;
-      return [model ? "Loading the model" : "Waiting for the first sound", `, ${Math.floor(seconds)} s`];
+      return [model ? "Loading the model" : "Waiting for the first audio", `, ${Math.floor(seconds)} s`];
     }
     if (this.#note) return [this.#note, ""];
     if (state === "speaking") return [`${playing ? "Speaking" : "Paused"}${part ? `: ${part}` : ""}`, ""];
@@ -149,10 +149,10 @@ export class Stage extends EventTarget {
   }
 }
 
-/** How fast it was. */
+/** The speed of a request. */
 function figures(speech, track) {
   if (!speech || speech.first_ms === null || speech.track !== track) return "";
   const made_s = (speech.total_ms ?? speech.seconds * 1000) / 1000;
   const pace = (track.seconds / made_s).toFixed(1);
-  return `First sound after ${Math.round(speech.first_ms)} ms · made at ${pace} × real time`;
+  return `First audio after ${Math.round(speech.first_ms)} ms · ${pace} × real time`;
 }

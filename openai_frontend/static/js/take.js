@@ -1,4 +1,4 @@
-// A recording that the user makes: from the microphone, or as a file.
+// A user's recording: from the microphone, or from a file.
 
 import { at, icon } from "./dom.js";
 import { MAX_S, Microphone } from "./microphone.js";
@@ -13,7 +13,7 @@ export class Take {
   file = null; // a Blob, or null
   ofMicrophone = false;
 
-  /** `prefix`: of the ids of its controls; `onchange` is called with each new recording. */
+  /** `prefix`: of its controls' ids; `onchange` is called for each new recording. */
   constructor(prefix, dialog, onchange) {
     this.#prefix = prefix;
     this.#dialog = dialog;
@@ -31,7 +31,7 @@ export class Take {
     return at(`${this.#prefix}-${name}`);
   }
 
-  /** Take a file as the recording. */
+  /** Use a file as the recording. */
   take(file, what, ofMicrophone = false) {
     this.file = file;
     this.ofMicrophone = ofMicrophone;
@@ -72,7 +72,7 @@ export class Take {
     this.#at("meter").hidden = true;
     const recording = await microphone.stop();
     if (!keep) return;
-    if (seconds < LEAST_S) this.forget("That was too short. Record at least a second, better ten.");
+    if (seconds < LEAST_S) this.forget("The recording is too short. Record at least one second, preferably ten.");
     else this.take(recording, `Your recording, ${clock(seconds)}`, true);
   }
 

@@ -1,4 +1,4 @@
-// Durations as people read them.
+// Formatted durations.
 
 /** 75.2 s as "1:15", an hour as "1:00:00". */
 export function clock(seconds) {

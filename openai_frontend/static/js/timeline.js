@@ -1,4 +1,4 @@
-// The track's picture as a slider: a click, a drag or the arrow keys go to a place in it.
+// The waveform as a slider: a click, a drag or the arrow keys seek.
 
 import { at } from "./dom.js";
 import { clock, spoken } from "./time.js";
@@ -25,7 +25,7 @@ export class Timeline {
     });
   }
 
-  /** Draw where the listener is. Call it for each frame. */
+  /** Draw the position. Call it for each frame. */
   draw() {
     const { track, seconds } = this.#player;
     this.#wave.draw(track, seconds);

@@ -1,10 +1,10 @@
-// One piece of speech: its audio, its picture, what is said when, and the request that made it.
+// A piece of speech: its audio, waveform, timed text, and request.
 
 import { Pcm } from "./pcm.js";
 import { Peaks } from "./peaks.js";
 import { Script } from "./script.js";
 
-const AUDIBLE = 0.01; // -40 dBFS: silence does not count as heard
+const AUDIBLE = 0.01; // -40 dBFS: silence does not count as audio
 
 export class Track extends EventTarget {
   complete = false;
@@ -12,7 +12,7 @@ export class Track extends EventTarget {
   audible = false;
   id = null; // in the history
 
-  /** `body`: the speech request, or null where it is not to be made again; `title`: whose voice it is. */
+  /** `body`: the speech request, or null if it is not repeatable; `title`: the name of the voice. */
   constructor({ text, body = null, title, pcm = new Pcm(), peaks = new Peaks(), script = new Script(text) }) {
     super();
     Object.assign(this, { text, body, title, pcm, peaks, script });
@@ -28,7 +28,7 @@ export class Track extends EventTarget {
     this.dispatchEvent(new Event("grow"));
   }
 
-  /** No more is to come. */
+  /** Mark the end of the audio. */
   end({ stopped = false } = {}) {
     if (this.complete) return;
     this.complete = true;
@@ -36,8 +36,8 @@ export class Track extends EventTarget {
     this.dispatchEvent(new Event("grow"));
   }
 
-  /** The request that makes this speech again: the same seed, the same audio. What was stopped ends there, or in a long
-   *  text with the segment in which it was stopped. */
+  /** A request that repeats this speech: the same seed, the same audio. After a stop, it ends there, or in a long text
+   *  with the segment of the stop. */
   request() {
     const { text, script, seconds } = this;
     if (!this.stopped) return this.body;

@@ -1,11 +1,11 @@
-// The picture of a track: bars, the part already heard in colour. A frame costs the width of the picture, not the
-// length of the speech.
+// The waveform of a track: bars, coloured up to the position. Drawing time depends on the width, not on the length of the
+// speech.
 
 import { RATE_HZ } from "./pcm.js";
 
 const BAR_PX = 4;
 const GAP_PX = 1.5;
-const LEAST_S = 8; // so much fits the picture at least: a short track does not jump about while it grows
+const LEAST_S = 8; // minimum width, so that a short track does not rescale while it grows
 
 export class Wave {
   #canvas;
@@ -14,7 +14,7 @@ export class Wave {
   #barsOf = "";
   #track = null;
 
-  /** `ondirty` is called where the picture is to be drawn anew. */
+  /** `ondirty` is called when the waveform must be redrawn. */
   constructor(canvas, ondirty = () => {}) {
     this.#canvas = canvas;
     this.ondirty = ondirty;
@@ -35,19 +35,19 @@ export class Wave {
 
   #forget() {
     this.#drawn = "";
-    // Real properties: their computed values are colours, whatever the theme calls them.
+    // Real CSS properties: their computed values are colours in every theme.
     const style = getComputedStyle(this.#canvas);
     [this.played, this.waiting] = [style.color, style.borderTopColor];
     this.ondirty();
   }
 
-  /** Seconds that the picture is wide. */
+  /** The width of the waveform in seconds. */
   static width_s(track) {
     if (!track) return LEAST_S;
     return track.complete ? Math.max(track.seconds, 0.01) : Math.max(track.seconds, LEAST_S);
   }
 
-  /** Draw `track` (or none), heard up to a time; nothing happens where the picture stays the same. */
+  /** Draw `track` (or none), played up to a time; does nothing if the picture is unchanged. */
   draw(track, heard_s) {
     if (track !== this.#track) this.#drawn = "";
     this.#track = track;
@@ -74,7 +74,7 @@ export class Wave {
     pen.fillStyle = colour;
     pen.beginPath();
     for (let bar = from; bar < to; bar++) {
-      const tall = Math.max(wide, Math.sqrt(this.#bars[bar]) * height); // the root: speech is mostly quiet
+      const tall = Math.max(wide, Math.sqrt(this.#bars[bar]) * height); // the square root, since speech is mostly quiet
       pen.roundRect(bar * step, (height - tall) / 2, wide, tall, wide / 2);
     }
     pen.fill();

@@ -30,7 +30,7 @@ def test_a_closed_server_asks_for_the_key_and_goes_on_with_it(closed: Page) -> N
     assert closed.focused() == "key"
     assert "needs an API key" in closed["key-why"].text
     closed.press("sk-wrong", ENTER)
-    closed.shows("key-why", "does not know this key")
+    closed.shows("key-why", "rejected this key")
     assert closed.focused() == "key"
     closed.write("key", KEY)
     closed.type("key", ENTER)
