@@ -32,7 +32,7 @@ def page(browser: Chrome, stack: Stack) -> Page:
 
 def test_the_embedded_voice_is_heard(page: Page) -> None:
     page.speak("There is nothing better than a good cup of coffee.")
-    assert "First sound after" in page["figures"].text
+    assert "First audio after" in page["figures"].text
     assert page.seconds()[1] >= 1
 
 

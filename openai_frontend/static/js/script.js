@@ -22,7 +22,7 @@ export class Script {
     for (const word of words) this.words.push(word);
   }
 
-  /** The text played at `time_s`: { number, count, range, word }; null before the first segment. `word` is a range, too. */
+  /** The text played at `time_s`: { number, count, range, word }, `word` a range; null before the first segment. */
   at(time_s) {
     const index = lastBefore(this.segments, time_s);
     if (index < 0) return null;

@@ -47,7 +47,7 @@ export class Speech {
     if (event.type !== "speech.audio.done") return false;
     this.warnings.push(...(event.warnings ?? []));
     if (event.finish_reason && event.finish_reason !== "stop") {
-      this.warnings.push(WARNINGS[event.finish_reason] ?? "The model produced runaway audio and was stopped. Try again.");
+      this.warnings.push(WARNINGS[event.finish_reason] ?? "The model ran away and was stopped. Try again.");
     }
     return true;
   }

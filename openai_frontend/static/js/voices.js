@@ -41,8 +41,8 @@ function label(name) {
   return name.split("_").map(title).join(" ");
 }
 
-/** The voices whose name, description, gender, language or kind contain every word of `query`; `filter` is all, built-in
- *  or own. */
+/** The voices whose name, description, gender, language or kind contain every word of `query`; `filter` is all,
+ *  built-in or own. */
 export function search(voices, query, filter = "all") {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   return voices.filter((voice) => {

@@ -1,5 +1,5 @@
-// The waveform of a track: bars, coloured up to the position. Drawing time depends on the width, not on the length of the
-// speech.
+// The waveform of a track: bars, coloured up to the position. Drawing time depends on the width, not on the length of
+// the speech.
 
 import { RATE_HZ } from "./pcm.js";
 

@@ -49,7 +49,7 @@ def test_speech_is_heard_while_it_is_still_made(page: Page, triton: FakeTriton, 
     page.type("text", CONTROL, ENTER)
     page.comes_to("speaking")
     page.waits_for(lambda: position(page) > 0, "the first chunk is heard")
-    assert "First sound after" in page["figures"].text
+    assert "First audio after" in page["figures"].text
     assert page["speak"].text == "Stop"
     triton.release(gate)
     page.comes_to("playing", "idle")

@@ -224,7 +224,7 @@ def test_two_voices_are_blended_with_a_slider(page: Page, frontend: Frontend, tr
         make_voice(frontend, each)
     triton.requests.clear()
     page.click("blend-open")
-    page.shows("status", "Blending takes two voices of yours")
+    page.shows("status", "Blending needs two voices of yours")
     page.reload()
     page.click("blend-open")
     page.choose("blend-first", stored(frontend)[0]["id"])
