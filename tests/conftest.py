@@ -1,4 +1,4 @@
-"""What tests share: each is made by the first test that asks for it."""
+"""Shared fixtures, each created by the first test that needs it."""
 
 import signal
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, settings
 from tests.support.stack import Stack
 from tests.support.types import CheckpointOf
 
-# A test fails by what it finds, never because the machine is busy.
+# A test fails because of its findings, never because the machine is busy.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
-# A shell lets what it starts in the background ignore Ctrl-C, and so would the processes that tests interrupt.
+# A shell makes its background processes ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -32,7 +32,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> CheckpointOf:
 
     from tests.support.checkpoints import build_checkpoint
 
-    torch.set_num_threads(1)  # tensors this small are only slowed down by a second thread
+    torch.set_num_threads(1)  # tensors of this size are slower with a second thread
     parent = tmp_path_factory.mktemp("checkpoints")
 
     @cache

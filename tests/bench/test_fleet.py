@@ -1,4 +1,4 @@
-"""The simulation of a fleet, where the answer is known."""
+"""The fleet simulation, compared with analytical results."""
 
 import math
 import random
@@ -36,7 +36,7 @@ def test_one_pod_all_day_is_the_queue_that_erlang_solved(places: int, rate_per_s
     assert sum(waits_s) / len(waits_s) == pytest.approx(erlang_c_wait_s(rate_per_s, hold_s, places), rel=0.12)
 
 
-def test_pods_cost_what_they_run_and_enough_of_them_keep_nobody_waiting() -> None:
+def test_pods_cost_their_running_time_and_enough_of_them_avoid_waiting() -> None:
     arrivals = day_of_arrivals_s(2.0)
     day = Fleet(16, 8.0).run(arrivals, lambda *_: 12)
     assert day.pod_s == pytest.approx(12 * DAY_S)
@@ -51,6 +51,6 @@ def test_the_rule_follows_the_day_within_its_bounds_and_takes_less_than_a_fleet_
     assert (min(pods), max(pods)) == (1, 8)
     assert day.pod_s < 0.6 * 8 * DAY_S
     assert sorted(day.waits_s)[len(day.waits_s) // 2] == 0
-    # Never more than one pod a minute goes.
+    # At most one pod a minute is removed.
     drops = [at_s for (at_s, count, _), before in zip(day.samples[1:], pods, strict=False) if count < before]
     assert all(later - earlier >= 60 for earlier, later in pairwise(drops))

@@ -1,4 +1,4 @@
-"""The benchmark suite as one command, on tiny checkpoints: every figure of docs/benchmarks.md comes out of it."""
+"""The benchmark suite as one command, on tiny checkpoints: it produces every figure of docs/benchmarks.md."""
 
 import importlib.util
 import os

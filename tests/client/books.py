@@ -1,4 +1,4 @@
-"""EPUBs for tests, small ones, and what is read of them."""
+"""Small EPUBs for tests, and what the batch client reads from them."""
 
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ XHTML: Final = "application/xhtml+xml"
 
 
 def page(body: str, head: str = "") -> str:
-    """A page as EPUB 3 wants it."""
+    """A page as EPUB 3 requires it."""
     return (
         '<?xml version="1.0" encoding="utf-8"?><!DOCTYPE html>'
         '<html xmlns="http://www.w3.org/1999/xhtml" xmlns:epub="http://www.idpf.org/2007/ops">'
@@ -56,18 +56,18 @@ def write_epub(
 
 
 def read(path: Path, *bodies: str, head: str = "") -> Book:
-    """A book whose pages have these bodies."""
+    """Read a book whose pages have these bodies."""
     pages = {f"p{number}.xhtml": page(body, head) for number, body in enumerate(bodies)}
     return read_book(write_epub(path / "book.epub", pages))
 
 
 def spoken(book: Book) -> list[list[str]]:
-    """What is spoken of each chapter, block by block."""
+    """The text to synthesize of each chapter, block by block."""
     return [[speech for block in chapter.blocks if (speech := block.speech())] for chapter in book.chapters]
 
 
 def skipped(book: Book) -> list[tuple[str, str]]:
-    """What is skipped, with its reason."""
+    """The skipped text, with its reason."""
     return [
         (each.reason.value, each.text)
         for chapter in book.chapters

@@ -1,4 +1,4 @@
-"""Books and datasets through Triton: every kind of input and output, and every way to be interrupted."""
+"""Books and datasets through Triton: every kind of input and output, and every kind of interruption."""
 
 import json
 import os
@@ -161,7 +161,7 @@ def test_a_dry_run_estimates_and_does_nothing(stack: Stack, tmp_path: Path, caps
     assert not (tmp_path / "out").exists()
 
 
-def test_what_the_model_refuses_is_told_and_the_rest_is_done(
+def test_a_refusal_of_the_model_is_reported_and_the_rest_is_done(
     stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"id": "good", "text": COFFEE}, {"id": "bad", "text": COFFEE, "voice": "nobody"}]
@@ -194,7 +194,7 @@ def test_a_model_that_can_never_be_loaded_is_not_waited_for(
 
 
 def scripts(tmp_path: Path, gate: Gate | None, mark: str) -> Path:
-    """Three items for the scripted engine, the longest first; `b` stands at the gate."""
+    """Three items for the scripted engine, the longest first; `b` waits at the gate."""
     rows = []
     for number, name in enumerate("abc"):
         script = {"name": f"{mark}-{name}", "chunks": 3, "tone_hz": 200 + 100 * number, "pad": "x" * (40 - 10 * number)}
@@ -213,7 +213,7 @@ def start(stack: Stack, source: Path, output: Path) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Its exit code, and what it said."""
+    """Its exit code and output."""
     with process:
         _, said = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, said
@@ -228,7 +228,7 @@ def test_an_interrupted_batch_goes_on_where_it_was_and_gives_the_same_bytes(
 ) -> None:
     source = scripts(tmp_path, gate, "i")
     interrupted = start(stack, source, tmp_path / "out")
-    is_written = "a.wav"  # files are written while others are made
+    is_written = "a.wav"  # files are written during synthesis
     eventually(lambda: begins(stack, "i-b") and is_written in files(tmp_path / "out"), "the second one is being made")
     interrupted.send_signal(signal.SIGINT)
     status, said = finish(interrupted)

@@ -1,5 +1,5 @@
-"""Runs of the batch client against a Triton that fails on demand: what is tried again, for how long, what is
-reported, and what a run that goes on takes over."""
+"""Runs of the batch client against a Triton that fails on demand: retries and their limits, reports, and resumed
+runs."""
 
 import json
 from collections.abc import Iterator
@@ -41,10 +41,10 @@ def skipped(folder: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (folder / "skipped.jsonl").read_text().splitlines()]
 
 
-# Trying again
+# Retries
 
 
-def test_a_triton_whose_streams_break_is_asked_at_a_pace_and_for_no_longer_than_the_patience(
+def test_broken_streams_are_retried_at_a_limited_rate_for_no_longer_than_the_patience(
     triton: FakeTriton, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     triton.resets = True
@@ -62,7 +62,7 @@ def test_a_failure_that_stays_ends_the_run_after_the_patience(
     assert 2 <= len(triton.requests) <= 4
 
 
-def test_an_utterance_that_breaks_the_model_each_time_does_not_hold_up_the_others(
+def test_an_utterance_that_always_crashes_the_model_does_not_block_the_others(
     triton: FakeTriton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("client.batch.synthesis._POLL_S", 0.01)
@@ -75,7 +75,7 @@ def test_an_utterance_that_breaks_the_model_each_time_does_not_hold_up_the_other
     assert run(triton, book(tmp_path), "-o", tmp_path / "out", "--book", "--concurrency", "2") == 1
     assert triton.texts.count("Second words.") == 5
     assert skipped(tmp_path / "out") == [{"chapter": "One", "reason": "it broke", "text": "Second words."}]
-    with av.open(str(tmp_path / "out/book.m4b")) as container:  # the book is there, without it
+    with av.open(str(tmp_path / "out/book.m4b")) as container:  # the book exists, without it
         assert len(container.chapters()) == 2
 
 
@@ -92,7 +92,7 @@ def test_an_utterance_that_is_not_complete_is_reported_in_the_next_run_too(trito
         assert run(triton, book(tmp_path), "-o", tmp_path / "out", "--book") == 1
         [left_out] = skipped(tmp_path / "out")
         assert (left_out["reason"], left_out["text"]) == ("not complete (length)", "Second words.")
-    assert len(triton.requests) == 5  # nothing was made twice
+    assert len(triton.requests) == 5  # nothing was synthesized twice
 
 
 # Going on
@@ -122,7 +122,7 @@ def test_a_run_that_goes_on_with_the_same_checkpoint_makes_what_is_missing(trito
     assert triton.texts == ["Third words."]
 
 
-# What is said of a run
+# Reports of a run
 
 
 def test_a_book_whose_cover_and_contents_have_nothing_to_speak_is_whole(
@@ -164,7 +164,7 @@ def test_a_dry_run_lists_chapters_and_what_would_be_skipped(
     assert triton.requests == []
 
 
-def test_each_chapter_is_told_when_it_is_done_with_what_is_left(
+def test_each_finished_chapter_is_reported_with_the_remaining_time(
     triton: FakeTriton, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(triton, book(tmp_path), "-o", tmp_path / "out", "--book", "--concurrency", "1") == 0

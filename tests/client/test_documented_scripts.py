@@ -1,4 +1,4 @@
-"""The scripts of docs/triton-scripts.md, run as they are printed."""
+"""The scripts of docs/triton-scripts.md, run as printed."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""EPUB 2 and 3 as publishers make them: what is spoken, what is skipped and why, and what is refused in one line."""
+"""Published EPUB 2 and 3: what is synthesized, what is skipped and why, and what is rejected in one line."""
 
 import zipfile
 from pathlib import Path
@@ -131,7 +131,7 @@ def test_a_page_is_read_in_the_encoding_that_it_names(tmp_path: Path, encoding: 
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf_16_without_a_mark_is_told_by_its_first_character(tmp_path: Path, encoding: str) -> None:
+def test_utf_16_without_a_mark_is_detected_by_its_first_character(tmp_path: Path, encoding: str) -> None:
     data = page("<p>Grüße</p>").replace("utf-8", "utf-16").encode(encoding)
     assert spoken(read_book(write_epub(tmp_path / "b.epub", {"a.xhtml": data}))) == [["Grüße"]]
 
@@ -224,7 +224,7 @@ def test_pages_outside_the_reading_order_are_skipped_and_missing_ones_are_named(
         '<item id="picture" href="x.jpg" media-type="image/jpeg"/>',
     ]
     book = read_book(write_epub(tmp_path / "b.epub", pages, items=items, spine=spine))
-    assert spoken(book) == [["One."], ["One."]]  # the second time as what stands in for a PDF
+    assert spoken(book) == [["One."], ["One."]]  # the second time as a stand-in for a PDF
     assert skipped(book) == [("outside the reading order", "An aside.")]
     assert [why for _, why in book.missing] == [
         "the manifest has no such file",
@@ -256,7 +256,7 @@ def test_a_book_says_its_title_author_language_and_cover(tmp_path: Path) -> None
     assert source.cover == (b"png", "image/png")
 
 
-# Protection, damage, bounds
+# Protection, damage, limits
 
 
 def encryption(algorithm: str, uri: str) -> str:

@@ -1,4 +1,4 @@
-"""The load tester's figures, against a server that does what a script says: known waits, gaps, refusals and drops."""
+"""The load tester's figures, against a scripted server: known waits, gaps, refusals and aborts."""
 
 import asyncio
 import contextlib
@@ -153,7 +153,7 @@ def test_refusals_drops_and_empty_replies_are_counted_by_kind_and_are_no_times()
     assert found["refusal_s"]["p50"] is not None
 
 
-def test_arrivals_do_not_wait_for_each_other_and_hang_ups_are_no_failures() -> None:
+def test_arrivals_do_not_wait_for_each_other_and_cancellations_are_not_failures() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         with contextlib.suppress(ConnectionError):
             return await reply(request, (0.0, pcm(0.1)), (2.0, pcm(0.1)))

@@ -1,4 +1,4 @@
-"""`tts-load-test` as it is run: against a whole stack, and with what can be wrong."""
+"""`tts-load-test` against a whole stack, and with invalid arguments."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_a_sweep_over_the_frontend_and_over_triton_gives_a_table_a_file_and_a_pi
     assert "| engine | 3 clients |" in capsys.readouterr().out
 
 
-def test_an_open_loop_with_hang_ups_in_another_format(stack: Stack, tmp_path: Path) -> None:
+def test_an_open_loop_with_cancellations_in_another_format(stack: Stack, tmp_path: Path) -> None:
     output = tmp_path / "load.json"
     arguments = ("--rates", "20", "--cancel", "0.5", "--seconds", "1", "--format", "mp3", "--prompts", "long")
     assert run(stack.frontend.url, *arguments, "--output", str(output)) == 0

@@ -1,4 +1,4 @@
-"""Markdown as chapters: what is spoken, what is skipped for which reason, and that nothing else happens to a text."""
+"""Markdown as chapters: what is synthesized, what is skipped and why, and that the text is otherwise unchanged."""
 
 from pathlib import Path
 

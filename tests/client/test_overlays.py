@@ -1,4 +1,4 @@
-"""`--epub`: a book that shows what is spoken, checked by EPUBCheck and read back."""
+"""`--epub`: a book that highlights the current text, checked by EPUBCheck and read back."""
 
 import io
 import json

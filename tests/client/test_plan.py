@@ -1,4 +1,4 @@
-"""Which utterance is spoken in which voice: marks in the text, rule files, rows; and how long the rest takes."""
+"""The voice of each utterance: marks in the text, rule files, rows; and the remaining time."""
 
 from pathlib import Path
 

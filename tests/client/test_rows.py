@@ -1,4 +1,4 @@
-"""Datasets: rows as JSONL and CSV define them, and reasons that name the line and never print the text."""
+"""Datasets: rows as JSONL and CSV define them, and errors that name the line and never print the text."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The scripts for people, against a running stack."""
+"""The example scripts, against a running stack."""
 
 import re
 import shutil
@@ -67,7 +67,7 @@ def test_the_python_of_the_readme_speaks_with_what_it_says_to_install(stack: Sta
     [requirements, package] = re.findall(r"uv pip install --constraints (\S+) (\w+) ", readme)[0]
     assert f"import {package}" in code or f"from {package} import" in code
     assert re.search(rf"^{package}==", (ROOT / requirements).read_text(), re.MULTILINE)
-    # What the curl line and this program write is no change of the checkout.
+    # The files that the curl line and this program write are git-ignored.
     assert "/hello.mp3" in (ROOT / ".gitignore").read_text().splitlines()
 
 

@@ -1,5 +1,5 @@
-"""Every character of visible text is spoken or skipped for a reason: over generated documents, whose visible text is
-known from how they were made, or extracted by a parser that the code does not use."""
+"""Every character of visible text is synthesized or skipped for a reason: on generated documents, whose visible text is
+known from their construction or extracted by an independent parser."""
 
 import itertools
 import tempfile
@@ -38,7 +38,7 @@ def letters(texts: Iterable[str]) -> Counter[str]:
 
 
 def letters_of_run(source: Source) -> Counter[str]:
-    """What is sent to a model, and what is reported."""
+    """The letters that are sent to a model, and those that are reported."""
     works = plan(source.items, Defaults(), Casting())
     spoken = letters(utterance.text for work in works for utterance in work.utterances)
     skipped = [each.text for work in works for each in work.skipped] + [each.text for _, each in source.silent]
@@ -139,7 +139,7 @@ def test_all_text_of_a_page_that_is_not_well_formed_is_spoken_or_skipped(head: s
     assert of_document(blocks) == joined(parser.texts)
 
 
-# Markdown: pieces with what a page shows of them
+# Markdown: pieces with their visible text
 
 PLAIN = "alpha beta gamma Delta été über слово 言葉 naïve"
 WORD = st.sampled_from(PLAIN.split())
@@ -194,7 +194,7 @@ def block() -> st.SearchStrategy[Piece]:
 @settings(max_examples=150)
 @given(st.lists(block(), min_size=1, max_size=10))
 def test_all_text_of_a_markdown_document_is_spoken_or_skipped(pieces: list[Piece]) -> None:
-    # A comment between two blocks keeps lists and quotes from going on in each other.
+    # A comment between two blocks keeps lists and quotes from merging.
     text = "\n\n<!-- -->\n\n".join(source for source, _ in pieces)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "notes.md"

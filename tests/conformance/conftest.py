@@ -1,4 +1,4 @@
-"""Environments of other people's clients, made when the first test asks for them and kept beside this one."""
+"""Environments of third-party clients, created when the first test needs them and kept beside this one."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def node() -> Run:
     folder = npm.installed(PROGRAMS / "package.json")
 
     def run(program: str, *arguments: str) -> Any:
-        # Packages are looked for beside the program, so it runs from where they are.
+        # Packages are searched beside the program, so it runs from their folder.
         shutil.copy(PROGRAMS / program, folder)
         return _json(["node", str(folder / program), *arguments])
 
@@ -81,5 +81,5 @@ def _install(command: list[str]) -> None:
 def _json(command: list[str]) -> Any:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_S, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr[-3000:]
-    # The last line: libraries print about themselves.
+    # The last line: libraries print messages before it.
     return json.loads(done.stdout.strip().splitlines()[-1])

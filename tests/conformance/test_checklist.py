@@ -1,4 +1,5 @@
-"""OpenAI's speech API row by row (docs/openai-api.md), over real sockets; what is heard is judged elsewhere."""
+"""OpenAI's speech API row by row (docs/openai-api.md), over real sockets; other tests check the content of the
+audio."""
 
 import base64
 import io
@@ -77,8 +78,8 @@ def test_every_format_comes_as_bytes_and_as_events_at_every_speed(
     else:
         assert reply.headers["content-type"] == TYPES[response_format]
     plain = len(speak(stack, response_format="pcm", seed=7).content) / SAMPLE_BYTES
-    # Half a codec frame is the most that a format may be off. Spoken fast, the opening silence is too short for what
-    # mp3 and aac put in front.
+    # Formats may differ by half a codec frame at most. At high speed, the leading silence is too short for the priming
+    # of mp3 and aac.
     priming = 1_393 if speed > 1 and response_format in ("mp3", "aac") else 0
     assert len(decode(data, response_format)) == pytest.approx(plain / speed + priming / 2, abs=600 + priming / 2)
 
@@ -152,7 +153,7 @@ def test_every_piece_of_pcm_is_whole_samples(stack: Stack, speed: float) -> None
 
 
 def http_chunks(stack: Stack, body: dict[str, Any]) -> list[bytes]:
-    """The reply's body as the server cut it; clients hide that, and the network cuts anywhere."""
+    """The reply's body as the server split it; clients hide that, and the network splits anywhere."""
     payload = json.dumps(body).encode()
     head = (
         f"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(payload)}\r\n"
@@ -287,7 +288,7 @@ def test_speech_has_a_request_id_that_the_client_shows(stack: Stack) -> None:
         assert int(reply.headers["openai-processing-ms"]) >= 0
 
 
-def test_the_client_waits_as_it_is_told_and_tries_again(stack: Stack) -> None:
+def test_the_client_waits_for_retry_after_and_retries(stack: Stack) -> None:
     seen: list[tuple[int, float]] = []
 
     def note(reply: httpx2.Response) -> None:

@@ -1,4 +1,4 @@
-"""Clients that people use, as they are installed, against the whole stack: what they hear is what was asked for."""
+"""Unmodified third-party clients against the whole stack: they receive the requested speech."""
 
 import asyncio
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_pipecats_service_hears_the_words(stack: Stack, python_client: Run, tmp_
     hears(decode(file.read_bytes(), "pcm"))
 
 
-def test_livekits_cartesia_plugin_streams_a_text_and_hears_its_words_timed(
+def test_livekits_cartesia_plugin_streams_a_text_and_receives_word_times(
     stack: Stack, python_client: Run, tmp_path: Path
 ) -> None:
     file = tmp_path / "speech.pcm"

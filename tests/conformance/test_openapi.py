@@ -1,4 +1,5 @@
-"""Whatever the OpenAPI document lets a client send, and much that it does not, is answered in time and in shape."""
+"""Requests generated from the OpenAPI document, valid and invalid, are answered in time and in the documented
+format."""
 
 import subprocess
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ RUN_S = 550
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
-    """Every task has its tiny model, so that nothing a client asks for is out of order; utterances are short."""
+    """Every task has its tiny model, so that every request can be served; utterances are short."""
     with qwen_stack(tmp_path_factory.mktemp("qwen"), tiny_checkpoint, max_audio_seconds=0.4) as running:
         yield running
 

@@ -1,4 +1,5 @@
-"""What applications that cannot be installed here send, as their sources have it, and what they do with the reply."""
+"""Requests of applications that cannot be installed here, copied from their sources, and their handling of the
+reply."""
 
 import io
 import struct
@@ -57,10 +58,10 @@ def test_librechat_joins_bodies_without_a_gap_or_a_tag_between_them(stack: Stack
     joined = b"".join(bodies)
     with av.open(io.BytesIO(joined)) as file:
         packets = [packet for packet in file.demux(audio=0) if packet.size]
-        # Every byte belongs to a frame: a player finds no rubbish to skip, and each frame lasts as long as the next.
+        # Every byte belongs to a frame: a player finds nothing to skip, and all frames have the same length.
         assert sum(packet.size for packet in packets) == len(joined)
         assert {packet.duration for packet in packets} == {packets[0].duration}
-    # Not a frame less or more than the bodies have alone.
+    # Exactly the frames of the separate bodies.
     apart = sum(len(decode(body, "mp3")) for body in bodies)
     assert len(decode(joined, "mp3")) == pytest.approx(apart, abs=MP3_FRAME_SAMPLES)
     hears(joined, "mp3", " ".join(SENTENCES))
@@ -86,7 +87,7 @@ def test_wyoming_openai_reads_the_header_out_of_the_first_chunk_with_three_reque
     for (first, whole), text in zip(replies, SENTENCES, strict=True):
         with wave.open(io.BytesIO(first)) as header:
             assert (header.getframerate(), header.getnchannels(), header.getsampwidth()) == (24_000, 1, 2)
-        # How long the speech will be is not known yet: both sizes say so, and mean "to the end of the reply".
+        # The length of the speech is not known yet: both sizes mean "to the end of the reply".
         assert struct.unpack("<I", first[4:8]) == struct.unpack("<I", first[40:44]) == (0xFFFF_FFFF,)
         assert first[36:40] == b"data"
         hears(whole[44:], "pcm", text)
@@ -113,7 +114,7 @@ def test_home_assistants_openai_tts_sends_instructions_that_may_be_empty(stack: 
     hears(post(stack, {**body, "instructions": ""}, KEYS).content, "mp3", SENTENCES[2])
 
 
-def test_a_list_of_voices_may_be_asked_for_one_model_and_as_plain_strings(stack: Stack) -> None:
+def test_a_list_of_voices_may_be_for_one_model_and_as_plain_strings(stack: Stack) -> None:
     url = f"{stack.frontend.url}/v1/audio/voices"
     assert "alloy" in [voice["id"] for voice in httpx2.get(url, params={"model": "tts-1"}).json()["voices"]]
     assert "alloy" in httpx2.get(url, params={"legacy": "true"}).json()["voices"]

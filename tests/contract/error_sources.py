@@ -1,4 +1,4 @@
-"""Every error that the source can answer with, read from its syntax tree: code, status and message."""
+"""Every error that the source can raise, read from its syntax tree: code, status and message."""
 
 import ast
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _SOURCES: Final = (FRONTEND, "speech_protocol", "speech_engines")
 
 @dataclass(frozen=True, slots=True)
 class RaisedError:
-    """`code` and `message` are None where they are computed; placeholders of a message are `{}`. `status`: of an
+    """`code` and `message` are None if they are computed; placeholders of a message are `{}`. `status`: of an
     ApiError."""
 
     where: str

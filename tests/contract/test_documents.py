@@ -1,4 +1,4 @@
-"""Documents that would mislead if they went stale are compared with the code."""
+"""Documents are compared with the code, so that they stay correct."""
 
 import re
 from dataclasses import fields
@@ -29,7 +29,7 @@ DOCUMENTS = [
 
 
 def table_after(heading: str, document: str = README) -> list[list[str]]:
-    """The cells of the first table below a heading, header and rule left out."""
+    """The cells of the first table below a heading, without header and rule."""
     section = document.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]

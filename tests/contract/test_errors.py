@@ -9,17 +9,17 @@ from openai_frontend.errors import _VALIDATION_CODES, ApiError, from_speech_erro
 from speech_protocol.errors import ErrorCode, SpeechError
 from tests.contract.error_sources import FRONTEND, ROOT, RaisedError, raised_errors
 
-# The engine of Qwen3-TTS words its own.
+# The messages of the Qwen3-TTS engine are written separately.
 _ERRORS: Final = [error for error in raised_errors() if "qwen3_tts" not in error.where]
 _WHAT_TO_DO: Final = re.compile(
     r"\b(Add|Send|Use|Try|Retry|Raise|Choose|Omit|See|Set|Delete|Write|Start|Record|Describe|Name|shorten)\b"
     r"|must be|has 1 to|lists all|log says"
 )
-# How the code once spoke of its requests, which no reader of an error knows.
+# Former private vocabulary, which readers of an error do not know.
 _PRIVATE_WORDS: Final = re.compile(
     r"in the house|\bwho(ever)?\b|\bnobody\b|is gone|was told|its turn|place came free|forget it"
 )
-# Made of what another one says: a validation, the operator's reason, a failure that the decoder explains.
+# Messages composed of others: a validation, the operator's reason, a failure that the decoder explains.
 _COMPUTED: Final = {
     "openai_frontend/errors.py",
     "openai_frontend/audio/uploads/decoding.py",

@@ -1,4 +1,4 @@
-"""What `make test-fast` runs needs no tritonserver and no torch, so that it runs anywhere."""
+"""The tests of `make test-fast` need no tritonserver and no torch, so that they run anywhere."""
 
 import re
 from pathlib import Path

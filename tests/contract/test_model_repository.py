@@ -1,4 +1,4 @@
-"""The model repository says what the protocol says, and holds adapters only."""
+"""The model repository matches the protocol, and contains adapters only."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""No regular expression that may see a client's text takes time that grows faster than the text."""
+"""No regular expression on a client's text takes more than linear time."""
 
 import importlib
 import pkgutil
@@ -17,7 +17,7 @@ import speech_protocol
 import speech_text
 
 SHORT, FACTOR = 1_000, 8
-# Of linear time FACTOR comes, of quadratic its square; what takes no time at all says nothing.
+# Linear time grows by FACTOR, quadratic time by its square; unmeasurably short times are ignored.
 MOST = FACTOR * 3
 LEAST_S = 0.01
 # What patterns are made of: letters, digits, white space, marks, scripts. And the literals of each pattern itself.
@@ -48,7 +48,7 @@ SEEDS = (
     "漢",
 )
 
-# Patterns that see a short window of a text only.
+# Patterns that are applied to a short window of a text only.
 WINDOWS = {"speech_text.sentences._LAST_WORD"}
 
 

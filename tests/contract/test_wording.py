@@ -1,4 +1,4 @@
-"""The words of the field: phrases that a reader of English stumbles over stay out of code, documents and tests."""
+"""The field's vocabulary: unclear phrases stay out of code, documents and tests."""
 
 import re
 import subprocess
@@ -32,7 +32,7 @@ PHRASES = {
 
 
 def lines() -> list[tuple[str, str]]:
-    """Every line of a tracked text file, with where it is."""
+    """Every line of a tracked text file, with its location."""
     names = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
     found = []
     for name in names:

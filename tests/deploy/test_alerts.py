@@ -1,4 +1,4 @@
-"""Each alert of deploy/ in its situation, by promtool, under the job names of Compose and of Kubernetes."""
+"""Each alert of deploy/ in its situation, with promtool, under the job names of Compose and of Kubernetes."""
 
 import subprocess
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import yaml
 from tests.support.prometheus import DEPLOY, find_tools
 
 KUBERNETES = DEPLOY.parent / "kubernetes"
-# Steps of 15 s, as Prometheus is set up to scrape; what happens does so after two minutes.
+# Steps of 15 s, the configured scrape interval; events happen after two minutes.
 STEP_S = 15
 QUIET = 8
 END_M = 30
@@ -135,7 +135,7 @@ SITUATIONS: dict[str, tuple[Series, set[str]]] = {
 
 @pytest.fixture(scope="module")
 def verdict(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Series, set[str]], str]:
-    """`verdict(series, expected)`: promtool's complaint where not exactly the expected alerts fire some time."""
+    """`verdict(series, expected)`: promtool's complaint unless exactly the expected alerts fire."""
     folder = tmp_path_factory.mktemp("alerts")
     tools = find_tools(folder / "tools")
 

@@ -1,7 +1,7 @@
-"""The container files against their linters, against each other, and against what the programs expect.
+"""The container files against their linters, against each other, and against the programs.
 
-No container is built here: what a build would show first (a missing copy, an unknown variable, a package too many) is
-checked on the files.
+No container is built here: problems that a build would show first (a missing copy, an unknown variable, an unneeded
+package) are checked in the files.
 """
 
 import json
@@ -176,7 +176,7 @@ def test_the_one_shot_service_owns_every_folder_that_the_others_write_and_is_don
     assert instruction("Dockerfile.triton", "USER") == [f"{user}:{user}"]
     assert any(line.endswith(f"deploy/own-folders.sh {script}") for line in instruction("Dockerfile.frontend", "COPY"))
     assert service("triton")["depends_on"] == {"folders": {"condition": "service_completed_successfully"}}
-    # Root, with what that takes and nothing else: no network, no other capability, no second run.
+    # Root, with the required capabilities and nothing else: no network, no other capability, no second run.
     assert folders["user"] == "0:0"
     assert folders["cap_drop"] == ["ALL"]
     assert set(folders["cap_add"]) == {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
@@ -184,12 +184,12 @@ def test_the_one_shot_service_owns_every_folder_that_the_others_write_and_is_don
     assert folders["restart"] == "no"
 
 
-def test_stored_voices_are_on_a_volume_that_the_containers_user_may_write_and_nobody_else_read() -> None:
+def test_stored_voices_are_on_a_volume_that_only_the_containers_user_may_write_and_read() -> None:
     folder = service("frontend")["environment"]["VOICES_FOLDER"]
     assert f"voices:{folder}" in service("frontend")["volumes"]
     assert "voices" in compose()["volumes"]
     assert any(f"VOICES_FOLDER={folder}" in each for each in instruction("Dockerfile.frontend", "ENV"))
-    # The user of the image owns what an empty volume is made from.
+    # The image's user owns the folder from which an empty volume is initialised.
     made = f"install --directory --owner=1000 --group=1000 --mode=0700 {folder}"
     assert any(each.endswith(made) for each in instruction("Dockerfile.frontend", "RUN"))
     assert instruction("Dockerfile.frontend", "USER")[-1] == "1000:1000"
@@ -203,7 +203,7 @@ def test_triton_is_reachable_from_the_frontend_only() -> None:
     assert service("frontend")["environment"]["TRITON_URL"] == "http://triton:8000"
 
 
-def test_the_service_is_published_on_this_machine_only_unless_told_otherwise() -> None:
+def test_the_service_is_published_on_this_machine_only_by_default() -> None:
     assert documented_variables()["HOST_ADDRESS"] == "127.0.0.1"
 
 

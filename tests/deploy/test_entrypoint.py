@@ -1,4 +1,4 @@
-"""The Triton container's entrypoint, with a tritonserver that only tells what it was called with."""
+"""The Triton container's entrypoint, with a tritonserver that prints its arguments."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""What the containers run on folders of the host that are not theirs, outside Docker: as root, and as user 1000."""
+"""Containers on host folders of other users, outside Docker: as root, and as user 1000."""
 
 import json
 import os
@@ -28,7 +28,7 @@ needs_root = pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is N
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that every user may enter, unlike pytest's own."""
+    """A folder that every user may enter, unlike pytest's own."""
     path = Path(tempfile.mkdtemp(prefix="speech-folders-"))
     path.chmod(0o755)
     yield path

@@ -1,4 +1,4 @@
-"""The scripts that `make` installs with, where something is missing: a sentence says what happens and what to do.
+"""The installation scripts with missing requirements: they print one sentence with the problem and the remedy.
 
 None of these runs reaches a package index, so each ends before anything is installed.
 """
@@ -94,7 +94,7 @@ def test_a_home_that_cannot_be_written_is_not_needed(checkout: Path) -> None:
     assert "/dev/null/home/.cache/uv cannot be written: uv uses .cache in this folder instead" in done.stdout
 
 
-def test_packages_that_cannot_be_had_are_a_sentence_and_leave_nothing_that_looks_installed(checkout: Path) -> None:
+def test_unavailable_packages_are_one_sentence_and_leave_nothing_that_looks_installed(checkout: Path) -> None:
     (checkout / ".venv/bin").mkdir(parents=True)
     uv = Path(sys.executable).parent / "uv"
     for tool in (uv, Path(sys.executable)):

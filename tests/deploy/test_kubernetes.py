@@ -1,4 +1,4 @@
-"""Every overlay of deploy/kubernetes, rendered, held to the schemas of what it uses and to the code that it runs."""
+"""Every overlay of deploy/kubernetes, rendered, and validated against the schemas and the code."""
 
 import json
 import re
@@ -144,7 +144,7 @@ def test_streams_have_their_time_before_a_pod_is_killed() -> None:
             assert max(waits) > wait + int(settings["STOP_TIMEOUT"]) or len(waits) == 1
 
 
-def test_triton_is_reached_by_nobody_but_the_frontend(tree: Path) -> None:
+def test_only_the_frontend_can_reach_triton(tree: Path) -> None:
     for overlay in ("single-gpu", "fleet"):
         documents = render(tree, overlay)
         for document in documents:

@@ -1,4 +1,4 @@
-"""The wheel: its scripts run from an empty folder, and no package of it has a name that other projects use."""
+"""The wheel: its scripts run from an empty folder, and its packages have no names that other projects use."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What tests of the scripted engine share."""
+"""Fixtures of tests with the scripted engine."""
 
 import uuid
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.stack import Gate
 
 @pytest.fixture
 def name() -> str:
-    """A name of its own in the engine's log for each test."""
+    """A unique name for each test in the engine's log."""
     return f"t{uuid.uuid4().hex[:8]}"
 
 

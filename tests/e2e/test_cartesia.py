@@ -1,4 +1,4 @@
-"""WS /tts/websocket in Cartesia's protocol: contexts, encodings, times of words, interruptions, and bad messages."""
+"""WS /tts/websocket in Cartesia's protocol: contexts, encodings, word times, interruptions, and invalid messages."""
 
 import asyncio
 import base64

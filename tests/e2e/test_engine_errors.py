@@ -7,7 +7,7 @@ from tests.support.replies import check
 from tests.support.stack import Stack
 
 
-def test_an_unknown_voice_is_told_which_voices_exist(stack: Stack) -> None:
+def test_an_unknown_voice_is_an_error_that_lists_the_voices(stack: Stack) -> None:
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json={**GOOD, "voice": "nobody"}, timeout=30)
     message = check(reply, 400, "voice", "unknown_speaker")
     assert "heart" in message

@@ -1,4 +1,4 @@
-"""The extensions of /v1/audio/speech, named as vLLM-Omni names them, through the whole path."""
+"""The extensions of /v1/audio/speech, under vLLM-Omni's names, through the whole path."""
 
 import base64
 import contextlib
@@ -27,7 +27,7 @@ RECORDING = wav(2)
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
-    """Tiny Qwen3-TTS checkpoints; the built-in speakers are a 0.6B's, which take no instructions."""
+    """Tiny Qwen3-TTS checkpoints; the built-in speakers are a 0.6B's, which does not support instructions."""
     with qwen_stack(tmp_path_factory.mktemp("qwen"), tiny_checkpoint) as running:
         yield running
 
@@ -104,7 +104,7 @@ def test_the_longest_audio_counts_in_frames(qwen: Stack, frames: int) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100, 48_000])
-def test_a_wav_comes_at_the_asked_rate_with_the_same_words(stack: Stack, rate_hz: int) -> None:
+def test_a_wav_has_the_requested_rate_and_the_same_words(stack: Stack, rate_hz: int) -> None:
     reply = speak(stack.frontend, input=SENTENCE, response_format="wav", sample_rate=rate_hz, seed=7)
     plain = speak(stack.frontend, input=SENTENCE, seed=7)
     with wave.open(BytesIO(reply.content)) as header:
@@ -149,7 +149,7 @@ def test_instructions_that_are_obeyed_need_no_warning(
 
 
 class _Recordings(BaseHTTPRequestHandler):
-    """A host of recordings, some of which cannot be used."""
+    """A host of recordings, some of them unusable."""
 
     answers: ClassVar[dict[str, tuple[int, bytes]]] = {
         "/voice.wav": (200, RECORDING),

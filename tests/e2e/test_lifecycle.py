@@ -1,4 +1,5 @@
-"""Load on demand, one load for many, unload when idle: seen in Triton's index and in the models' processes."""
+"""Load on demand, one load for concurrent requests, unload when idle: observed in Triton's index and in the models'
+processes."""
 
 import contextlib
 import json
@@ -24,7 +25,7 @@ IDLE_TIMEOUT_S = 2.5
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that unloads soon."""
+    """A stack with a short idle timeout."""
     folder = tmp_path_factory.mktemp("lifecycle")
     with Stack(folder, default_model="hibari", idle_timeout=IDLE_TIMEOUT_S) as running:
         yield running
@@ -53,7 +54,7 @@ def test_ten_requests_at_once_on_a_cold_model_share_one_load(stack: Stack, name:
 
 
 def speak_when_admitted(stack: Stack, name: str) -> httpx2.Response:
-    """The scripted engine's queue holds two: ask again, as clients do."""
+    """The scripted engine's queue holds two: retry, as clients do."""
     replies = [speak(stack, name, chunks=1)]
 
     def admitted() -> bool:
@@ -156,7 +157,7 @@ def is_unloaded(client: tritonclient.http.InferenceServerClient, model: str) -> 
 
 
 class DirectRequests:
-    """One request after the other for `hibari`, straight to Triton, from a thread of its own until the context ends.
+    """Sequential requests for `hibari`, directly to Triton, from a separate thread until the context ends.
 
     Not through `speech_batch`: on a slow machine one of two models may be idle for too long while the other loads.
     """
@@ -205,7 +206,7 @@ def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack, 
     with DirectRequests(stack) as direct:
         assert speak(stack, name, chunks=1).status_code == 200
         before = direct.answers
-        # The frontend sees no direct request, only Triton's statistics tell of them.
+        # The frontend does not see direct requests; only Triton's statistics include them.
         eventually(
             lambda: stack.frontend.model_state("scripted") == "unloaded", "a model without direct requests is unloaded"
         )
@@ -217,13 +218,13 @@ def test_requests_made_straight_to_triton_keep_their_model_loaded(stack: Stack, 
 
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that never unloads by itself: what is gone here, somebody else has taken away."""
+    """A stack that never unloads a model by itself: missing models were unloaded by another client."""
     folder = tmp_path_factory.mktemp("steady")
     with Stack(folder, default_model="hibari", idle_timeout=0, request_timeout=20) as running:
         yield running
 
 
-def test_a_model_that_somebody_else_unloaded_is_loaded_again_unnoticed_by_the_client(steady: Stack, name: str) -> None:
+def test_a_model_that_another_client_unloaded_is_loaded_again_transparently(steady: Stack, name: str) -> None:
     assert speak(steady, name, chunks=1).status_code == 200
     before = loads(steady)
     with triton_client(steady) as client:

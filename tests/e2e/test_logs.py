@@ -1,4 +1,4 @@
-"""What the log of a service that other people's words go through may hold: none of them."""
+"""The log never contains the text of requests."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ def bodies() -> list[dict[str, object]]:
         {"input": text, "model": SECRET},
         {"input": [text]},
         {"input": text, "ref_audio": f"data:audio/wav;base64,{SECRET}", "ref_text": text},
-        # One that the engine fails on, midway, and one that it does not understand.
+        # One that fails in the engine midway, and one that is invalid.
         {"input": script, "model": "scripted"},
         {"input": f"{{ {SECRET}", "model": "scripted"},
     ]
@@ -59,6 +59,6 @@ def test_no_word_of_a_request_is_in_the_logs(stack: Stack, caplog: pytest.LogCap
     assert "loaded scripted" in caplog.text
     assert "scripted failure" in "\n".join(stack.triton.log)
     assert SECRET not in caplog.text
-    # A failure that the code foresees is a line, not a traceback.
+    # An expected failure is one line, not a traceback.
     assert not [record for record in caplog.records if record.exc_info]
     assert SECRET not in "\n".join(stack.triton.log)

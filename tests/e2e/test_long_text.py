@@ -1,4 +1,4 @@
-"""Long input: cut into segments that are spoken side by side and heard in order, with bounds on what runs ahead."""
+"""Long input: split into segments that are synthesized concurrently and played in order, with a limited look-ahead."""
 
 import contextlib
 import json
@@ -112,7 +112,7 @@ def test_a_slow_reader_holds_back_the_start_of_further_segments(stack: Stack, na
     with SlowReader(stack.frontend, request) as reader:
         assert reader.read(1)
         eventually(lambda: f"{name}-2 ends 2" in stack.script_log(), "two segments run ahead")
-        # The engine is idle and serves others, and still nobody begins the fourth segment.
+        # The engine is idle and serves other requests, and still the fourth segment has not begun.
         assert post(stack, scripted(f"{name}-other", {"chunks": 20})).status_code == 200
         assert begun(stack, name)[:3] == ["0", "1", "2"]
         assert f"{name}-3 begins" not in stack.script_log()
@@ -123,7 +123,7 @@ def test_a_slow_reader_holds_back_the_start_of_further_segments(stack: Stack, na
     assert 1 + len(rest) == 6 * (2 * FRAME_BYTES) + 5 * LONG_PAUSE_BYTES
 
 
-def test_in_a_full_house_a_book_has_one_place_like_everybody(stack: Stack, name: str) -> None:
+def test_at_capacity_a_book_has_one_row_like_every_request(stack: Stack, name: str) -> None:
     with contextlib.ExitStack() as readers:
         for number in range(4):
             request = scripted(f"{name}-guest{number}", {"chunks": 1}, {"chunks": 1}, mark=LONG_PAUSE)
@@ -155,7 +155,7 @@ def test_a_later_segment_waits_where_the_queue_is_full(stack: Stack, name: str, 
     assert len(rest) == 3 * FRAME_BYTES + 2 * LONG_PAUSE_BYTES
 
 
-def test_a_hang_up_in_the_middle_frees_every_segment(stack: Stack, name: str) -> None:
+def test_a_disconnect_frees_every_segment(stack: Stack, name: str) -> None:
     before = pending(stack)
     endless: dict[str, object] = {}
     with streamed(stack, scripted(name, {"chunks": 2}, endless, endless, endless)) as pieces:
@@ -163,13 +163,13 @@ def test_a_hang_up_in_the_middle_frees_every_segment(stack: Stack, name: str) ->
         eventually(lambda: begun(stack, name) == ["0", "1", "2"], "two segments are under way")
     eventually(lambda: pending(stack) == before, "the frontend has let go of the request")
     eventually(lambda: len([line for line in lines(stack, name) if " ends " in line]) == 3, "the engine has, too")
-    # Both places of the engine are free, and the fourth segment never came to it.
+    # Both rows of the engine are free, and the fourth segment was never sent to it.
     assert post(stack, scripted(f"{name}-next", {"chunks": 1}, {"chunks": 1})).status_code == 200
     assert begun(stack, name)[:3] == ["0", "1", "2"]
     assert f"{name}-3 begins" not in stack.script_log()
 
 
-def test_a_failure_in_a_later_segment_ends_the_stream_in_its_turn(stack: Stack, name: str) -> None:
+def test_a_failure_in_a_later_segment_ends_the_stream_when_it_is_due(stack: Stack, name: str) -> None:
     request = scripted(name, {"chunks": 30}, {"chunks": 9, "fail_after": 2}, {"chunks": 1}, stream_format="sse")
     reply = post(stack, request)
     assert reply.status_code == 200
@@ -187,7 +187,7 @@ def test_a_failure_in_the_first_segment_is_a_clean_error_and_starts_no_other(sta
     assert begun(stack, name) == ["0"]
 
 
-# Sentences that the recogniser knows in this voice; shuffled again and again, they make a book.
+# Sentences that the recogniser knows in this voice; shuffled repeatedly, they make a book.
 SENTENCES = (
     "There is nothing better than a good cup of coffee.",
     "The children are playing in the garden behind the house.",
@@ -214,7 +214,7 @@ BOOK_CHARS = 12_000
 MAX_WORD_ERRORS = 0.10
 # The whole of it is 59 MB.
 MAX_GROWTH_BYTES = 16 * 2**20
-# The voice is silent for longer than this between two sentences, and for less inside of one.
+# The voice is silent for longer than this between two sentences, and for less within one.
 MIN_PAUSE_SAMPLES = int(0.15 * SAMPLE_RATE_HZ)
 
 
@@ -232,7 +232,7 @@ def speech(text: str, **fields: object) -> dict[str, object]:
 
 
 def parted(samples: Samples) -> tuple[list[Samples], list[int]]:
-    """What sounds in a recording, and the lengths in samples of the digital silences between."""
+    """The sounding parts of a recording, and the lengths in samples of the digital silences between them."""
     sounding = np.flatnonzero(samples)
     gaps = np.flatnonzero(np.diff(sounding) > MIN_PAUSE_SAMPLES)
     bounds = [0, *(sounding[gaps] + 1).tolist(), len(samples)]
@@ -256,7 +256,7 @@ def test_a_book_streams_in_order_and_in_bounded_memory(stack: Stack, tmp_path: P
 
     spoken, _ = parted(decode(recording.read_bytes(), "pcm"))
     assert len(spoken) == len(sentences)
-    # Each in its place, as its length tells: a sentence takes about the same time wherever it stands.
+    # Each in its position, as its length shows: a sentence takes about the same time anywhere.
     lengths = [len(samples) for samples in spoken]
     by_sentence: dict[str, list[int]] = {}
     for sentence, length in zip(sentences, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""What an operator sees of the engines: their figures among Triton's own metrics."""
+"""Metrics of the engines among Triton's own."""
 
 import json
 

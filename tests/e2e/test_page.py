@@ -1,4 +1,4 @@
-"""The page at / before a real Triton: speech is heard while it is made, and nothing comes from elsewhere."""
+"""The page at / with a real Triton: speech is played during synthesis, and nothing is loaded from other hosts."""
 
 import json
 import uuid
@@ -46,7 +46,7 @@ def test_the_first_chunk_is_played_while_the_model_still_makes_the_next(
         page.write("text", json.dumps({"name": name, "chunks": 4, "gate": str(gate)}))
         page.click("speak")
         page.comes_to("speaking")
-        # The engine stands at its gate: what is heard now is heard while the speech is being made.
+        # The engine waits at its gate: audio that is played now is played during synthesis.
         page.waits_for(lambda: page.run("return document.querySelector('#timeline').ariaValueText") != "", "it plays")
         assert f"{name} chunk 2" not in stack.script_log()
         gate.open()

@@ -1,6 +1,6 @@
 """Each Qwen3-TTS variant through the whole path, on tiny random checkpoints of the real format.
 
-Their audio is noise, so what counts is its length, its rate, what it depends on, and what is refused.
+Their audio is noise, so tests check its length, its rate, its dependencies, and errors.
 """
 
 import io
@@ -29,7 +29,7 @@ CLONE = "/v1/audio/speech/clone"
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf) -> Iterator[Stack]:
-    """A stack whose Qwen3-TTS models serve tiny checkpoints, with no hub in reach."""
+    """A stack whose Qwen3-TTS models serve tiny checkpoints, with the hub unreachable."""
     folder = tmp_path_factory.mktemp("qwen")
     with qwen_stack(folder, tiny_checkpoint, max_audio_seconds=MAX_AUDIO_S) as running:
         yield running
@@ -81,7 +81,7 @@ def test_a_built_in_speaker_speaks(qwen: Stack) -> None:
 
 def test_openai_names_are_the_speakers_they_are_mapped_to(qwen: Stack) -> None:
     def spoken(voice: str) -> list[bytes]:
-        # Random weights make much alike of voices: with one seed in twenty, two of them say the same.
+        # With random weights, voices are similar: with one seed in twenty, two of them produce the same codes.
         return [assert_speech(speak(qwen, voice=voice, seed=seed)) for seed in range(4)]
 
     assert spoken("alloy") == spoken("ryan") != spoken("onyx")

@@ -1,4 +1,5 @@
-"""WS /v1/audio/speech/stream: text in pieces, speech as it is made, interruptions, and clients that break the rules."""
+"""WS /v1/audio/speech/stream: text in pieces, speech during synthesis, interruptions, and clients that violate the
+protocol."""
 
 import asyncio
 import json

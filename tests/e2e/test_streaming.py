@@ -1,4 +1,4 @@
-"""Streaming and hang-ups, proved by what the scripted engine has and has not done at a given moment."""
+"""Streaming and disconnects, verified by what the scripted engine has and has not done at a given moment."""
 
 import base64
 import contextlib
@@ -38,8 +38,8 @@ def ended(stack: Stack, name: str) -> list[str]:
 def test_audio_is_sent_while_the_model_is_still_producing(
     stack: Stack, name: str, gate: Gate, response_format: str
 ) -> None:
-    # The engine stands before its second chunk until the gate opens. Encoders may hold back a chunk or two, so the
-    # header or first frames are what can be asked for: bytes, before the model is done.
+    # The engine waits before its second chunk until the gate opens. Encoders may hold back a chunk or two, so tests
+    # expect the header or first frames: bytes, before the model is done.
     request = {**body(name, chunks=40, gate=str(gate)), "response_format": response_format}
     with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=request) as reply:
         pieces = reply.iter_raw()
@@ -56,7 +56,7 @@ def pending(stack: Stack) -> int:
     return int(stack.frontend.health()["pending_requests"])
 
 
-def test_a_client_that_hangs_up_stops_the_engine_within_a_chunk(stack: Stack, name: str, gate: Gate) -> None:
+def test_a_disconnect_stops_the_engine_within_a_chunk(stack: Stack, name: str, gate: Gate) -> None:
     before = pending(stack)
     endless = body(name, gate=str(gate), gate_before=4)
     with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=endless) as reply:
@@ -68,14 +68,15 @@ def test_a_client_that_hangs_up_stops_the_engine_within_a_chunk(stack: Stack, na
     eventually(lambda: f"{name} is cancelled" in stack.script_log(), "Triton passes the hang-up on")
     gate.open()
     eventually(lambda: ended(stack, name), "the endless request ends")
-    # The chunk that it was in the middle of, and no other.
+    # The chunk in progress, and no other.
     assert f"{name} chunk 5" not in stack.script_log()
     assert int(ended(stack, name)[0].rpartition(" ")[2]) <= 4
 
 
 @contextlib.contextmanager
 def blocked_engine(stack: Stack, name: str, gate: Gate) -> Iterator[None]:
-    """The engine's worker stands at a gate in a request of ours, so that later requests wait in the queue of two."""
+    """The engine's worker waits at a gate in a request of this test, so that later requests wait in the queue of
+    two."""
     request = body(f"{name}-gate", chunks=2, gate=str(gate))
     with http(stack) as client, client.stream("POST", "/v1/audio/speech", json=request) as reply:
         pieces = reply.iter_raw()
@@ -88,7 +89,7 @@ def blocked_engine(stack: Stack, name: str, gate: Gate) -> Iterator[None]:
 
 
 def hang_up_while_waiting(stack: Stack, request: dict[str, object]) -> None:
-    """Send a request, see that the frontend has taken it in, and leave before any audio."""
+    """Send a request, wait until the frontend has accepted it, and disconnect before any audio."""
     payload = json.dumps(request).encode()
     before = pending(stack)
     with socket.create_connection(("127.0.0.1", stack.frontend.settings.port)) as connection:
@@ -98,12 +99,12 @@ def hang_up_while_waiting(stack: Stack, request: dict[str, object]) -> None:
     eventually(lambda: pending(stack) == before, "the place is free again")
 
 
-def test_clients_that_hang_up_while_they_wait_free_their_places(stack: Stack, name: str, gate: Gate) -> None:
+def test_disconnects_in_the_queue_free_the_slots(stack: Stack, name: str, gate: Gate) -> None:
     with ThreadPoolExecutor(2) as threads:
         with blocked_engine(stack, name, gate):
             for number in (1, 2):
                 hang_up_while_waiting(stack, body(f"{name}-{number}", chunks=1))
-            # The engine has one seat left beside theirs; were those still taken, one of these were refused.
+            # The engine has one free place beside theirs; if those were still taken, one of these would be refused.
             replies = [threads.submit(post, stack, body(f"{name}-{number}", chunks=3)) for number in (3, 4)]
             eventually(lambda: pending(stack) == 3, "two wait behind the gate")
         contents = [reply.result(timeout=60).content for reply in replies]
@@ -112,12 +113,12 @@ def test_clients_that_hang_up_while_they_wait_free_their_places(stack: Stack, na
     assert f"{name}-2 begins" not in stack.script_log()
 
 
-def test_a_full_queue_is_told_at_once_and_with_a_time_to_retry(stack: Stack, name: str, gate: Gate) -> None:
+def test_a_full_queue_is_an_immediate_error_with_retry_after(stack: Stack, name: str, gate: Gate) -> None:
     with ThreadPoolExecutor(8) as threads:
         with blocked_engine(stack, name, gate):
             replies = [threads.submit(post, stack, body(f"{name}-{number}", chunks=1)) for number in range(8)]
-            # The gate is still shut: only a refusal can end a request now.
-            # One has the engine's other place, two wait.
+            # The gate is still closed: only a refusal can end a request now. One has the engine's other place, two
+            # wait.
             eventually(lambda: sum(reply.done() for reply in replies) == 5, "all others are refused")
         statuses = sorted(reply.result(timeout=60).status_code for reply in replies)
         refused = next(reply.result() for reply in replies if reply.result().status_code == 503)

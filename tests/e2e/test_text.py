@@ -1,4 +1,4 @@
-"""What becomes of a text on its way to the model: its language, and Markdown."""
+"""Text preparation on the way to the model: language detection, and Markdown."""
 
 import httpx2
 
@@ -14,7 +14,7 @@ def pcm(frontend: Frontend, text: str) -> bytes:
     return reply.content
 
 
-def test_a_model_of_one_language_is_never_told_another_one_that_was_guessed(stack: Stack) -> None:
+def test_a_model_of_one_language_never_receives_another_detected_one(stack: Stack) -> None:
     assert pcm(stack.frontend, FRENCH)
 
 

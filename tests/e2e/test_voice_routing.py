@@ -1,4 +1,4 @@
-"""The voice chooses the model: built-in, cloned, designed and blended ones, on tiny checkpoints of the real format."""
+"""The voice selects the model: built-in, cloned, designed and blended ones, on tiny checkpoints of the real format."""
 
 import json
 import socket
@@ -161,7 +161,7 @@ def test_openais_thirteen_names_and_three_kinds_of_voices_find_their_models(qwen
     assert {model: after[model] - before[model] for model in before} == {BASE: 1, "qwen3_tts_custom_voice": 2}
 
 
-def test_an_unknown_voice_is_told_some_known_ones_and_wakes_nothing(qwen: Stack) -> None:
+def test_an_unknown_voice_is_an_error_that_lists_known_ones_and_loads_nothing(qwen: Stack) -> None:
     before = requests_of(qwen, BASE)
     message = check(speak(qwen.frontend, voice="nobody"), 400, "voice", "unknown_speaker")
     assert all(name in message for name in ("alloy", "Anna", *(speaker.name for speaker in SPEAKERS)))
@@ -172,7 +172,9 @@ def test_an_unknown_voice_is_told_some_known_ones_and_wakes_nothing(qwen: Stack)
 
 
 @pytest.mark.parametrize("model", ["qwen3_tts_custom_voice", DESIGN, "hibari"])
-def test_a_stored_voice_on_a_model_that_cannot_clone_is_told_which_one_can(qwen: Stack, model: str) -> None:
+def test_a_stored_voice_on_a_model_that_cannot_clone_is_an_error_that_names_one_that_can(
+    qwen: Stack, model: str
+) -> None:
     message = check(speak(qwen.frontend, voice="Anna", model=model, instructions="x"), 400, "model", "unsupported_task")
     assert BASE in message
 
@@ -185,7 +187,7 @@ def test_a_checkpoint_named_by_itself_must_fit_the_voice_too(qwen: Stack) -> Non
     check(reply, 400, "model", "unsupported_task")
 
 
-def test_a_built_in_voice_on_the_cloning_model_is_told_which_one_has_it(qwen: Stack) -> None:
+def test_a_built_in_voice_on_the_cloning_model_is_an_error_that_names_the_right_model(qwen: Stack) -> None:
     message = check(speak(qwen.frontend, voice="alloy", model=BASE), 400, "model", "unsupported_task")
     assert "qwen3_tts_custom_voice" in message
     check(speak(qwen.frontend, voice="nobody", model=BASE), 400, "voice", "unknown_speaker")
@@ -209,7 +211,7 @@ def test_a_designed_voice_is_made_once_and_stays_itself(qwen: Stack) -> None:
     client.audio.voices.delete(made.id)
 
 
-def test_a_designed_voice_may_be_made_by_a_json_body_and_says_what_it_is_told_to(qwen: Stack) -> None:
+def test_a_designed_voice_may_be_created_by_a_json_body_with_its_own_sample_text(qwen: Stack) -> None:
     body = {"type": "prompt", "name": "Frau", "prompt": "A young woman.", "language": "German"}
     script = "Guten Morgen, meine Damen und Herren, und herzlich willkommen."
     for extra, transcript in (({}, SAMPLES["german"]), ({"script_hint": script}, script)):
@@ -222,7 +224,7 @@ def test_a_designed_voice_may_be_made_by_a_json_body_and_says_what_it_is_told_to
         qwen.frontend.openai().audio.voices.delete(voice["id"])
 
 
-def test_a_client_that_hangs_up_while_its_voice_is_designed_ends_the_work_and_keeps_nothing(qwen: Stack) -> None:
+def test_a_disconnect_during_voice_design_ends_the_work_and_stores_nothing(qwen: Stack) -> None:
     voice = {"type": "prompt", "name": "Left alone", "prompt": "A young woman."}
     body = json.dumps(voice).encode()
     kind = "Host: localhost\r\nContent-Type: application/json"

@@ -1,4 +1,4 @@
-"""Times of words from the embedded voice, held to a recogniser's alignment of the same audio."""
+"""Word times of the embedded voice, compared with a recogniser's alignment of the same audio."""
 
 import base64
 import json

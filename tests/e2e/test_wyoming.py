@@ -1,4 +1,4 @@
-"""The Wyoming protocol, with its own client: whole texts, texts in pieces, and peers that break it."""
+"""The Wyoming protocol, with its own client: whole texts, texts in pieces, and peers that violate it."""
 
 import asyncio
 import json
@@ -146,7 +146,7 @@ def test_what_cannot_be_spoken_is_an_error_and_the_connection_goes_on(
     [b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b"{}\n", b'{"type": "ping", "data_length": 99999999}\n', b"x" * 100_000],
     ids=["HTTP", "a list", "no type", "too much data", "a long line"],
 )
-def test_a_peer_that_breaks_the_protocol_is_told_and_disconnected(frontend: Frontend, data: bytes) -> None:
+def test_a_peer_that_violates_the_protocol_gets_an_error_and_is_disconnected(frontend: Frontend, data: bytes) -> None:
     async def scenario() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", frontend.settings.wyoming_port)
         writer.write(data)

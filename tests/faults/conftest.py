@@ -1,4 +1,4 @@
-"""What the fault tests share: a stack of their own, whose models nothing but a fault takes away."""
+"""Fixtures of the fault tests: a separate stack, whose models are unloaded by faults only."""
 
 import uuid
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def name() -> str:
-    """A name of its own in the engine's log for each test."""
+    """A unique name for each test in the engine's log."""
     return f"t{uuid.uuid4().hex[:8]}"
 
 

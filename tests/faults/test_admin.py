@@ -1,4 +1,4 @@
-"""Models on demand of an operator, and Triton's own model control behind its key."""
+"""The admin routes, and Triton's own model control with its key."""
 
 import json
 import os
@@ -75,14 +75,14 @@ def test_an_unknown_model_is_a_404_that_lists_the_models(frontend: Frontend, wha
 
 @pytest.mark.parametrize("path", ["models/hibari/load", "models/hibari/unload", "index"])
 @pytest.mark.parametrize("key", ["", "control-2"])
-def test_triton_lets_nobody_load_a_model_without_its_control_key(triton: TritonProcess, path: str, key: str) -> None:
+def test_triton_loads_no_model_without_its_control_key(triton: TritonProcess, path: str, key: str) -> None:
     reply = httpx2.post(f"{triton.url}/v2/repository/{path}", json={}, headers=control.headers(key), timeout=10)
     assert reply.status_code == 403
 
 
 @pytest.mark.parametrize("call", ["generate_stream", "generate", "infer", "versions/1/generate_stream"])
 @pytest.mark.parametrize("headers", [{"Content-Type": "text/plain"}, {"triton-control-key": "control-2"}], ids=str)
-def test_triton_speaks_for_nobody_without_its_control_key(
+def test_triton_synthesizes_nothing_without_its_control_key(
     frontend: Frontend, triton: TritonProcess, call: str, headers: dict[str, str]
 ) -> None:
     order(frontend, "load")

@@ -1,4 +1,4 @@
-"""Large, unfinished and strange request bodies: they have bounds, and other requests go on."""
+"""Large, unfinished and unusual request bodies: they are limited, and other requests continue."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ def form(path: str, recording: bytes, **fields: str) -> bytes:
     return post(path, body, content_type=f"multipart/form-data; boundary={BOUNDARY}")
 
 
-# One budget of memory
+# The memory limit
 
 
 def test_bodies_share_one_budget_and_small_ones_have_a_part_of_it(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def decoders() -> set[psutil.Process]:
     return {child for child in psutil.Process().children() if "decoder_process" in " ".join(child.cmdline())}
 
 
-def test_the_recording_of_a_client_that_hung_up_is_not_decoded(tmp_path: Path) -> None:
+def test_the_recording_of_a_disconnected_client_is_not_decoded(tmp_path: Path) -> None:
     request = form("/v1/audio/voices", b"RIFF" + b"\0" * 1_000, name="Eve")
     with frontend(tmp_path) as running:
         others = decoders()  # of servers of other tests
@@ -277,7 +277,7 @@ def test_the_limit_on_open_files_is_the_same_after_a_frontend(tmp_path: Path) ->
     ],
     ids=["arrays", "a long string", "digits", "chunks of a byte", "headers", "almost boundaries", "carriage returns"],
 )
-def test_the_event_loop_is_never_held_up_by(tmp_path: Path, request_bytes: bytes) -> None:
+def test_the_event_loop_is_never_blocked_by(tmp_path: Path, request_bytes: bytes) -> None:
     with frontend(tmp_path) as running:
-        answer(running, request_bytes)  # what is imported at the first use is no matter of any request
+        answer(running, request_bytes)  # Imports at the first use do not count for any request.
         check_speed(running, lambda: answer(running, request_bytes))

@@ -1,4 +1,4 @@
-"""Clients that read nothing, or hang up, at any moment: their places come free."""
+"""Clients that read nothing, or disconnect, at any moment: their slots are freed."""
 
 import gc
 import json
@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 HANG_UPS = 1_000
 
 
-def test_a_client_that_never_reads_is_hung_up_on(stack: Stack, name: str) -> None:
+def test_a_client_that_never_reads_is_disconnected(stack: Stack, name: str) -> None:
     settings = {"model_names": {"scripted": "scripted"}, "idle_timeout": 0, "send_timeout": 1}
     with Frontend(triton_url=stack.triton.url, **settings) as frontend:
         endless = {"model": "scripted", "input": json.dumps({"name": name, "chunks": None}), "response_format": "pcm"}
@@ -29,7 +29,7 @@ def test_a_client_that_never_reads_is_hung_up_on(stack: Stack, name: str) -> Non
             )
 
 
-def test_after_hang_ups_at_random_moments_nothing_is_held_and_nothing_is_in_the_log(
+def test_after_disconnects_at_random_moments_nothing_is_held_and_the_log_is_empty(
     stack: Stack, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     moments = random.Random(5)

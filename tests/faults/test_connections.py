@@ -1,7 +1,7 @@
-"""Clients that hold connections without using them: they are closed in time, and keep nobody else from being served.
+"""Clients that hold connections without using them: they are closed in time, and block no other client.
 
-The frontend stands alone: while a Triton is waited for (`start_timeout`), a request is in progress for as long as a
-test needs.
+The frontend runs alone: while it waits for a Triton (`start_timeout`), a request is in progress for as long as a test
+needs.
 """
 
 import contextlib
@@ -101,7 +101,7 @@ def test_a_request_that_is_being_served_has_no_deadline_of_a_connection(tmp_path
         assert client.read_reply().code() == "model_unavailable"
 
 
-def test_silent_connections_make_room_for_a_client_that_sends_a_request(tmp_path: Path) -> None:
+def test_silent_connections_are_closed_for_a_client_that_sends_a_request(tmp_path: Path) -> None:
     with frontend(tmp_path, max_connections=20) as running, contextlib.ExitStack() as clients:
         silent = [clients.enter_context(RawClient(running)) for _ in range(200)]
         served = clients.enter_context(RawClient(running, LIVE))
@@ -110,14 +110,14 @@ def test_silent_connections_make_room_for_a_client_that_sends_a_request(tmp_path
         assert not silent[-1].has_data()
 
 
-def test_kept_connections_make_room_when_no_silent_one_is_left(tmp_path: Path) -> None:
+def test_idle_connections_are_closed_for_new_ones_when_no_silent_one_is_left(tmp_path: Path) -> None:
     with frontend(tmp_path, max_connections=2) as running, contextlib.ExitStack() as clients:
         for _ in range(2):
             assert clients.enter_context(RawClient(running, LIVE)).read_reply().status == 200
         assert clients.enter_context(RawClient(running, LIVE)).read_reply().status == 200
 
 
-def test_where_every_connection_is_in_use_one_more_gets_a_503_and_says_when_to_come_again(tmp_path: Path) -> None:
+def test_if_every_connection_is_in_use_a_new_one_gets_503_with_retry_after(tmp_path: Path) -> None:
     with frontend(tmp_path, max_connections=3, start_timeout=300) as running, contextlib.ExitStack() as clients:
         for _ in range(3):
             clients.enter_context(RawClient(running, speech()))
@@ -200,14 +200,14 @@ def test_the_same_with_http_1_0_which_knows_no_interim_reply(tmp_path: Path) -> 
         assert client.read_reply().code() == "model_unavailable"
 
 
-def test_a_client_that_hangs_up_while_it_waits_frees_its_place(tmp_path: Path) -> None:
+def test_a_disconnect_in_the_queue_frees_the_slot(tmp_path: Path) -> None:
     with frontend(tmp_path, start_timeout=300) as running:
         with RawClient(running, speech()):
             eventually(lambda: is_waiting(running), "it waits")
         eventually(lambda: is_waiting(running, 0), "its place is free")
 
 
-def test_a_client_that_half_closes_and_then_hangs_up_frees_its_place(tmp_path: Path) -> None:
+def test_a_client_that_half_closes_and_then_disconnects_frees_its_slot(tmp_path: Path) -> None:
     with frontend(tmp_path, start_timeout=300) as running:
         with RawClient(running, speech()) as client:
             eventually(lambda: is_waiting(running), "it waits")
@@ -222,7 +222,7 @@ def test_a_body_that_will_never_be_complete_ends_its_connection(tmp_path: Path) 
         assert client.is_closed()
 
 
-# Requests that two servers could read in two ways, and those whose body is not read
+# Requests of ambiguous length, and those whose body is not read
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_small_unread_body_does_not_cost_the_connection(tmp_path: Path) -> Non
         assert client.read_reply().status == 200
 
 
-def test_a_client_that_asks_before_it_sends_its_body_is_not_asked_for_it_in_vain(tmp_path: Path) -> None:
+def test_a_client_that_expects_100_continue_is_not_asked_for_a_body_that_is_refused(tmp_path: Path) -> None:
     asking = post("/v1/audio/speech", b"", "Expect: 100-continue", length=1_000)
     with frontend(tmp_path, api_keys="secret") as running, RawClient(running, asking) as client:
         assert client.read_reply().status == 401

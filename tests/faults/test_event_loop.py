@@ -1,4 +1,4 @@
-"""No request, however hostile, holds the event loop up: every client shares it."""
+"""No request, however hostile, blocks the event loop, which all clients share."""
 
 import base64
 import json
@@ -73,7 +73,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frontend(triton: FakeTriton, library: Path) -> Iterator[Frontend]:
     settings = {"default_model": "hibari", "idle_timeout": 0, "voices_folder": str(library), "text_cleanup": "markdown"}
     with Frontend(triton_url=triton.url, **settings) as running:
-        # What is imported and opened at the first use is no matter of any request.
+        # Imports and files opened at the first use do not count for any request.
         for body in ({"input": "Hello."}, {"input": "Hello. " * 500}, {"input": "Hello.", "voice": "voice 7"}):
             httpx2.post(f"{running.url}/v1/audio/speech", json=body, timeout=60)
         yield running
@@ -159,7 +159,7 @@ def test_a_thousand_voices_that_just_changed(frontend: Frontend, library: Path) 
     check_speed(frontend, work)
 
 
-def test_fifty_clients_that_hang_up_at_once_in_compressed_streams(frontend: Frontend, triton: FakeTriton) -> None:
+def test_fifty_simultaneous_disconnects_in_compressed_streams(frontend: Frontend, triton: FakeTriton) -> None:
     body = {"input": json.dumps({"chunks": None}), "response_format": "mp3", "speed": 4.0}
 
     def hang_up(_: int) -> None:

@@ -1,4 +1,4 @@
-"""A key that floods the server is refused, the others are served, and a refusal says when to retry."""
+"""A key that floods the server is refused, others are served, and a refusal has a Retry-After."""
 
 import threading
 from collections import Counter
@@ -70,7 +70,7 @@ def test_a_full_server_says_when_to_retry_by_what_requests_take(triton: FakeTrit
     assert "at capacity" in reply.json()["error"]["message"]
 
 
-def test_a_model_for_which_there_is_no_memory_gets_its_turn_while_clients_keep_another_one_busy() -> None:
+def test_a_model_without_memory_is_loaded_although_clients_keep_another_one_busy() -> None:
     settings = {"max_loaded_models": 1, "idle_timeout": 0, "model_names": {"other": "other"}}
     with (
         FakeTriton("hibari", "other") as triton,

@@ -1,4 +1,4 @@
-"""Loads that fail, unloads behind a frontend's back, and weights that stay in memory."""
+"""Failed loads, unloads by other clients, and weights that stay in memory."""
 
 import os
 import shutil
@@ -52,9 +52,7 @@ def test_a_model_that_is_unloaded_while_it_speaks_is_draining_and_its_stream_is_
     eventually(lambda: stack.frontend.model_state("scripted") == "unloaded", "it is unloaded")
 
 
-def test_a_client_that_reads_a_byte_now_and_then_holds_its_own_place_and_nothing_of_the_engine(
-    stack: Stack, name: str
-) -> None:
+def test_a_slow_reader_holds_its_own_slot_and_no_row_of_the_engine(stack: Stack, name: str) -> None:
     with SlowReader(stack.frontend, body(name, chunks=2_000)) as reader:
         assert reader.read(1)
         eventually(lambda: f"{name} ends 2000" in stack.script_log(), "the engine is done with it", timeout_s=120)

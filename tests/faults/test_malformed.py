@@ -1,4 +1,4 @@
-"""10,000 damaged requests: no answer says that the server failed, and the next good request works."""
+"""10,000 damaged requests: none causes a server error, and the next valid request works."""
 
 import json
 import random
@@ -43,7 +43,7 @@ Request = tuple[str, str, bytes]  # path, content type, body
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("malformed")
-    # No text that gets through by chance takes long.
+    # A text that is valid by chance must not take long.
     bounds = {"max_input_chars": 100, "max_voices": 20}
     with Stack(folder, default_model="hibari", default_voice="alloy", idle_timeout=0, **bounds) as running:
         yield running

@@ -1,5 +1,5 @@
-"""Processes killed and stopped at the worst moments: the next request is served within the time that
-docs/operations.md states, and nothing but a log line is left of it."""
+"""Processes killed and stopped at the worst moments: the next request is served within the time stated in
+docs/operations.md, and only a log line remains."""
 
 import os
 import random
@@ -49,7 +49,7 @@ def test_a_model_process_killed_at_any_moment_of_its_start_is_replaced(stack: St
     unload(stack)
     eventually(lambda: newborn(stack) is None, "the model is unloaded")
     load_gate = Path(stack.script) / "load-gate"
-    load_gate.touch()  # it is still loading, however fast the machine is
+    load_gate.touch()  # it is still loading, on any machine
     try:
         with ThreadPoolExecutor(1) as threads:
             reply = threads.submit(speak, stack, name, chunks=3)
@@ -116,7 +116,7 @@ def test_kills_at_random_moments_of_loads_and_unloads_leave_nothing_behind(stack
             if (process := newborn(stack)) is not None:
                 process.kill()
             outcomes.update(reply.result(SOON_S).status_code for reply in replies)
-    # A request whose process is killed again and again gives up; it is never left hanging.
+    # A request whose process is killed repeatedly fails; it never hangs.
     assert set(outcomes) <= {200, 503}, (seed, outcomes)
     assert outcomes[200] > outcomes[503], (seed, outcomes)
     is_whole_again(stack, name)

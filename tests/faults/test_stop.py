@@ -44,7 +44,7 @@ def frontend(stack: Stack, folder: Path, **settings: str) -> Iterator[tuple[subp
     finally:
         process.kill()
         process.wait()
-    # To stop is no fault, whatever is cut off.
+    # A stop is not a fault, whatever is cut off.
     assert "Traceback" not in (folder / "log").read_text()
 
 
@@ -55,7 +55,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_streams_are_finished_nobody_else_is_let_in_and_the_models_are_unloaded(
+def test_streams_are_finished_new_connections_refused_and_the_models_unloaded(
     stack: Stack, tmp_path: Path, name: str, gate: Gate
 ) -> None:
     with (

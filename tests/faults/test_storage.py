@@ -1,4 +1,4 @@
-"""Slow storage delays requests that store, and no others."""
+"""Slow storage delays only requests that store."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

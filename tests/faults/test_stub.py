@@ -1,4 +1,4 @@
-"""A model's process dies: idle, while it loads, in the middle of a stream. Triton says nothing, and ends no stream."""
+"""A model's process crashes: idle, during a load, during a stream. Triton reports nothing, and ends no stream."""
 
 import json
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def pending(stack: Stack) -> int:
 
 
 def is_whole_again(stack: Stack, name: str) -> None:
-    """Nothing is held any more, one process is there, and the next request is served."""
+    """Nothing is held any more, one process exists, and the next request is served."""
     eventually(lambda: pending(stack) == 0, "no request is left")
     assert len(speak(stack, f"{name}-next", chunks=3).content) == 3 * FRAME_BYTES
     eventually(lambda: len([stub for stub in stubs(stack) if not has_ended(stub)]) <= 2, "one process a model")
@@ -83,12 +83,12 @@ def test_an_event_stream_whose_process_dies_ends_in_an_error_event(stack: Stack,
 
 
 @once_more_if_triton_aborts
-def test_those_who_have_heard_nothing_yet_are_served_by_the_next_process(stack: Stack, name: str, gate: Gate) -> None:
+def test_requests_without_audio_are_served_by_the_next_process(stack: Stack, name: str, gate: Gate) -> None:
     before = loads(stack)
     with ThreadPoolExecutor(2) as threads:
         names = [f"{name}-{number}" for number in range(2)]
         replies = [threads.submit(speak, stack, each, chunks=3, gate=str(gate), gate_before=1) for each in names]
-        # One stands at the gate, the other in the engine's queue.
+        # One waits at the gate, the other in the engine's queue.
         eventually(lambda: any(f"{each} begins" in stack.script_log() for each in names), "one is being made")
         eventually(lambda: pending(stack) == 2, "the other is there")
         kill(stack)

@@ -1,4 +1,4 @@
-"""Triton itself is out of reach: from the start, later, in the middle of a stream; and comes back."""
+"""Triton is unreachable: from the start, later, during a stream; and returns."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def mortal(tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[Stack]:
-    """A stack whose Triton stays away when it is killed, and whose frontend waits for none."""
+    """A stack whose Triton is not restarted, and whose frontend does not wait for it."""
     settings = {"default_model": "hibari", "idle_timeout": 0, "request_timeout": 100, "restart_timeout": 0}
     with Stack(tmp_path, restarts=False, **settings) as running:
         yield running
@@ -38,7 +38,7 @@ def kill(stack: Stack) -> None:
 
 
 def start_again(stack: Stack) -> None:
-    """On the same port; whatever the killed one left is cleared away."""
+    """On the same port; files of the killed one are removed."""
     port, script = stack.triton.http_port, str(stack.script)
     stack.triton.stop()
     stack.triton = TritonProcess(
@@ -71,7 +71,7 @@ def status(stack: Stack, path: str) -> int:
     return httpx2.get(stack.frontend.url + path, timeout=SOON_S).status_code
 
 
-def test_requests_that_need_not_wait_for_a_restart_are_told_at_once(impatient: Stack, name: str, gate: Gate) -> None:
+def test_requests_that_need_not_wait_for_a_restart_fail_at_once(impatient: Stack, name: str, gate: Gate) -> None:
     with ThreadPoolExecutor(1) as threads:
         reply = threads.submit(speak, impatient, name, chunks=3, gate=str(gate), gate_before=1)
         eventually(lambda: f"{name} begins" in impatient.script_log(), "the engine works on it")
@@ -80,9 +80,7 @@ def test_requests_that_need_not_wait_for_a_restart_are_told_at_once(impatient: S
     gate.open()
 
 
-def test_those_who_have_heard_nothing_yet_are_served_after_tritons_restart(
-    mortal: Stack, name: str, gate: Gate
-) -> None:
+def test_requests_without_audio_are_served_after_tritons_restart(mortal: Stack, name: str, gate: Gate) -> None:
     with ThreadPoolExecutor(3) as threads:
         names = [f"{name}-{number}" for number in range(2)]
         replies = [threads.submit(speak, mortal, each, chunks=3, gate=str(gate), gate_before=1) for each in names]

@@ -1,4 +1,4 @@
-"""Temporary folders of processes that were killed."""
+"""Temporary folders of killed processes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`make serve` as a user meets it: a process that prints a curl line, and leaves nothing behind when it is stopped."""
+"""`make serve` from a user's view: a process that prints a curl line, and leaves nothing behind when it is stopped."""
 
 import contextlib
 import json
@@ -75,7 +75,7 @@ class Serve:
         return found[0]
 
     def curl(self, folder: Path) -> subprocess.CompletedProcess[str]:
-        """Run the printed line, as a person pastes it."""
+        """Run the printed line, as a user would."""
         return subprocess.run(
             self.curl_line(), shell=True, cwd=folder, check=False, timeout=120, capture_output=True, text=True
         )
@@ -136,7 +136,7 @@ def test_ctrl_c_at_any_moment_is_a_line_and_an_end_in_order(tmp_path: Path, mome
         if moment in ("loading hibari", "stream"):
             serve.wait_for("hello.mp3")
             url = f"http://127.0.0.1:{serve.port}/v1/audio/speech"
-            # It takes the audio no faster than it is heard, so the stream is still on.
+            # The client reads no faster than playback, so the stream is still in progress.
             command = ["curl", "--silent", "--no-buffer", "--limit-rate", "48000", url, "--data", STREAM]
             command += ["--header", "Content-Type: application/json", "--output", str(tmp_path / "pcm")]
             client = subprocess.Popen(command)
@@ -215,7 +215,7 @@ def test_every_taken_port_is_one_clear_line_before_anything_else(tmp_path: Path)
     assert before.returncode == 1
 
 
-def test_wrong_settings_of_the_frontend_and_of_the_engines_are_told_all_at_once(tmp_path: Path) -> None:
+def test_invalid_settings_of_the_frontend_and_of_the_engines_are_reported_together(tmp_path: Path) -> None:
     serve = Serve(tmp_path, IDLE_TIMEOUT="soon", DEFAULT_VOICE="nobody", DTYPE="float17", MAX_BATCH="0")
     assert serve.wait() == 1
     lines = [line for line in serve.output().splitlines() if line.startswith("Cannot start: ")]
@@ -271,7 +271,7 @@ def is_live(triton: TritonProcess) -> bool:
     return True
 
 
-def test_models_that_are_not_installed_are_told_apart_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_are_not_installed_are_known_at_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "find_spec", lambda name: None)
     unavailable = stack._unavailable_models()
     assert unavailable.keys() == {spec.name for spec in QWEN3_TTS}

@@ -1,4 +1,4 @@
-"""What the frontend's tests share: one frontend before a fake Triton. No test in this folder starts tritonserver."""
+"""Fixtures of the frontend's tests: one frontend with a fake Triton. No test in this folder starts tritonserver."""
 
 import uuid
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStack]:
 
 @pytest.fixture
 def name() -> str:
-    """A name of its own in the model's log for each test."""
+    """A unique name for each test in the model's log."""
     return f"t{uuid.uuid4().hex[:8]}"
 
 

@@ -1,4 +1,4 @@
-"""What every connection of the server has set, and a listener that runs out of files."""
+"""Options of the server's connections, and a listener without free file descriptors."""
 
 import asyncio
 import contextlib

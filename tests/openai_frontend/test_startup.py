@@ -1,4 +1,4 @@
-"""Settings as they are read at the start: each wrong one is a sentence that names it and what is allowed."""
+"""Settings at startup: each invalid one is a sentence with its name and the allowed values."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(
     assert sentence.startswith(f"{name} is '{value}'; it must be {allowed}")
 
 
-def test_all_that_is_wrong_is_told_at_once_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_settings_are_reported_at_once_and_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {"API_KEYS": " , ", "API_KEYS_FILE": "none/keys"}
     found = problems(monkeypatch, {**{name: value for name, (value, _) in WRONG.items()}, **keys})
     assert {sentence.split()[0].strip(",") for sentence in found} == {*WRONG, "API_KEYS_FILE"}

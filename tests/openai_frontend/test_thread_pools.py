@@ -1,4 +1,4 @@
-"""Thread pools that are bounded and know nothing of each other."""
+"""Bounded, independent thread pools."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ def test_one_pool_works_while_every_thread_of_another_is_blocked() -> None:
     run(scenario)
 
 
-def test_a_full_queue_refuses_and_has_places_again_when_its_calls_have_ended() -> None:
+def test_a_full_queue_refuses_until_its_calls_have_ended() -> None:
     async def scenario() -> None:
         gate = threading.Event()
         pool = WorkerPool("small", 1, 2)

@@ -1,4 +1,4 @@
-"""Pictures of the page for the documents, the embedded voice speaking: `python -m tests.page.screenshots`."""
+"""Screenshots of the page for the documentation, with the embedded voice: `python -m tests.page.screenshots`."""
 
 import tempfile
 from pathlib import Path

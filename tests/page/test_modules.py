@@ -1,4 +1,4 @@
-"""The page's modules by themselves, under Node's own test runner."""
+"""The page's modules, under Node's own test runner."""
 
 import shutil
 import subprocess

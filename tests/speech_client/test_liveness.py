@@ -1,4 +1,4 @@
-"""Whether a model's process is alive: probes that streams share, and what their answers mean."""
+"""Liveness probes that streams share, and the meaning of their answers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ MODEL = "voice"
 
 
 class Probed(Triton):
-    """A Triton whose probes answer what the test says: a process, "" for no answer in time, None for a crash."""
+    """A Triton whose probes return the test's answers: a process, "" for no answer in time, None for a crash."""
 
     def __init__(self, *answers: str | None) -> None:
         super().__init__("http://127.0.0.1:9", 1)

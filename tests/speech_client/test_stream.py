@@ -1,4 +1,4 @@
-"""The supervision of one utterance: retries, time-outs, crashed processes and back-pressure, on a scripted server."""
+"""Supervision of an utterance: retries, time-outs, crashed processes and back-pressure, on a scripted server."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -47,7 +47,7 @@ class Server:
 
 @dataclass
 class Models:
-    """Models that are always ready; what is reported of them is recorded."""
+    """Models that are always ready; reports are recorded."""
 
     reports: list[tuple[str, int, bool]] = field(default_factory=list)
     readied: int = 0
@@ -86,7 +86,7 @@ async def messages_of(utterance: SpeechStream) -> list[Message]:
 
 
 def heard(server: Server, models: Models, *, timeout_s: float = 0.0, **options: bool) -> list[Message]:
-    """What a client hears of one utterance; the stream is over at the end."""
+    """The messages that a client receives of one utterance; the stream is over at the end."""
     retries = options.pop("retries", True)
 
     async def listen() -> list[Message]:
@@ -118,7 +118,7 @@ def test_audio_and_the_end_are_handed_on_and_start_events_are_reported() -> None
 
 
 @pytest.mark.parametrize("code", [ErrorCode.MODEL_UNAVAILABLE, ErrorCode.SHUTTING_DOWN, ErrorCode.MODEL_DIED])
-def test_an_unavailable_model_is_asked_once_more_after_it_is_ready_again(code: ErrorCode) -> None:
+def test_an_unavailable_model_is_retried_once_after_it_is_ready_again(code: ErrorCode) -> None:
     server, models = Server([START, failed(code)], [START, AUDIO, END]), Models()
     assert heard(server, models) == [AUDIO, END]
     assert models.readied == 1
@@ -188,14 +188,14 @@ def test_a_text_that_cannot_be_pronounced_is_an_answer_and_no_failure() -> None:
 
 
 @pytest.mark.parametrize("before", [[], [START], [START, AUDIO]])
-def test_a_model_that_falls_silent_is_a_time_out_wherever_it_stands(before: Attempt) -> None:
+def test_a_model_that_stops_sending_is_a_time_out_at_any_point(before: Attempt) -> None:
     server = Server([*before, None])
     with pytest.raises(StreamTimeoutError, match="60 s"):
         heard(server, Models(), timeout_s=60)
     assert server.closed == 1
 
 
-def test_silence_asks_after_the_process_and_its_crash_ends_the_stream() -> None:
+def test_silence_triggers_a_probe_and_a_crash_ends_the_stream() -> None:
     models = Models(failure=failed(ErrorCode.MODEL_DIED))
     with pytest.raises(SpeechError, match="of the test"):
         heard(Server([START, AUDIO, None]), models)

@@ -1,4 +1,5 @@
-"""The HTTP client of Triton, over a socket: streams that end, are cut and are left, and what Triton says of itself."""
+"""The HTTP client of Triton, over a socket: streams that end, are cut off and are abandoned, and Triton's own
+messages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator

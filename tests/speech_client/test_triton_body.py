@@ -1,4 +1,4 @@
-"""The body of a request to Triton is what the wire says, however it is put together."""
+"""The body of a request to Triton equals the wire format, however it is assembled."""
 
 import json
 import os

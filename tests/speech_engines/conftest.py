@@ -1,4 +1,4 @@
-"""Engines over tiny checkpoints, started by the first test that asks and shared by the session."""
+"""Engines over tiny checkpoints, started by the first test that needs them and shared by the session."""
 
 from collections.abc import Callable, Iterator
 from functools import cache

@@ -1,4 +1,4 @@
-"""The stand-in checkpoints: what the tests of the engines rely on."""
+"""The stand-in checkpoints: the properties that the engines' tests rely on."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Deliveries on a thread of their own."""
+"""Deliveries in a separate thread."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ from tests.support.sinks import WAIT_S, CollectingSink
 
 
 class SlowSink(CollectingSink):
-    """Takes its first chunk only when it is let go."""
+    """Takes its first chunk only when it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class SlowSink(CollectingSink):
         super().audio(samples)
 
 
-def test_everything_arrives_in_its_order_and_who_makes_more_than_is_taken_waits(
+def test_deliveries_keep_their_order_and_a_fast_producer_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CAPACITY", 3)
@@ -42,7 +42,7 @@ def test_everything_arrives_in_its_order_and_who_makes_more_than_is_taken_waits(
     delivery.close()
 
 
-def test_a_sink_that_fails_takes_nobody_elses_audio(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_sink_does_not_affect_other_streams(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(CollectingSink):
         def audio(self, samples: np.ndarray, words: object = ()) -> None:
             raise RuntimeError("gone")
@@ -55,7 +55,7 @@ def test_a_sink_that_fails_takes_nobody_elses_audio(caplog: pytest.LogCaptureFix
     assert good.failed is not None
 
 
-def test_a_hang_up_is_heard_without_asking() -> None:
+def test_a_disconnect_is_noticed_without_polling_by_the_caller() -> None:
     heard = threading.Event()
     delivery, sink = DeliveryThread("test", heard.set), CollectingSink()
     delivered = delivery.wrap(sink)

@@ -1,4 +1,4 @@
-"""The embedded voice: its speakers, on the machine or to be had, and how it cuts a text."""
+"""The embedded voice: its speakers, present or to download, and how it splits a text."""
 
 import shutil
 import threading

@@ -1,4 +1,4 @@
-"""The qwen-tts engine over tiny random checkpoints: each variant, each refusal, and what a request leaves behind."""
+"""The qwen-tts engine over tiny random checkpoints: each variant, each rejection, and state between requests."""
 
 import importlib.util
 import json
@@ -217,7 +217,7 @@ def test_control_tokens_in_every_text_field_change_neither_the_prompts_frame_nor
 # Cancelling and closing
 
 
-def test_a_client_that_hangs_up_stops_the_model_within_a_frame_and_the_next_request_is_unharmed(
+def test_a_disconnect_stops_the_model_within_a_frame_and_the_next_request_is_unaffected(
     reference_engine: EngineOf,
 ) -> None:
     engine = reference_engine("custom_voice")
@@ -297,7 +297,7 @@ def test_what_a_variant_cannot_do_is_refused_before_any_compute(
 
 
 @pytest.mark.parametrize(("variant", "projection"), [("base", True), ("custom_voice", False), ("voice_design", True)])
-def test_a_checkpoint_loads_without_a_word_about_its_weights(
+def test_a_checkpoint_loads_without_warnings_about_its_weights(
     tiny_checkpoint: CheckpointOf, caplog: pytest.LogCaptureFixture, variant: str, projection: bool
 ) -> None:
     from speech_engines.qwen3_tts.reference import create_engine
@@ -371,7 +371,7 @@ def test_broken_weights_are_an_unavailable_checkpoint(tiny_checkpoint: Checkpoin
         ("RepositoryNotFoundError", "no such checkpoint"),
     ],
 )
-def test_a_checkpoint_that_cannot_be_had_is_one_clear_error(
+def test_an_unavailable_checkpoint_is_one_clear_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: str, words: str
 ) -> None:
     import huggingface_hub

@@ -1,4 +1,4 @@
-"""An engine's figures: what they count, and when they are handed on."""
+"""An engine's statistics: their values, and when they are published."""
 
 import threading
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def test_figures_are_handed_on_once_an_interval_and_whenever_work_runs_out() -> 
     assert [stats["now"] for stats in published] == [0.0, 0.9, 1.95]
 
 
-def test_an_engine_without_listeners_reports_to_nobody() -> None:
+def test_an_engine_without_a_reporter_publishes_nothing() -> None:
     Reporter(lambda: {}).report(is_idle=True)
 
 

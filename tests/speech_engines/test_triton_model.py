@@ -1,4 +1,4 @@
-"""The adapter to Triton, against a strict fake of its Python API: every path ends in one event and one FINAL."""
+"""The adapter to Triton, with a strict fake of its Python API: every path ends with one event and one FINAL."""
 
 import base64
 import importlib
@@ -151,7 +151,7 @@ def test_nothing_is_sent_after_the_last_event(triton_model: ModuleType) -> None:
     assert [type(event) for event in events(serve(triton_model, behaviour))] == [StartEvent, EndEvent]
 
 
-def test_a_server_that_is_gone_is_a_cancelled_request_not_an_exception(triton_model: ModuleType) -> None:
+def test_a_closed_response_sender_is_a_cancelled_request_not_an_exception(triton_model: ModuleType) -> None:
     answers: list[bool] = []
 
     def behaviour(_: SpeechRequest, sink: AudioSink) -> None:

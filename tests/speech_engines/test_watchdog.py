@@ -1,4 +1,4 @@
-"""The watchdog in a process of its own, which it ends."""
+"""The watchdog in a separate process, which it ends."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""WorkerEngine over a scripted synthesizer: the order of requests, and how each ends."""
+"""WorkerEngine over a scripted synthesizer: the order of requests, and the end of each."""
 
 import contextlib
 import threading
@@ -54,7 +54,7 @@ class ScriptedSynthesizer:
 
 @dataclass
 class Gate:
-    """A script that stops before its first chunk until it is opened, and says when it got there."""
+    """A script that waits before its first chunk until it is opened, and reports when it gets there."""
 
     chunks: int = 1
     samples: int = 100
@@ -85,7 +85,7 @@ def fail(error: Exception) -> Script:
 
 
 def until_cancelled(is_cancelled: IsCancelled) -> Chunks:
-    """One chunk that takes for ever, asking now and then, as a synthesizer must."""
+    """One endless chunk that polls for cancellation, as a synthesizer must."""
     pause = threading.Event()
     while not is_cancelled():
         pause.wait(0.001)
@@ -128,7 +128,7 @@ def test_chunks_arrive_in_order_and_one_end_follows_with_the_synthesizers_summar
     assert sink.endings == 1
 
 
-def test_who_runs_dry_first_is_served_first_and_a_newcomer_counts_as_dry(start: Start) -> None:
+def test_the_stream_with_the_least_buffered_audio_is_served_first_new_ones_included(start: Start) -> None:
     second_s = 24_000
     long = Gate(chunks=4, samples=second_s)
     capabilities = replace(CAPABILITIES, max_audio_seconds=60.0)
@@ -146,7 +146,7 @@ def test_who_runs_dry_first_is_served_first_and_a_newcomer_counts_as_dry(start: 
     assert rest == ["long", "short", "long", "long", "sentences"]
 
 
-def test_a_client_that_hung_up_gives_its_place_to_one_who_waits(start: Start) -> None:
+def test_a_disconnect_gives_the_slot_to_a_queued_request(start: Start) -> None:
     gate = Gate(samples=24_000)
     engine, _ = start({"first": gate, "next": speak(1)}, max_active=1)
     first = submit(engine, "first")
@@ -158,7 +158,7 @@ def test_a_client_that_hung_up_gives_its_place_to_one_who_waits(start: Start) ->
     assert first.result().finish_reason is FinishReason.CANCELLED
 
 
-def test_with_one_active_place_requests_are_served_in_the_order_they_came(start: Start) -> None:
+def test_with_one_slot_requests_are_served_in_order_of_arrival(start: Start) -> None:
     first = Gate(chunks=2)
     engine, synthesizer = start({"a": first, "b": speak(2), "c": speak(1)}, max_active=1)
     sinks = [submit(engine, "a")]
@@ -186,7 +186,7 @@ def test_a_full_queue_refuses_a_request_and_never_calls_its_sink(start: Start) -
     assert refused.endings == 0
 
 
-def test_who_will_find_a_place_takes_none_in_the_queue_however_busy_the_worker_is(start: Start) -> None:
+def test_a_request_with_a_free_row_does_not_count_against_the_queue(start: Start) -> None:
     running = Gate()
     engine, _ = start({"running": running, "next": speak(1)}, max_queue=1, max_active=3)
     sinks = [submit(engine, "running")]
@@ -198,7 +198,7 @@ def test_who_will_find_a_place_takes_none_in_the_queue_however_busy_the_worker_i
     assert {sink.result().finish_reason for sink in sinks} == {FinishReason.STOP}
 
 
-def test_waiting_requests_whose_client_hung_up_free_their_place(start: Start) -> None:
+def test_queued_requests_of_disconnected_clients_free_their_slots(start: Start) -> None:
     running = Gate()
     engine, synthesizer = start({"running": running, "gone": speak(1), "new": speak(1)}, max_queue=1, max_active=1)
     first = submit(engine, "running")
@@ -214,14 +214,14 @@ def test_waiting_requests_whose_client_hung_up_free_their_place(start: Start) ->
     assert gone.endings == 1
 
 
-def test_a_client_that_hangs_up_in_the_middle_of_a_chunk_ends_its_request_as_cancelled(start: Start) -> None:
+def test_a_disconnect_during_a_chunk_ends_the_request_as_cancelled(start: Start) -> None:
     engine, _ = start({"endless": until_cancelled, "next": speak(1)})
     sink = submit(engine, "endless", CollectingSink(cancel_at_question=5))
     assert sink.result().finish_reason is FinishReason.CANCELLED
     assert submit(engine, "next").result().audio_samples == 100
 
 
-def test_a_client_that_hangs_up_between_chunks_gets_no_more_and_its_generator_is_closed(start: Start) -> None:
+def test_a_disconnect_between_chunks_ends_the_request_and_closes_its_generator(start: Start) -> None:
     closed = threading.Event()
 
     def script(is_cancelled: IsCancelled) -> Chunks:

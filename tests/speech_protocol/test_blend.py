@@ -1,4 +1,4 @@
-"""A blend on the wire: what is sent is what is read, and what is no blend is refused by name."""
+"""A blend on the wire: encoding and decoding are inverse, and errors name the field."""
 
 import base64
 import json

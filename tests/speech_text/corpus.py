@@ -1,4 +1,4 @@
-"""Sentences of the ten languages, each group one paragraph, with what tempts a splitter to cut in the wrong place."""
+"""Sentences of the ten languages, each group one paragraph, with hard cases for a sentence splitter."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The same characters for the same text, and only the letters that a model reads."""
+"""Unicode normalisation, and the letters that a model reads."""
 
 import time
 import unicodedata

@@ -1,4 +1,4 @@
-"""Markdown as it is read aloud."""
+"""Markdown as plain text for speech."""
 
 import pytest
 from hypothesis import given, settings

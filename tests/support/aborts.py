@@ -1,4 +1,4 @@
-"""A fault of tritonserver that is not what a test is about."""
+"""Handles a fault of tritonserver in tests with another subject."""
 
 import functools
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from tests.support.waiting import eventually
 
 
 def once_more_if_triton_aborts(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test that kills a model's process from the start again where tritonserver aborted with it: one in a
-    hundred does. What clients get then is what tests/faults/test_triton.py asserts."""
+    """Repeat a test that kills a model's process if tritonserver aborts with it, as in about one of a hundred cases.
+    tests/faults/test_triton.py tests the effect on clients."""
 
     @functools.wraps(test)
     def run(stack: Stack, name: str, **fixtures: Any) -> None:

@@ -1,5 +1,5 @@
-"""A GPU that computes nothing: shapes, dtypes and devices of a GPU's path are real, so that a machine without one can
-tell whether that path is sound, and how many kernels it launches."""
+"""A GPU that computes nothing: shapes, dtypes and devices of the GPU path are real, so that a machine without one can
+check that path, and count its kernel launches."""
 
 import json
 from collections import Counter

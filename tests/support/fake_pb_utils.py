@@ -1,4 +1,4 @@
-"""A strict stand-in for `triton_python_backend_utils`: what the real one punishes with a hang, this one raises."""
+"""A strict stand-in for `triton_python_backend_utils`: it raises where the real one hangs."""
 
 import threading
 from dataclasses import dataclass, field

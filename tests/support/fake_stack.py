@@ -1,4 +1,4 @@
-"""A frontend on a real socket before a fake Triton: what most tests of the frontend need, and no tritonserver."""
+"""A frontend on a real socket with a fake Triton, for most tests of the frontend, without a tritonserver."""
 
 from pathlib import Path
 from typing import Any, Final, Self

@@ -1,4 +1,4 @@
-"""Rate limits on a clock that a test moves: no allowance fills up while a slow machine is busy."""
+"""Rate limits with a clock that a test moves: no allowance refills while a slow machine is busy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from openai_frontend.api.rate_limits import Allowance
 
 
 class LimitClock:
-    """Seconds, which pass only where a test adds them."""
+    """Seconds, which pass only when a test adds them."""
 
     now_s = 0.0
 

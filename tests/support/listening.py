@@ -1,4 +1,4 @@
-"""Ears for tests: decode any reply, transcribe English speech, measure its pitch."""
+"""Audio analysis for tests: decode any reply, transcribe English speech, measure its pitch."""
 
 import io
 import re

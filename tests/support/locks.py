@@ -1,4 +1,4 @@
-"""One process at a time for what is installed beside the tests' Python: test files run in several."""
+"""A lock for installations beside the tests' Python, since test files run in several processes."""
 
 import sys
 from collections.abc import Iterator

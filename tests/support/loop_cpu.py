@@ -1,4 +1,4 @@
-"""How much CPU time the event loop of a frontend spends in one callback, whatever else the machine is doing."""
+"""The CPU time that a frontend's event loop spends in one callback, independent of other processes."""
 
 import asyncio
 import gc

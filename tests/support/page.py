@@ -1,4 +1,4 @@
-"""The page in a browser, as a person uses it."""
+"""The page in a browser, operated like a user."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast

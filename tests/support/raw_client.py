@@ -1,4 +1,4 @@
-"""A client that sends bytes as they are given, and sees what the server does with the connection."""
+"""A client that sends raw bytes, and observes the server's handling of the connection."""
 
 import json
 import select
@@ -43,7 +43,7 @@ class RawClient:
         self.socket.shutdown(socket.SHUT_WR)
 
     def read_reply(self) -> RawReply:
-        """The next reply, interim ones (1xx) left out. Fails where the server closes the connection instead."""
+        """The next reply, without interim ones (1xx). Fails if the server closes the connection instead."""
         while True:
             lines = []
             while line := self._file.readline().strip():

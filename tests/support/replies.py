@@ -1,4 +1,4 @@
-"""What tests send to a frontend and expect of it, over real sockets."""
+"""Common requests to a frontend and checks of its replies, over real sockets."""
 
 import io
 from typing import Final

@@ -1,4 +1,4 @@
-"""An AudioSink that keeps what it gets, with knobs for a client that hangs up and waits that are bounded."""
+"""An AudioSink that stores its input, with simulated disconnects and bounded waits."""
 
 import threading
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ WAIT_S = 120.0
 
 @dataclass(slots=True)
 class CollectingSink:
-    """`cancel_at_question` n: it says that nobody listens from the n-th time it is asked, counted from 1."""
+    """`cancel_at_question` n: `is_cancelled` is true from its n-th call on, counted from 1."""
 
     cancel_at_question: int | None = None
     chunks: list[Samples] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A client that takes only as much of a reply as it asks for."""
+"""A client that reads only the requested amount of a reply."""
 
 import json
 import socket

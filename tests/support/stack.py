@@ -40,7 +40,7 @@ def bare_environment(folder: Path) -> dict[str, str]:
 
 
 class GivenSettings(Settings):
-    """Settings that are only what the test gives and defaults, whatever is in the environment."""
+    """Settings with the test's values and defaults only, independent of the environment."""
 
     @classmethod
     def settings_customise_sources(
@@ -55,9 +55,9 @@ class GivenSettings(Settings):
 
 
 class Gate:
-    """A place at which a request to the scripted engine stands (`gate` in its text) until the gate is opened.
+    """A point at which a request to the scripted engine waits (`gate` in its text) until the gate is opened.
 
-    Use it as a context manager: however a test ends, the engine is let go.
+    Use it as a context manager: the engine is released however a test ends.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A Recorder for a CPU that does what a CUDA graph does: it replays the same operations on the same memory."""
+"""A Recorder for a CPU with the semantics of a CUDA graph: it replays the same operations on the same memory."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""When the watch acts, and on what, with a clock, processes and a server of the test's own."""
+"""The watch's actions, with the test's own clock, processes and server."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ BEFORE_S, AFTER_S = -0.5, 0.5
 
 @dataclass
 class World:
-    """What the watch sees, and what it has done."""
+    """The watch's input, and its recorded actions."""
 
     model_states: dict[str, str] | None = field(default_factory=dict)
     active: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""Addresses that a recording may be fetched from, and those that only look like it."""
+"""Addresses that a recording may be fetched from, and those that only resemble them."""
 
 import ipaddress
 import socket

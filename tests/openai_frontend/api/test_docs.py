@@ -1,4 +1,4 @@
-"""The API's documentation at /docs, in a real browser: it works, and nothing of it comes from elsewhere."""
+"""The API documentation at /docs, in a real browser: it works, and loads nothing from other hosts."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def test_every_file_of_the_page_is_the_servers_own(frontend: Frontend) -> None:
     assert httpx2.get(f"{frontend.url}/redoc").status_code == 404
 
 
-def test_the_page_shows_the_routes_and_asks_no_other_host(frontend: Frontend, tmp_path: Path) -> None:
+def test_the_page_shows_the_routes_and_uses_no_other_host(frontend: Frontend, tmp_path: Path) -> None:
     with chromium(tmp_path / "profile", tmp_path / "downloads") as browser:
         browser.get(f"{frontend.url}/docs")
         eventually(

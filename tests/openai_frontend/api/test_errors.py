@@ -1,4 +1,4 @@
-"""Bad input: each a clear reply in OpenAI's shape that names the field, and the next request works."""
+"""Invalid input: each is a clear error in OpenAI's format that names the field, and the next request works."""
 
 import json
 from typing import Any
@@ -79,7 +79,7 @@ def test_a_body_that_is_no_json_object_is_a_400(stack: FakeStack, body: bytes) -
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-def test_json_of_another_content_type_is_told_which_one_to_send(stack: FakeStack, content_type: str) -> None:
+def test_json_of_another_content_type_is_an_error_that_names_the_right_one(stack: FakeStack, content_type: str) -> None:
     headers = {"Content-Type": content_type}
     reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", content=json.dumps(GOOD), headers=headers, timeout=30)
     assert "Content-Type: application/json" in check(reply, 415, None, "unsupported_media_type")

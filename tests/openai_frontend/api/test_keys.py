@@ -1,4 +1,4 @@
-"""API keys and the limits of each, over real sockets: accepted and refused requests, and the headers of both."""
+"""API keys and their limits, over real sockets: accepted and refused requests, and the headers of both."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -79,7 +79,7 @@ def test_a_key_in_another_shape_is_refused(closed: Frontend, header: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/speech/clone", "/audio/speech", "/v1/nothing", "/openapi.json"])
-def test_every_other_path_asks_for_a_key_even_one_that_does_not_exist(closed: Frontend, path: str) -> None:
+def test_every_other_path_requires_a_key_even_an_unknown_one(closed: Frontend, path: str) -> None:
     check(httpx2.get(closed.url + path), 401, None, "invalid_api_key")
     check(httpx2.post(closed.url + path), 401, None, "invalid_api_key")
 
@@ -145,12 +145,12 @@ def test_characters_beyond_the_minutes_are_429(start: Callable[..., Frontend]) -
     assert int(second.headers["retry-after"]) >= 1
     too_long = speak(frontend, FIRST, "x" * 21)
     check(too_long, 429, None, "rate_limit_exceeded")
-    # However long a client waits, the minute never holds that much.
+    # However long a client waits, the minute's allowance is never that large.
     assert too_long.headers["x-should-retry"] == "false"
     assert "retry-after" not in too_long.headers
 
 
 @pytest.mark.usefixtures("_time_stops")
-def test_without_keys_the_limits_are_everybodys_together(start: Callable[..., Frontend]) -> None:
+def test_without_keys_the_limits_are_shared_by_all_clients(start: Callable[..., Frontend]) -> None:
     frontend = start(requests_per_minute=1)
     assert [speak(frontend, key).status_code for key in (None, "sk-any")] == [200, 429]

@@ -1,4 +1,4 @@
-"""The lists tell what is there: over HTTP, with the embedded voice and models that cannot be loaded."""
+"""The lists, over HTTP, with the embedded voice and models that cannot be loaded."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def test_one_voice_is_listed_as_it_is_in_the_list(stack: FakeStack) -> None:
         assert get(stack.frontend, f"/v1/audio/voices/{voice['id']}") == voice
 
 
-def test_the_list_may_be_asked_for_one_model(stack: FakeStack) -> None:
+def test_the_list_may_be_for_one_model(stack: FakeStack) -> None:
     assert "heart" in get(stack.frontend, "/v1/audio/voices", model="hibari", legacy="true")["voices"]
     assert get(stack.frontend, "/v1/audio/voices", model="")["voices"]
     check(httpx2.get(f"{stack.frontend.url}/v1/audio/voices?model=tts-9"), 404, "model", "model_not_found")

@@ -1,4 +1,4 @@
-"""What a page in a browser may send, by its origin and the host name it uses. No Triton is needed to refuse it."""
+"""Requests of browser pages, by origin and host name. Refusals need no Triton."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -117,7 +117,7 @@ def test_on_loopback_its_own_names_and_addresses_are_answered(frontend: Frontend
 
 
 @pytest.mark.parametrize("host", FOREIGN)
-def test_on_loopback_a_foreign_host_name_is_refused_whatever_is_asked(frontend: Frontend, host: str) -> None:
+def test_on_loopback_a_foreign_host_name_is_refused_for_every_request(frontend: Frontend, host: str) -> None:
     for method, path in (("GET", "/v1/audio/voices"), ("GET", "/"), ("DELETE", VOICE)):
         reply = httpx2.request(method, frontend.url + path, headers={"Host": host, "Sec-Fetch-Site": "same-origin"})
         assert "ALLOWED_HOSTS" in check(reply, 421, None, "host_not_allowed")

@@ -1,4 +1,4 @@
-"""How long outcomes are kept, and how many."""
+"""The lifetime and the number of stored outcomes."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_an_outcome_is_there_until_a_minute_after_its_end() -> None:
     assert (error.value.status, error.value.param) == (404, "request_id")
 
 
-def test_the_oldest_outcomes_make_room_for_new_ones() -> None:
+def test_the_oldest_outcomes_are_dropped_for_new_ones() -> None:
     outcomes = Outcomes()
     for number in range(MAX_KEPT + 1):
         outcomes.begin("key", str(number))

@@ -1,4 +1,4 @@
-"""Whose voices and consents are whose: two keys, a household, and a server without keys, over HTTP."""
+"""Ownership of voices and consents: two keys, a household, and a server without keys, over HTTP."""
 
 import hashlib
 import json
@@ -92,7 +92,7 @@ def test_a_key_neither_sees_nor_uses_nor_deletes_the_voice_of_another(ann: Calle
     assert ann.ask("DELETE", f"{VOICES}/{voice['id']}").status_code == 200
 
 
-def test_a_refusal_is_the_same_whether_a_voice_is_another_keys_or_nobodys(ann: Caller, ben: Caller) -> None:
+def test_a_refusal_is_the_same_for_another_keys_voice_and_for_an_unknown_one(ann: Caller, ben: Caller) -> None:
     theirs, none = ann.create("Anna")["id"], f"voice_{'0' * 32}"
     ben.create("Bert")
     for ask in (
@@ -180,7 +180,7 @@ def test_a_household_shares_all_voices_and_each_still_has_its_owner(folder: Path
         assert Caller(frontend, BEN).stored() == []
 
 
-def test_without_keys_all_voices_are_everybodys_and_stay_so_when_keys_come(folder: Path) -> None:
+def test_without_keys_all_voices_are_shared_and_stay_shared_when_keys_are_added(folder: Path) -> None:
     with frontend_of(folder, api_keys=ANN) as frontend:
         owned = Caller(frontend, ANN).create("Anna")
     with frontend_of(folder) as frontend:

@@ -1,4 +1,4 @@
-"""The allowance of a key over time, on a clock of the test."""
+"""The allowance of a key over time, with the test's clock."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The two written forms of a recording, whatever a client makes of them."""
+"""The two text forms of a recording, in all variants that clients send."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""What an operator sees of replies: each is counted by route and status, and refusals are logged at a bounded rate."""
+"""Replies are counted by route and status, and refusals are logged at a limited rate."""
 
 import asyncio
 import errno
@@ -72,7 +72,7 @@ def test_every_reply_is_counted_by_route_and_status_refusals_of_every_layer_incl
     before = replies(frontend)
     assert ask(frontend).status_code == status
     after = replies(frontend)
-    # Known before it happens for the first time, or no rate would see it.
+    # Exposed before the first event, since rates need a start value.
     assert before.get((route, str(status)), 0 if status == 405 else None) == 0
     changed = {kind: count - before.get(kind, 0) for kind, count in after.items() if count != before.get(kind)}
     assert changed == {(route, str(status)): 1, ("/metrics", "200"): 1}
@@ -155,7 +155,7 @@ def test_after_the_first_of_a_kind_the_log_has_how_many_followed(caplog: pytest.
     assert lines[2] == {"status": 401, "code": "invalid_api_key", "count": 999, "seconds": 0.01}
 
 
-def test_labels_are_templates_whatever_is_asked_for() -> None:
+def test_labels_are_templates_for_every_path() -> None:
     routes = Routes(("/v1/models", "/v1/models/{name:path}", "/v1/audio/voices/{voice_id}", "/"))
     asked = ("/v1/models/a/b", "/models", "/v1/audio/voices/x", "/v1/audio/voices/x/y", "/", "/v1", "/" + "x" * 10_000)
     templates = ("/v1/models/{name:path}", "/v1/models", "/v1/audio/voices/{voice_id}", "other", "/", "other", "other")

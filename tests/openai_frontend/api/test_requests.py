@@ -1,4 +1,4 @@
-"""Requests as clients write them: fields that are null or empty, texts with odd characters, unusual HTTP, outcomes."""
+"""Variants of requests: null or empty fields, texts with unusual characters, unusual HTTP, outcomes."""
 
 import gzip
 import json
@@ -64,7 +64,7 @@ def test_a_text_without_a_letter_that_the_model_reads_is_an_error_of_the_input(s
     assert "English" in check(speak(stack, input=text), 400, "input", "unspeakable_text")
 
 
-def test_a_language_that_was_asked_for_is_an_error_of_the_language(stack: FakeStack) -> None:
+def test_a_requested_language_that_is_unsupported_is_an_error_of_the_language(stack: FakeStack) -> None:
     check(speak(stack, input="出口 is Japanese.", language="japanese"), 400, "language", "unsupported_language")
 
 
@@ -149,14 +149,14 @@ def post(stack: FakeStack, body: bytes, **headers: str) -> httpx2.Response:
     return httpx2.post(stack.frontend.url + SPEECH, content=body, headers=headers, timeout=60)
 
 
-def test_a_body_that_is_not_utf_8_is_told_where(stack: FakeStack) -> None:
+def test_a_body_that_is_not_utf_8_is_an_error_with_the_position(stack: FakeStack) -> None:
     body = json.dumps({**GOOD, "input": "Zürich"}, ensure_ascii=False).encode("latin-1")
     message = check(post(stack, body), 400, None, "invalid_json")
     assert "UTF-8" in message
     assert f"byte {body.index(0xFC)}" in message
 
 
-def test_a_body_that_is_not_json_is_told_where(stack: FakeStack) -> None:
+def test_a_body_that_is_not_json_is_an_error_with_the_position(stack: FakeStack) -> None:
     assert "at character 9" in check(post(stack, b'{"input":'), 400, None, "invalid_json")
 
 
@@ -225,7 +225,7 @@ def test_the_last_event_says_why_the_audio_ended(stack: FakeStack) -> None:
     assert last_event(speak(stack, stream_format="sse", max_new_tokens=3))["finish_reason"] == "length"
 
 
-def test_the_outcome_of_a_byte_stream_can_be_asked_for_by_its_request_id(stack: FakeStack) -> None:
+def test_the_outcome_of_a_byte_stream_is_available_by_its_request_id(stack: FakeStack) -> None:
     reply = speak(stack, max_new_tokens=3, input="The sign says 出口 today.")
     found = outcome(stack.frontend, reply.headers["x-request-id"]).json()
     assert found["id"] == reply.headers["x-request-id"]
@@ -254,7 +254,7 @@ def test_the_outcome_of_a_stream_under_way_of_one_that_fails_and_of_one_that_is_
     assert (found["status"], found["error"]["code"]) == ("failed", "engine_failure")
 
 
-def test_an_outcome_belongs_to_the_key_that_asked_for_the_speech(stack: FakeStack) -> None:
+def test_an_outcome_belongs_to_the_key_of_the_speech_request(stack: FakeStack) -> None:
     settings = {"triton_url": stack.triton.url, "default_model": "hibari", "idle_timeout": 0, "api_keys": "ann,bob"}
     ann, bob = {"Authorization": "Bearer ann"}, {"Authorization": "Bearer bob"}
     with Frontend(**settings) as frontend:

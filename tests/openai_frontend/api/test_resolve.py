@@ -1,4 +1,4 @@
-"""POST /v1/audio/speech/resolve: the same names as for speech, and recordings for none but the key's holders."""
+"""POST /v1/audio/speech/resolve: the same names as for speech, with recordings for the key's holders only."""
 
 import base64
 from collections.abc import Iterator
@@ -56,6 +56,6 @@ def test_a_server_with_keys_resolves_for_the_holder_of_the_control_key_only(tmp_
         assert resolve(frontend, {**key, HEADER: "secret"}).status_code == 200
 
 
-def test_a_server_with_api_keys_and_no_control_key_resolves_for_nobody(tmp_path: Path) -> None:
+def test_a_server_with_api_keys_and_no_control_key_resolves_for_no_client(tmp_path: Path) -> None:
     with Frontend(triton_url=NO_TRITON, api_keys="sk-1", voices_folder=str(tmp_path)) as frontend:
         assert resolve(frontend, {"Authorization": "Bearer sk-1"}).status_code == 403

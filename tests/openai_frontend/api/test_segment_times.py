@@ -1,4 +1,4 @@
-"""`timestamp_granularities`: an event stream says where each segment of a long text begins."""
+"""`timestamp_granularities`: the start of each segment of a long text in an event stream."""
 
 import base64
 import json
@@ -52,7 +52,7 @@ def test_each_segment_comes_with_its_text_and_the_time_at_which_it_begins(speech
     assert [each["start"] for each in segments] == pytest.approx(expected_s, abs=0.1)
 
 
-def test_a_segment_is_told_before_its_audio(speech: str) -> None:
+def test_a_segment_is_announced_before_its_audio(speech: str) -> None:
     heard_s = 0.0
     for event in events(speech, timestamp_granularities=["segment"]):
         for segment in event.get("segments", ()):
@@ -60,7 +60,7 @@ def test_a_segment_is_told_before_its_audio(speech: str) -> None:
         heard_s += len(base64.b64decode(event.get("audio", ""))) / 2 / SAMPLE_RATE_HZ
 
 
-def test_nothing_is_told_unless_it_is_asked_for(speech: str) -> None:
+def test_timestamps_are_sent_only_on_request(speech: str) -> None:
     for fields in ({}, {"timestamp_granularities": None}, {"timestamp_granularities": []}):
         assert {event["type"] for event in events(speech, **fields)} == {"speech.audio.delta", "speech.audio.done"}
 

@@ -1,4 +1,4 @@
-"""Names of stored voices, and voices that are designed with a seed; over an in-process fake Triton."""
+"""Names of stored voices, and designed voices with a seed, on an in-process fake Triton."""
 
 from collections.abc import Iterator
 from pathlib import Path

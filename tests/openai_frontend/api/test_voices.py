@@ -1,4 +1,4 @@
-"""Voices and consents over HTTP, by the calls of the `openai` package where it has them."""
+"""Voices and consents over HTTP, with the methods of the `openai` package if it has them."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ from tests.support.stack import Frontend
 
 VOICES = "/v1/audio/voices"
 CONSENTS = "/v1/audio/voice_consents"
-# Nothing listens there: what these routes do must not depend on Triton.
+# Nothing listens there: these routes must not depend on Triton.
 NO_TRITON = "http://127.0.0.1:9"
 
 
@@ -107,11 +107,13 @@ def test_a_restart_finds_every_voice_and_consent(frontend: Frontend, folder: Pat
         assert found[-3:] == voices[::-1]
         assert again.openai().audio.voice_consents.retrieve(consent.id) == consent
         again.openai().audio.voices.delete(voices[0]["id"])
-    # The other process, which was there all the time, sees it, too.
+    # The other process, which has been running all the time, sees it, too.
     assert "voice 0" not in listed(frontend)
 
 
-def test_what_is_kept_is_the_cleaned_recording_its_transcript_and_who_made_it(frontend: Frontend, folder: Path) -> None:
+def test_a_stored_voice_has_the_cleaned_recording_its_transcript_and_its_owner(
+    frontend: Frontend, folder: Path
+) -> None:
     long_silence = np.concatenate([np.zeros(SAMPLE_RATE_HZ), soundfile.read(io.BytesIO(wav()))[0] / 10])
     file = io.BytesIO()
     soundfile.write(file, long_silence, SAMPLE_RATE_HZ, format="FLAC")
@@ -177,7 +179,7 @@ def test_a_json_body_that_is_no_voice_is_a_400(frontend: Frontend, body: bytes) 
     assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_a_recording_that_is_sent_as_text_is_told_to_be_a_file(frontend: Frontend) -> None:
+def test_a_recording_sent_as_text_is_an_error_that_asks_for_a_file(frontend: Frontend) -> None:
     nothing = {"nothing": ("", b"")}
     for path, field, fields in (
         (VOICES, "audio_sample", {"name": "x"}),
@@ -201,7 +203,7 @@ def test_a_taken_name_says_what_to_do(frontend: Frontend) -> None:
     assert "VOICE_NAMES" in check(reply, 400, "name", "voice_name_taken")
 
 
-def test_a_design_whose_model_cannot_be_had_keeps_nothing(frontend: Frontend) -> None:
+def test_a_design_whose_model_is_unavailable_stores_nothing(frontend: Frontend) -> None:
     reply = post(frontend, VOICES, json={"type": "prompt", "name": "Grandpa", "prompt": "An old man."})
     check(reply, 503, None, "model_unavailable")
     assert "Grandpa" not in listed(frontend)

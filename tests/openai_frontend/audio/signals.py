@@ -1,4 +1,4 @@
-"""Made-up sounds, and decoders other than the code under test, for the audio tests."""
+"""Synthetic sounds, and decoders other than the code under test, for the audio tests."""
 
 import io
 from fractions import Fraction
@@ -21,7 +21,7 @@ def tone(hz: float, length_s: float, rate_hz: int = SAMPLE_RATE_HZ, amplitude: f
 
 
 def voice(hz: float, length_s: float) -> Samples:
-    """A harmonic tone, as a vowel is: a fundamental and four overtones."""
+    """A harmonic tone, like a vowel: a fundamental and four overtones."""
     return sum((tone(hz * n, length_s, amplitude=0.3 / n) for n in range(1, 6)), np.zeros(round(length_s * 24_000)))
 
 
@@ -51,7 +51,7 @@ def random_splits(pcm: bytes, seed: int) -> list[bytes]:
 
 
 def decode(body: bytes, name: str) -> Samples:
-    """What a player would play, at 24 kHz."""
+    """The audio that a player would play, at 24 kHz."""
     if name == "pcm":
         return from_pcm(body)
     with av.open(io.BytesIO(body)) as container:
@@ -69,7 +69,7 @@ def packets(body: bytes) -> list[bytes]:
 
 
 def best_shift(decoded: Samples, original: Samples) -> tuple[int, float]:
-    """By how many samples `decoded` is late, and how alike (0 to 1) the two are at that shift."""
+    """The delay of `decoded` in samples, and the similarity (0 to 1) of the two at that shift."""
     length = decoded.size + original.size
     spectrum = np.fft.rfft(decoded, length) * np.conj(np.fft.rfft(original, length))
     correlation = np.fft.irfft(spectrum, length)

@@ -35,7 +35,7 @@ class SpyEncoder:
 
 
 def spy_format(spy: Encoder, *, needs_cpu: bool) -> AudioFormat:
-    once = [spy]  # whoever opens the encoder is its only owner
+    once = [spy]  # the caller that opens the encoder is its only owner
     return AudioFormat("spy", "audio/spy", "spy", needs_cpu, once.pop)
 
 

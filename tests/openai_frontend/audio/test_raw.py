@@ -1,4 +1,4 @@
-"""Raw encodings, held to another implementation of G.711."""
+"""Raw encodings, compared with another implementation of G.711."""
 
 import audioop
 

@@ -1,4 +1,4 @@
-"""A segment's own silence at a seam goes, whatever pieces it comes in, and nothing else does."""
+"""A segment's own silence at a seam is removed, however the input is split, and nothing else."""
 
 from itertools import pairwise
 

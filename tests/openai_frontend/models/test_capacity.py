@@ -1,4 +1,4 @@
-"""How many models may be loaded, and which one goes for another, against a scripted Triton of some models."""
+"""The number of loaded models, and eviction, on a scripted Triton with several models."""
 
 import asyncio
 import time
@@ -84,7 +84,7 @@ def test_for_one_model_too_many_the_one_not_used_for_longest_goes() -> None:
     run(scenario)
 
 
-def test_a_model_in_use_never_goes_and_who_finds_no_room_is_told_to_come_again() -> None:
+def test_a_model_in_use_is_never_evicted_and_a_request_without_capacity_gets_retry_after() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b")
         lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=1))
@@ -99,7 +99,7 @@ def test_a_model_in_use_never_goes_and_who_finds_no_room_is_told_to_come_again()
     run(scenario)
 
 
-def test_a_model_that_is_waited_for_gets_its_turn_although_the_loaded_one_is_never_idle() -> None:
+def test_a_requested_model_is_loaded_although_the_loaded_one_is_never_idle() -> None:
     """Three busy loops on one model; another one is asked for once."""
 
     async def scenario() -> None:
@@ -130,7 +130,7 @@ def test_a_model_that_is_waited_for_gets_its_turn_although_the_loaded_one_is_nev
     run(scenario)
 
 
-def test_a_model_that_needs_the_room_of_two_busy_ones_gets_both() -> None:
+def test_a_model_that_needs_the_memory_of_two_busy_ones_gets_both() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("large", "b", "c")
         sizes = {"large": 2, "b": 1, "c": 1}
@@ -156,7 +156,7 @@ def test_a_model_that_needs_the_room_of_two_busy_ones_gets_both() -> None:
     run(scenario)
 
 
-def test_a_model_whose_room_is_held_by_one_long_request_is_refused_in_time_and_others_go_on() -> None:
+def test_a_model_whose_memory_is_held_by_one_long_request_is_refused_in_time_and_others_continue() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b")
         lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=1), switch_timeout_s=100)
@@ -170,7 +170,7 @@ def test_a_model_whose_room_is_held_by_one_long_request_is_refused_in_time_and_o
     run(scenario)
 
 
-def test_many_at_once_never_have_more_models_loaded_than_there_is_room_for() -> None:
+def test_concurrent_requests_never_load_more_models_than_the_capacity() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b", "c", "d")
         lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=2))
@@ -181,7 +181,7 @@ def test_many_at_once_never_have_more_models_loaded_than_there_is_room_for() -> 
     run(scenario)
 
 
-def test_a_kept_model_is_loaded_at_the_start_and_goes_neither_for_idleness_nor_for_room() -> None:
+def test_a_kept_model_is_loaded_at_startup_and_neither_unloaded_when_idle_nor_evicted() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton("a", "b")
         lifecycle = Lifecycle(triton, 0.01, Clock(), capacity=ModelCapacity(max_models=1), keep=["a"])

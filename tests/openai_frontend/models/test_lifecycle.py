@@ -1,4 +1,4 @@
-"""The lifecycle's rules against a scripted Triton, where every race can be arranged. tests/e2e has the real one."""
+"""The lifecycle's rules on a scripted Triton, with which every race can be arranged. tests/e2e has the real one."""
 
 import asyncio
 from collections.abc import Callable
@@ -77,7 +77,7 @@ class ScriptedTriton(Triton):
 
 
 class Clock:
-    """Seconds as a test says."""
+    """Seconds set by a test."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -130,7 +130,7 @@ def test_many_requests_on_a_cold_model_share_one_load() -> None:
     run(scenario)
 
 
-def test_one_who_stops_waiting_does_not_stop_the_load_for_the_others() -> None:
+def test_a_cancelled_request_does_not_stop_the_load_for_the_others() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S)
@@ -148,7 +148,7 @@ def test_one_who_stops_waiting_does_not_stop_the_load_for_the_others() -> None:
     run(scenario)
 
 
-def test_a_failed_load_fails_all_who_wait_and_the_next_request_tries_again() -> None:
+def test_a_failed_load_fails_all_waiting_requests_and_the_next_request_retries() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton()
         lifecycle = Lifecycle(triton, IDLE_TIMEOUT_S)
@@ -231,7 +231,7 @@ def test_requests_that_come_while_the_timer_unloads_get_a_fresh_load_and_no_over
     run(scenario)
 
 
-def test_a_model_that_somebody_else_uses_directly_is_kept() -> None:
+def test_a_model_that_another_client_uses_directly_is_kept() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton(ModelState.READY)
         clock = Clock()
@@ -267,7 +267,7 @@ def test_the_clock_of_tritons_machine_need_not_agree_with_ours(offset_s: float) 
     run(scenario)
 
 
-def test_a_model_that_is_serving_a_stream_of_somebody_elses_is_kept_until_it_has_ended() -> None:
+def test_a_model_with_a_stream_of_another_client_is_kept_until_it_has_ended() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton(ModelState.READY)
         clock = Clock()
@@ -319,7 +319,7 @@ def test_a_mistrusted_model_is_looked_up_again() -> None:
     run(scenario)
 
 
-def test_a_triton_that_was_there_is_waited_for_and_then_nobody_waits_any_more() -> None:
+def test_requests_wait_for_a_lost_triton_until_the_time_out_and_then_fail_at_once() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton(ModelState.READY)
         clock = Clock()
@@ -413,7 +413,7 @@ def test_a_model_whose_process_died_is_unloaded_before_it_is_loaded_again() -> N
     run(scenario)
 
 
-def test_all_who_wait_for_a_model_share_one_question_whether_it_lives() -> None:
+def test_streams_of_a_model_share_one_liveness_probe() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton(ModelState.READY)
         lifecycle = Lifecycle(triton, 0)
@@ -424,13 +424,13 @@ def test_all_who_wait_for_a_model_share_one_question_whether_it_lives() -> None:
         triton.process = None
         triton.may_answer.set()
         answers = await asyncio.gather(*who, return_exceptions=True)
-        assert triton.questions == 2  # one slow answer does not mean a crash
+        assert triton.questions == 2  # one slow answer is not a crash
         assert {answer.code for answer in answers if isinstance(answer, SpeechError)} == {ErrorCode.MODEL_DIED}
 
     run(scenario)
 
 
-def test_a_process_that_was_replaced_is_gone_though_its_successor_lives_and_is_not_replaced_again() -> None:
+def test_a_replaced_process_is_detected_although_its_successor_is_alive_and_is_not_replaced_again() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton()
         lifecycle = Lifecycle(triton, 0)
@@ -450,7 +450,7 @@ def test_a_process_that_was_replaced_is_gone_though_its_successor_lives_and_is_n
     run(scenario)
 
 
-def test_a_process_that_another_frontend_replaced_is_gone_and_the_model_is_asked_again_without_a_load() -> None:
+def test_a_process_replaced_by_another_frontend_is_detected_and_the_request_is_retried_without_a_load() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton(ModelState.READY)
         lifecycle = Lifecycle(triton, 0)
@@ -469,7 +469,7 @@ def test_a_process_that_another_frontend_replaced_is_gone_and_the_model_is_asked
     run(scenario)
 
 
-def test_a_model_that_another_client_wants_back_during_our_unload_blocks_nobody() -> None:
+def test_a_model_that_another_client_loads_during_our_unload_blocks_no_request() -> None:
     async def scenario() -> None:
         triton = ScriptedTriton()
         clock = Clock()
@@ -482,7 +482,7 @@ def test_a_model_that_another_client_wants_back_during_our_unload_blocks_nobody(
         clock.now_s += IDLE_TIMEOUT_S
         await until(lambda: triton.state is ModelState.UNLOADING)
         await timer_rounds(triton, 1)
-        triton.state = ModelState.READY  # somebody else's load
+        triton.state = ModelState.READY  # another client's load
         async with asyncio.timeout(TIMEOUT_S):
             await hold(lifecycle, release)
         assert triton.calls == ["load", "unload"]

@@ -1,4 +1,4 @@
-"""What an operator sees of the frontend: /metrics and the log's line of each request."""
+"""Metrics and the log line of each request."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ def scrape(stack: FakeStack) -> dict[str, Metric]:
 
 
 def value(stack: FakeStack, sample: str, **labels: str) -> float:
-    """The sum of a sample over all label sets that have these labels; 0 where there is none."""
+    """The sum of a sample over all label sets with these labels; 0 if there is none."""
     samples = (each for family in scrape(stack).values() for each in family.samples)
     return sum(each.value for each in samples if each.name == sample and labels.items() <= each.labels.items())
 
@@ -82,7 +82,9 @@ def test_loads_states_and_triton_itself_are_there(stack: FakeStack) -> None:
     assert value(stack, "process_resident_memory_bytes") > 0
 
 
-def test_who_is_in_the_house_is_a_gauge_and_one_too_many_is_a_refusal(stack: FakeStack, name: str, gate: Gate) -> None:
+def test_requests_in_flight_are_a_gauge_and_one_over_the_limit_is_refused(
+    stack: FakeStack, name: str, gate: Gate
+) -> None:
     script = json.dumps({"name": name, "chunks": 4, "gate": str(gate)})
     body = {"model": "scripted", "input": script, "response_format": "pcm"}
     with httpx2.Client(base_url=stack.frontend.url, timeout=TIMEOUT_S) as client:
@@ -96,7 +98,7 @@ def test_who_is_in_the_house_is_a_gauge_and_one_too_many_is_a_refusal(stack: Fak
     assert value(stack, "tts_requests_total", model="scripted", outcome="ok") >= 1
 
 
-def test_hang_ups_and_failures_are_told_apart(stack: FakeStack, name: str, gate: Gate) -> None:
+def test_disconnects_and_failures_are_distinguished(stack: FakeStack, name: str, gate: Gate) -> None:
     script = {"name": name, "chunks": 4, "gate": str(gate)}
     with httpx2.Client(base_url=stack.frontend.url, timeout=TIMEOUT_S) as client:
         before = value(stack, "tts_requests_total", model="scripted", outcome="cancelled")

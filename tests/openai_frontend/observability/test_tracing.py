@@ -1,4 +1,4 @@
-"""A request's spans, as an OpenTelemetry collector gets them."""
+"""A request's spans, as received by an OpenTelemetry collector."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 class Collector:
-    """Takes spans over HTTP."""
+    """Receives spans over HTTP."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -93,7 +93,7 @@ def test_a_request_is_one_trace_from_the_callers_span_to_the_engine(
     assert failed.status.code == failed.status.STATUS_CODE_ERROR
 
 
-def test_a_collector_that_is_away_holds_nobody_up(stack: FakeStack, name: str) -> None:
+def test_an_unreachable_collector_delays_no_request(stack: FakeStack, name: str) -> None:
     settings = {"model_names": {"scripted": "scripted"}, "idle_timeout": 0}
     body = {"model": "scripted", "input": json.dumps({"name": name, "chunks": 2}), "response_format": "pcm"}
     away = "http://127.0.0.1:9"

@@ -1,4 +1,4 @@
-"""Places for requests in flight, and each key's share of them."""
+"""Requests in flight, and each key's share of them."""
 
 from contextlib import ExitStack
 from itertools import count
@@ -11,7 +11,7 @@ from openai_frontend.synthesis.fair_queue import FairQueue
 
 
 def fill(admission: Admission, held: ExitStack, owner: str) -> int:
-    """How many places one owner gets."""
+    """The number of requests that one owner can have in flight."""
 
     def take_all() -> None:
         for _ in count():
@@ -24,13 +24,13 @@ def fill(admission: Admission, held: ExitStack, owner: str) -> int:
     return admission._held[owner]
 
 
-def test_without_keys_every_place_can_be_taken() -> None:
+def test_without_keys_every_slot_can_be_used() -> None:
     with ExitStack() as held:
         assert fill(Admission(40, FairQueue(0, 0)), held, "anybody") == 40
 
 
 @pytest.mark.parametrize("limit", [40, 256])
-def test_however_many_keys_flood_there_is_a_place_for_one_more(limit: int) -> None:
+def test_there_is_a_slot_for_another_key_however_many_keys_flood(limit: int) -> None:
     admission = Admission(limit, FairQueue(0, 0), shares_by_key=True)
     with ExitStack() as held:
         counts = [fill(admission, held, f"key {number}") for number in range(3)]

@@ -1,4 +1,4 @@
-"""Requests that wait for a bounded number of slots; the clock is the tests'."""
+"""Requests that wait for a limited number of slots, with the test's clock."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -15,7 +15,8 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 class House:
-    """Requests by name, `OWNER NUMBER`, and the order in which they got their turn; each holds its place until told."""
+    """Requests by name, `OWNER NUMBER`, and the order in which they got a slot; each holds its slot until it is
+    released."""
 
     def __init__(self, fair_queue: FairQueue) -> None:
         self.served: list[str] = []
@@ -43,7 +44,7 @@ class House:
             await self._ends[name].wait()
 
 
-def test_keys_take_turns_and_within_one_the_first_comes_first() -> None:
+def test_the_queue_is_round_robin_by_key_and_in_order_within_a_key() -> None:
     async def scenario() -> None:
         house = House(FairQueue(1, 0))
         await house.arrive("a 0", "a 1", "a 2", "b 0", "b 1", "c 0")
@@ -55,7 +56,7 @@ def test_keys_take_turns_and_within_one_the_first_comes_first() -> None:
     run(scenario)
 
 
-def test_no_more_than_the_places_are_served_at_once_and_all_are_served() -> None:
+def test_concurrency_never_exceeds_the_slots_and_every_request_is_served() -> None:
     async def scenario() -> None:
         fair_queue = FairQueue(3, 0)
         house = House(fair_queue)
@@ -72,7 +73,7 @@ def test_no_more_than_the_places_are_served_at_once_and_all_are_served() -> None
 
 
 @pytest.mark.parametrize("first", ["end", "cancel"])
-def test_one_who_gives_up_in_the_moment_of_its_turn_is_passed_over_and_no_place_is_lost(first: str) -> None:
+def test_a_request_cancelled_when_its_slot_is_granted_is_skipped_and_no_slot_is_lost(first: str) -> None:
     async def scenario() -> None:
         fair_queue = FairQueue(1, 0)
         house = House(fair_queue)
@@ -90,7 +91,7 @@ def test_one_who_gives_up_in_the_moment_of_its_turn_is_passed_over_and_no_place_
     run(scenario)
 
 
-def test_one_who_stops_waiting_leaves_no_gap() -> None:
+def test_a_cancelled_request_leaves_no_gap_in_the_queue() -> None:
     async def scenario() -> None:
         fair_queue = FairQueue(1, 0)
         house = House(fair_queue)
@@ -107,7 +108,7 @@ def test_one_who_stops_waiting_leaves_no_gap() -> None:
     run(scenario)
 
 
-def test_a_turn_that_comes_in_the_moment_of_a_hang_up_goes_to_the_next() -> None:
+def test_a_slot_granted_at_the_moment_of_a_disconnect_goes_to_the_next_request() -> None:
     async def scenario() -> None:
         fair_queue = FairQueue(1, 0)
         house = House(fair_queue)
@@ -124,7 +125,7 @@ def test_a_turn_that_comes_in_the_moment_of_a_hang_up_goes_to_the_next() -> None
     run(scenario)
 
 
-def test_who_waits_too_long_is_told_when_to_come_again_by_how_long_requests_take() -> None:
+def test_a_time_out_in_the_queue_has_a_retry_after_from_recent_durations() -> None:
     async def scenario() -> None:
         seconds = iter([0.0, 40.0, 40.0, 40.0])
         fair_queue = FairQueue(2, 0.01, lambda: next(seconds))
@@ -142,7 +143,7 @@ def test_who_waits_too_long_is_told_when_to_come_again_by_how_long_requests_take
     run(scenario)
 
 
-def test_without_a_bound_nobody_waits() -> None:
+def test_without_a_limit_no_request_waits() -> None:
     async def scenario() -> None:
         house = House(FairQueue(0, 1))
         await house.arrive(*(f"a {number}" for number in range(50)))

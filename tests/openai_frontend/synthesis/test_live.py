@@ -1,4 +1,4 @@
-"""Text that is still being written: however it is cut, all of it is spoken, in order, and as early as it can be."""
+"""Streaming text input: however it is split, all of it is synthesized, in order, and as early as possible."""
 
 import asyncio
 from itertools import pairwise
@@ -18,7 +18,7 @@ TEXT = (
 
 
 def segments(pieces: list[str]) -> list[str]:
-    """What can be spoken after each piece, and at the end."""
+    """The segments that are available after each piece, and at the end."""
     text, found = LiveText(10_000, 0), []
     for piece in pieces:
         text.append(piece)

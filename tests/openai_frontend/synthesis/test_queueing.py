@@ -1,4 +1,4 @@
-"""Requests that wait for their turn, over real sockets."""
+"""Queued requests, over real sockets."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,9 @@ def speak(frontend: Frontend, name: str, key: str = "none", **script: object) ->
     return httpx2.post(f"{frontend.url}/v1/audio/speech", json=body, headers=headers, timeout=60)
 
 
-def test_keys_take_turns_where_one_has_sent_many_requests(stack: FakeStack, name: str, gate: Gate) -> None:
+def test_the_queue_is_round_robin_although_one_key_has_sent_many_requests(
+    stack: FakeStack, name: str, gate: Gate
+) -> None:
     settings = {"idle_timeout": 0, "api_keys": "sk-1,sk-2", "max_active_requests": 1, "queue_timeout": 0}
     with (
         Frontend(triton_url=stack.triton.url, model_names={"scripted": "scripted"}, **settings) as frontend,
@@ -34,7 +36,7 @@ def test_keys_take_turns_where_one_has_sent_many_requests(stack: FakeStack, name
     assert begun == [f"{name}-{number}" for number in (0, 1, 3, 2)]
 
 
-def test_one_that_waits_too_long_is_told_when_to_come_again(stack: FakeStack, name: str, gate: Gate) -> None:
+def test_a_queued_request_that_times_out_gets_retry_after(stack: FakeStack, name: str, gate: Gate) -> None:
     settings = {"idle_timeout": 0, "max_active_requests": 1, "queue_timeout": 0.3}
     with (
         Frontend(triton_url=stack.triton.url, model_names={"scripted": "scripted"}, **settings) as frontend,

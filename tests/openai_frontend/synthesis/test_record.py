@@ -1,4 +1,4 @@
-"""What the record of a request counts: late chunks, trips of the guard, failures, and kinds of voices."""
+"""The record of a request: late chunks, runaway stops, failures, and kinds of voices."""
 
 from openai_frontend.observability.metrics import Metrics
 from openai_frontend.observability.tracing import NoTracer
@@ -66,7 +66,7 @@ def test_a_failure_without_a_code_of_ours_is_counted_too() -> None:
         assert found == 1
 
 
-def test_the_kind_of_a_voice_is_what_the_engine_is_told() -> None:
+def test_the_kind_of_a_voice_follows_the_engines_request() -> None:
     part = BlendPart(b"", 1.0)
     assert voice_kind(HIBARI.name, SpeechRequest("x", instruct="softly")) == "builtin"
     assert voice_kind(QWEN3_TTS_VOICE_DESIGN.name, SpeechRequest("x", instruct="a deep voice")) == "design"

@@ -15,7 +15,7 @@ from speech_text.segments import CLAUSE_PAUSE_S, PARAGRAPH_PAUSE_S, SEGMENT_WIDT
 from speech_text.sentences import SPLITTERS, split_sentences
 from tests.speech_text.corpus import CORPUS, SPACELESS
 
-# What the rules look at, far denser than in any text, beside what hypothesis makes of all of Unicode.
+# The characters that the rules depend on, far denser than in any text, and all of Unicode by hypothesis.
 TEXTS = st.one_of(
     st.text(max_size=3_000),
     st.text('aB1 .,!?…"”»)\n\r—。、「」！Ж한あ漢é\u0301🙂\u200d👍🏽', max_size=3_000),
@@ -57,7 +57,7 @@ def test_no_segment_is_longer_than_an_utterance_unless_it_is_one_character(text:
 @settings(max_examples=300, deadline=None)
 def test_no_character_is_cut_in_two(text: str) -> None:
     ends = {match.end() for match in regex.finditer(r"\X", text)}
-    # A line break of two characters is white space: cutting it would not be heard.
+    # A line break of two characters is white space: a split there is inaudible.
     position = 0
     for segment in split_segments(text)[:-1]:
         position += len(segment)

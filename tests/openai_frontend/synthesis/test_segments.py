@@ -1,4 +1,4 @@
-"""A script's segments, some of which ran away: synthesized once more where nothing of them was sent yet."""
+"""A script's segments, some of them runaways: synthesized once more if nothing of them was sent yet."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -32,7 +32,7 @@ def heard(
     over, listened = asyncio.Event(), asyncio.Event()
 
     class Scripted:
-        """A Triton whose models say what the script says; the model's name is the segment's number and attempt."""
+        """A Triton whose models follow the script; the model's name is the segment's number and attempt."""
 
         def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
             return messages(*map(int, model.split()))
@@ -66,7 +66,7 @@ def heard(
     return attempts, asyncio.run(bounded())
 
 
-def test_a_segment_that_ran_away_while_it_waited_for_its_turn_is_spoken_once_more() -> None:
+def test_a_segment_that_ran_away_before_it_was_due_is_synthesized_once_more() -> None:
     attempts, total = heard(("one", "two", "three"), {(1, 0): SOUND}, retries=True)
     assert attempts == [(0, 0), (1, 0), (2, 0), (1, 1)]
     assert total.finish_reason is FinishReason.STOP

@@ -1,4 +1,4 @@
-"""WebSockets, which need no preflight and have no method: what guards a route guards them, whoever adds one."""
+"""WebSockets, which need no preflight and have no method: the guards of routes apply to them, too."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ KEY = {"authorization": "Bearer sk-1"}
 
 
 def first_answer(headers: dict[str, str], api_keys: str = "sk-1") -> Message:
-    """What a client is answered that opens a WebSocket on a route of the app."""
+    """The answer to a client that opens a WebSocket on a route of the app."""
     app = create_app(GivenSettings(api_keys=api_keys, cors_origins="https://app.example"))
 
     @app.websocket("/v1/test")

@@ -1,4 +1,4 @@
-"""The syntax of a blend, whatever is written."""
+"""The syntax of a blend, for any input."""
 
 import math
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Which model and voice a request is spoken with, whatever names it uses."""
+"""The model and the voice of a request, for all kinds of names."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_a_built_in_name_is_a_speaker_of_the_custom_voice_model_or_the_embedded_
     for model in (None, "tts-1", "tts-1-hd", "gpt-4o-mini-tts", "tts-1-2026-01-31", "qwen3-tts", CUSTOM):
         assert catalog_of(library).resolve(model, name) == Target(CUSTOM, speaker), model
     assert catalog_of(library, default_model=HIBARI).resolve("tts-1", name) == Target(HIBARI, folded)
-    # A main model of another variant hands over to its sister.
+    # A default model of another variant is replaced by the right variant.
     assert catalog_of(library, default_model=BASE).resolve("tts-1", name) == Target(CUSTOM, speaker)
 
 
@@ -64,7 +64,7 @@ def test_a_voice_of_the_library_goes_to_the_cloning_model_whatever_the_main_one(
             target = catalog.resolve(model, name)
             assert (target.model, target.speaker) == (BASE, None)
             assert len(spoken_with(target)) == 1
-    # A model of the operator's own is asked for by name only.
+    # A model added by the operator is used by name only.
     assert catalog.resolve("my-model", "anna").model == "mine"
 
 

@@ -1,4 +1,4 @@
-"""The voice library on disk: whole or absent, whoever writes at the same time and whatever is killed when."""
+"""The voice library on disk: entries are complete or absent, with concurrent writers and killed processes."""
 
 import errno
 import json
@@ -267,7 +267,7 @@ def test_other_things_in_the_folder_are_no_voices(tmp_path: Path) -> None:
     ("number", "status", "code"),
     [(errno.ENOSPC, 507, "storage_full"), (errno.EDQUOT, 507, "storage_full"), (errno.EIO, 503, "storage_unavailable")],
 )
-def test_a_full_disk_is_told_and_leaves_nothing_behind(
+def test_a_full_disk_is_an_error_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int, code: str
 ) -> None:
     library = open_library(tmp_path)
@@ -286,7 +286,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(
     assert names(library) == {"before"}
 
 
-def test_a_folder_that_cannot_be_made_is_told_and_breaks_no_list(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error_and_breaks_no_list(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     library = open_library(tmp_path / "file" / "voices")
     assert library.voices() == []

@@ -1,4 +1,4 @@
-"""The voice library with many processes at once, and with processes that are killed."""
+"""The voice library with many concurrent processes, and with killed ones."""
 
 import os
 import signal
@@ -100,7 +100,7 @@ for turn in itertools.count():
 """
 
 
-def test_a_process_killed_while_it_writes_leaves_a_readable_library_and_all_that_it_was_told_is_stored(
+def test_a_process_killed_while_it_writes_leaves_a_readable_library_with_all_confirmed_entries(
     tmp_path: Path,
 ) -> None:
     told: set[str] = set()

@@ -1,4 +1,4 @@
-"""What the list of voices says: which are the same, what speaks them, and which cannot be had."""
+"""The list of voices: names of the same voice, their models, and unavailable ones."""
 
 from pathlib import Path
 from typing import Any

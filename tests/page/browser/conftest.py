@@ -1,4 +1,4 @@
-"""One browser for all tests of the page, and one server whose Triton is a fake: the page is what is tested here."""
+"""One browser for all tests of the page, and one server with a fake Triton, since the page is the subject."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +53,7 @@ def frontend(fake_triton: FakeTriton, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def page(browser: Chrome, frontend: Frontend, triton: FakeTriton) -> Page:
-    """The page as somebody sees it for the first time."""
+    """The page as a new user sees it."""
     page = Page(browser, frontend.url)
     page.emulate()
     page.forget()

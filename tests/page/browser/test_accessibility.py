@@ -1,4 +1,4 @@
-"""The page for everybody: axe-core finds nothing in any state; keyboard, small screens, forced colours, less motion."""
+"""Accessibility: axe-core finds nothing in any state; keyboard, small screens, forced colours, reduced motion."""
 
 import json
 import uuid
@@ -45,7 +45,7 @@ def look(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def finds_nothing(page: Page, axe: str, look: str) -> Check:
-    """`finds_nothing(state)`: axe-core has nothing to say about the page as it is."""
+    """`finds_nothing(state)`: axe-core reports nothing in the page's current state."""
     page.emulate(**LOOKS[look])
     page.run(axe)
 

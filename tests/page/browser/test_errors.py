@@ -1,4 +1,4 @@
-"""What goes wrong on the page: said in plain words, with a way on."""
+"""Errors on the page: plain messages with a remedy."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ KEY = "sk-of-the-page"
 
 @pytest.fixture
 def closed(browser: Chrome, triton: FakeTriton, tmp_path: Path) -> Iterator[Page]:
-    """The page of a server that wants a key for everything."""
+    """The page of a server that requires a key for everything."""
     settings = {"default_model": "qwen3_tts_custom_voice", "idle_timeout": 0, "voices_folder": str(tmp_path)}
     with Frontend(triton_url=triton.url, api_keys=KEY, open_lists=False, **settings) as frontend:
         page = Page(browser, frontend.url)
@@ -25,7 +25,7 @@ def closed(browser: Chrome, triton: FakeTriton, tmp_path: Path) -> Iterator[Page
         yield page
 
 
-def test_a_closed_server_asks_for_the_key_and_goes_on_with_it(closed: Page) -> None:
+def test_a_server_with_keys_prompts_for_the_key_and_continues_with_it(closed: Page) -> None:
     closed.waits_for(lambda: closed["key-dialog"].is_displayed(), "the key is asked for")
     assert closed.focused() == "key"
     assert "needs an API key" in closed["key-why"].text
@@ -88,7 +88,7 @@ def test_a_busy_server_says_when_to_retry(page: Page, triton: FakeTriton) -> Non
     assert page.css(".retry").text.startswith("Retry")
 
 
-def test_a_server_that_is_gone_is_said_to_be(page: Page) -> None:
+def test_an_unreachable_server_is_reported(page: Page) -> None:
     page.browser.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)

@@ -1,4 +1,4 @@
-"""What the page remembers, what it forgets, and what it hands over: history, settings, links, code."""
+"""The page's stored data: history, settings, links, code."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The one player: heard while it is made, paused, moved through, stopped, downloaded."""
+"""The player: played during synthesis, paused, seeked, stopped, downloaded."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def script(**fields: object) -> str:
 
 
 def position(page: Page) -> float:
-    """Where the listener is, by the picture: how much of it has the colour of what was heard, 0 to 1."""
+    """The position as drawn: the share of the waveform in the colour of the played part, 0 to 1."""
     return float(
         page.run("""
             const canvas = document.getElementById("wave");

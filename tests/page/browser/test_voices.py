@@ -1,4 +1,4 @@
-"""Voices on the page: found, heard, cloned, described, renamed, deleted and blended."""
+"""Voices on the page: searched, played, cloned, described, renamed, deleted and blended."""
 
 import uuid
 import wave
@@ -27,7 +27,7 @@ def name() -> str:
 
 @pytest.fixture(autouse=True)
 def no_voices(frontend: Frontend) -> Iterator[None]:
-    """A server without voices of anybody, before and after."""
+    """A server without stored voices, before and after."""
     yield
     for voice in httpx2.get(f"{frontend.url}/v1/audio/voices").json()["voices"]:
         if voice["id"].startswith("voice_"):
@@ -70,7 +70,7 @@ def test_the_chosen_voice_speaks(page: Page, triton: FakeTriton) -> None:
     assert (request["SPEAKER"], request["INSTRUCT"]) == ("ryan", "Clear and neutral, like a news reader.")
 
 
-def test_somebody_new_clones_a_voice_by_microphone_hears_a_paragraph_in_it_and_copies_the_python(
+def test_a_new_user_clones_a_voice_by_microphone_plays_a_paragraph_in_it_and_copies_the_python(
     page: Page, frontend: Frontend, triton: FakeTriton, name: str
 ) -> None:
     page.click("clone-open")

@@ -1,4 +1,4 @@
-"""`make check-model`, end to end on the tiny checkpoint: what agrees, and what does not when a kernel is wrong."""
+"""`make check-model`, end to end on the tiny checkpoint: agreement, and differences with a wrong kernel."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""References: silence off their ends, one loudness for all, and nothing that has lost its voice."""
+"""Reference recordings: trimmed, normalised in loudness, and rejected if the voice is destroyed."""
 
 import numpy as np
 import pytest

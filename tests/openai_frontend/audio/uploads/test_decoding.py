@@ -1,4 +1,4 @@
-"""Uploads are decoded in a process of their own, and whatever becomes of it is that one upload's misfortune."""
+"""Uploads are decoded in a separate process, and a crash affects that one upload only."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -30,7 +30,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 def decoders() -> set[psutil.Process]:
-    """Of every frontend that runs in this process, zombies left out."""
+    """The decoders of every frontend in this process, without zombies."""
     return {
         child
         for child in psutil.Process().children()
@@ -84,7 +84,7 @@ def test_the_process_has_bounds_and_no_secret(process: Find, monkeypatch: pytest
     run(scenario)
 
 
-def test_what_is_no_audio_is_told_in_the_words_of_the_decoder_and_the_process_stays(process: Find) -> None:
+def test_a_file_without_audio_is_an_error_with_the_decoders_message_and_the_process_stays(process: Find) -> None:
     async def scenario() -> None:
         async with decoding() as decoder:
             with pytest.raises(ReferenceAudioError, match="of a kind that this server does not read"):
@@ -126,7 +126,7 @@ def test_a_recording_that_takes_too_long_is_refused_and_the_next_one_decoded(pro
     run(scenario)
 
 
-def test_one_who_hangs_up_leaves_no_answer_behind_for_the_next(process: Find) -> None:
+def test_a_disconnect_leaves_no_answer_behind_for_the_next_request(process: Find) -> None:
     async def scenario() -> None:
         other = with_soundfile(tone(220, 3.0, 44_100), 44_100)
         async with decoding() as decoder:

@@ -1,4 +1,4 @@
-"""The batching engine over tiny checkpoints: the same audio as qwen-tts, and the same whoever shares the batch."""
+"""The batching engine over tiny checkpoints: the same audio as qwen-tts, and the same in any batch."""
 
 import hashlib
 import importlib.util
@@ -119,7 +119,7 @@ def test_an_utterance_that_ends_by_itself_ends_where_qwen_tts_ends_it(
     np.testing.assert_allclose(ours.samples, theirs.samples, atol=1e-3)
 
 
-def test_whoever_shares_the_batch_each_request_gets_the_audio_it_gets_alone(batching_engine: EngineOf) -> None:
+def test_each_request_gets_the_same_audio_in_any_batch_as_alone(batching_engine: EngineOf) -> None:
     engine = batching_engine("custom_voice")
     speakers = ("ryan", "serena", "uncle_fu", "vivian", "aiden", "dylan")
     requests = [

@@ -1,4 +1,4 @@
-"""Continuous batching without tensors: a scripted device, every order of arrival and leaving, every failure."""
+"""Continuous batching without tensors: a scripted model runner, every order of arrival and departure, every failure."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -31,9 +31,9 @@ TOKENS, PROMPT, PIECE = 50_000, 30, 10  # PROMPT: three pieces
 
 
 class FakeModelRunner:
-    """Speaks `N` frames for a text `NAME N`; frame f of NAME holds the samples hash(NAME) + f. Records what it did.
+    """Generates `N` frames for a text `NAME N`; frame f of NAME has the samples hash(NAME) + f. Records its calls.
 
-    `hold` keeps every step until it is released; failures happen in the named call for the named request.
+    `hold` blocks every step until it is released; failures happen in the named call for the named request.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ def test_of_a_burst_as_many_prompts_are_read_before_each_frame_as_take_no_longer
     assert rows[:3] == [names[:1], names[:6], names]
 
 
-def test_a_request_that_hangs_up_is_out_of_the_batch_at_the_next_step_and_its_slot_is_used_again() -> None:
+def test_a_disconnected_request_leaves_the_batch_at_the_next_step_and_its_slot_is_reused() -> None:
     device = FakeModelRunner(slots=1)
     with engine(device) as running:
         endless = submit(running, "endless 9999")
@@ -265,7 +265,7 @@ def submit_and_wait(running: BatchEngine, text: str) -> Samples:
     return sink.samples
 
 
-def test_a_full_queue_refuses_and_those_who_hung_up_in_it_make_room() -> None:
+def test_a_full_queue_refuses_but_drops_cancelled_requests_first() -> None:
     device = FakeModelRunner(slots=1)
     device.go.clear()
     with engine(device, max_queue=2) as running:
@@ -337,7 +337,7 @@ def test_a_request_that_can_never_fit_into_the_caches_is_refused() -> None:
         assert submit(running, "a 50", max_audio_seconds=0.48).result().finish_reason is FinishReason.LENGTH
 
 
-def test_one_voice_that_is_computed_holds_up_nobody_who_has_one_and_its_failure_fails_its_request_alone() -> None:
+def test_computing_a_voice_delays_no_other_request_and_its_failure_fails_its_own_request_only() -> None:
     device = FakeModelRunner(unknown_voices=True)
     device.fail_prepare = "bad"
     with engine(device) as running:
@@ -487,7 +487,7 @@ def test_a_request_alone_without_memory_fails_and_the_next_is_served() -> None:
 # Places
 
 
-def test_where_places_run_out_the_youngest_pauses_and_everybody_gets_the_whole_audio() -> None:
+def test_if_cache_positions_run_out_the_youngest_pauses_and_every_request_gets_its_whole_audio() -> None:
     # Each is expected to take 65 positions and takes 630: the budget of 20 tokens.
     device = FakeModelRunner(slots=4, cache_positions=900, tokens=20)
     lengths = {f"r{number}": 590 - number for number in range(4)}
@@ -502,7 +502,7 @@ def test_where_places_run_out_the_youngest_pauses_and_everybody_gets_the_whole_a
     assert "r0" not in paused
 
 
-def test_a_paused_request_that_hangs_up_gives_its_slot_to_the_next() -> None:
+def test_a_disconnect_of_a_paused_request_frees_its_slot() -> None:
     device = FakeModelRunner(slots=2, cache_positions=700, tokens=20)
     device.hold_once_paused = True
     with engine(device) as running:

@@ -1,4 +1,4 @@
-"""What errors of a GPU mean: for one request, for the memory, for the process."""
+"""The meaning of GPU errors: for one request, for the memory, for the process."""
 
 import importlib.util
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What ran away and what did not: sequences of codes, and sound that goes with them, made for it."""
+"""Runaways and normal speech: synthetic sequences of codes with matching sound."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -173,7 +173,7 @@ def test_what_is_meant_is_not_cut(case: str) -> None:
         "Пауза десять секунд.", "She waits for ten seconds.", "Fall silent.", "Well ........ no.",
     ],
 )  # fmt: skip
-def test_a_pause_that_is_asked_for_may_last_ten_seconds_and_not_for_ever(text: str) -> None:
+def test_a_requested_pause_may_last_ten_seconds_but_not_forever(text: str) -> None:
     assert asks_for_a_pause(None, text)
     pause = (speech(2), silence(10), speech(2))
     assert watch(RunawayGuard(TOKENS, may_pause=True), *pause)[0] is None

@@ -66,7 +66,7 @@ def test_one_prompt_is_read_at_a_time() -> None:
     assert scheduler.admit() is second
 
 
-def test_who_finds_no_places_waits_for_them_and_nobody_overtakes() -> None:
+def test_a_request_without_cache_positions_waits_and_is_not_overtaken() -> None:
     scheduler = Scheduler(slots=4, cache_positions=40, max_queue=9, ramp=RAMP)
     first, second = sequences_of(2)
     large = sequences_of(1, prompt=30)[0]

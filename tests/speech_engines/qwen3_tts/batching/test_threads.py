@@ -1,4 +1,4 @@
-"""What a loaded engine leaves running."""
+"""The threads of a loaded engine."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Checkpoints as tools for fine-tuning save them: weights in many files, a tokenizer in one."""
+"""Checkpoints as saved by fine-tuning tools: sharded weights, and a tokenizer in one file."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""The codec, however its work is split and shared, against upstream's decoder called in one piece."""
+"""The codec, however its work is split and batched, compared with upstream's decoder in one call."""
 
 import gc
 import importlib.util

@@ -1,4 +1,4 @@
-"""Our forward pass against qwen-tts, and rows of a batch against the same requests alone."""
+"""Our forward pass compared with qwen-tts, and rows of a batch with the same requests alone."""
 
 import importlib.util
 import subprocess
@@ -44,7 +44,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Trace:
-    """One greedy generation of qwen-tts: what went into its talker, and what came out of every head."""
+    """One greedy generation of qwen-tts: the inputs of its talker, and the outputs of every head."""
 
     embeds: Tensor  # [T, H]
     trailing: Tensor  # [N, H]
@@ -114,7 +114,7 @@ def model(frame_model: Any) -> Iterator[FrameModel]:
 
 
 def prefill(model: FrameModel, slot: int, embeds: Tensor, trailing: Tensor, sampling: Sampling) -> None:
-    """In pieces, into a stretch of the slot's own."""
+    """In pieces, into a cache range of the slot."""
     model.begin(slot, CacheRange(slot * POSITIONS, POSITIONS), trailing, sampling)
     for piece in embeds.split(PIECE):
         model.extend(slot, piece)
@@ -196,7 +196,7 @@ def requests_like(model: FrameModel) -> list[Request]:
 
 
 def alone(model: FrameModel, request: Request, frames: int, slot: int = 0) -> Tensor:
-    """The codes [frames, 16] that the request gets when no other is there."""
+    """The codes [frames, 16] of the request without others."""
     prefill(model, slot, request.embeds, request.trailing, request.sampling)
     return torch.cat([model.step([slot])[0] for _ in range(frames)])
 
@@ -228,7 +228,7 @@ PLANS = {
 
 @pytest.fixture(scope="module")
 def codes_alone(frame_model: Any) -> Any:
-    """`codes_alone(projection)`: of each request, 24 frames with no other request there."""
+    """`codes_alone(projection)`: 24 frames of each request without others."""
     return cache(
         lambda projection: [alone(frame_model(projection), r, 24) for r in requests_like(frame_model(projection))]
     )

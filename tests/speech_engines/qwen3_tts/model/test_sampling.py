@@ -1,4 +1,4 @@
-"""Sampling against Hugging Face's logits processors, and the noise that makes it reproducible."""
+"""Sampling compared with Hugging Face's logits processors, and the noise that makes it reproducible."""
 
 import importlib.util
 
@@ -183,7 +183,7 @@ def test_noise_is_finite_and_a_rows_noise_is_the_same_in_any_batch() -> None:
         assert torch.equal(together[row : row + 1], gumbel_noise(seeds[row : row + 1], frames[row : row + 1], 16, 512))
 
 
-def test_noise_drawn_at_once_is_the_noise_drawn_for_the_codes_asked_for() -> None:
+def test_noise_drawn_at_once_equals_the_noise_drawn_for_selected_codes() -> None:
     seeds, frames = torch.tensor([4, 9]), torch.tensor([0, 8])
     asked, at_once = (FrameNoise(seeds, frames, 3, 512, at_once=value).of(2) for value in (False, True))
     codes = torch.tensor([[3, 511, 40], [0, 9, 9]])

@@ -1,4 +1,4 @@
-"""Prefills against what upstream's talker is fed for the same request."""
+"""Prefills compared with the inputs of upstream's talker for the same request."""
 
 import importlib.util
 import json
@@ -60,7 +60,7 @@ def builder_of(tiny_checkpoint: CheckpointOf) -> BuilderOf:
 
 
 def upstream_inputs(reference: Any, request: SpeechRequest, whole_text: bool | None) -> dict[str, Any]:
-    """What the reference engine has upstream feed its talker for `request`."""
+    """The inputs that the reference engine passes to upstream's talker for `request`."""
 
     def see(_module: Any, _arguments: Any, inputs: dict[str, Any]) -> None:
         raise SeenError(inputs)

@@ -1,4 +1,5 @@
-"""Token ids against upstream's processor, over a vocabulary whose merges tell every way of cutting text apart."""
+"""Token ids compared with upstream's processor, over a vocabulary whose merges distinguish all ways of splitting
+text."""
 
 import importlib.util
 import json
@@ -244,7 +245,7 @@ def test_a_look_alike_in_other_characters_is_no_control_token_after_normalizatio
     assert tokenizer.text_ids("e\u0301") == tokenizer.text_ids(unicodedata.normalize("NFC", "e\u0301"))
 
 
-def test_an_empty_instruction_has_no_turn_of_its_own(trained_folder: Path) -> None:
+def test_an_empty_instruction_adds_no_turn_to_the_template(trained_folder: Path) -> None:
     assert tokenizer_of(trained_folder).instruct_ids(" \n ") == []
 
 

@@ -1,4 +1,4 @@
-"""Voice prompts: the same as upstream's, each request its own, and no more of them than there is room for."""
+"""Voice prompts: the same as upstream's, each request its own, and a bounded cache."""
 
 import importlib.util
 import json
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_cannot_clone_refuses_and_loads_nothing(tiny_checkpoin
     assert encoder._modules is None
 
 
-# Each request its own
+# Each request has its own
 
 
 def test_sixteen_references_at_once_give_sixteen_prompts_each_its_own(tiny_checkpoint: CheckpointOf) -> None:
@@ -148,7 +148,7 @@ def test_sixteen_references_at_once_give_sixteen_prompts_each_its_own(tiny_check
     assert all(get(prompts, request) is prompt for request, prompt in zip(requests, together, strict=True))
 
 
-def test_recordings_are_told_apart_by_their_content() -> None:
+def test_recordings_are_distinguished_by_their_content() -> None:
     encoder = CountingEncoder()
     prompts = prompts_over(encoder)
     one, other = request_of(120), request_of(ref_audio=recording(120, 0.9))
@@ -179,7 +179,7 @@ def test_a_request_without_enough_of_a_voice_is_refused(ref_audio: bytes | None,
     assert error.value.param == "ref_audio"
 
 
-# No more than there is room for
+# The cache is bounded
 
 
 def test_a_hit_computes_nothing() -> None:
@@ -200,7 +200,7 @@ def stuck(encoder: CountingEncoder) -> Iterator[None]:
         encoder.gate.set()
 
 
-def test_a_hit_does_not_wait_for_somebody_elses_voice() -> None:
+def test_a_cache_hit_does_not_wait_for_another_voice() -> None:
     encoder = CountingEncoder()
     prompts = prompts_over(encoder)
     kept = get(prompts, request_of(120))
@@ -211,7 +211,7 @@ def test_a_hit_does_not_wait_for_somebody_elses_voice() -> None:
         assert not slow.done()
 
 
-def test_one_voice_asked_for_at_once_is_computed_once() -> None:
+def test_a_voice_with_concurrent_requests_is_computed_once() -> None:
     encoder = CountingEncoder()
     prompts = prompts_over(encoder)
     with ThreadPoolExecutor(8) as pool:
@@ -239,7 +239,7 @@ def test_the_least_recently_used_prompt_goes_first_and_the_bound_in_bytes_holds(
     assert prompts.size_bytes == 3 * size_bytes
 
 
-def test_a_prompt_larger_than_all_room_is_returned_but_not_kept() -> None:
+def test_a_prompt_larger_than_the_cache_is_returned_but_not_cached() -> None:
     encoder = CountingEncoder()
     prompts = prompts_over(encoder, capacity_bytes=1)
     assert get(prompts, request_of()).x_vector.tolist() == get(prompts, request_of()).x_vector.tolist()

@@ -1,4 +1,4 @@
-"""The fixed shapes that a GPU runs, recorded on a CPU by a tape, against the same requests without them."""
+"""The fixed shapes of a GPU, recorded on a CPU by a tape, compared with the same requests without them."""
 
 import importlib.util
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What only a GPU can show; `python -m pytest -m gpu` on a machine with one."""
+"""Tests that need a GPU: `python -m pytest -m gpu` on a machine with one."""
 
 from collections.abc import Iterator
 

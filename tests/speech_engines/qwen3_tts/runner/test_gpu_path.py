@@ -1,4 +1,4 @@
-"""The path that only a GPU takes, on a fake one: every device, dtype and shape of it, but no value."""
+"""The GPU path on a fake GPU: every device, dtype and shape of it, but no values."""
 
 import importlib.util
 

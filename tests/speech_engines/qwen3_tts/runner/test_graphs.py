@@ -1,4 +1,4 @@
-"""The engine as it runs on a GPU, in recorded shapes: here recorded by a tape, on a CPU."""
+"""The engine in the captured shapes of a GPU, recorded by a tape on a CPU."""
 
 import importlib.util
 from collections.abc import Callable, Iterator

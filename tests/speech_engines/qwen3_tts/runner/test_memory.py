@@ -1,4 +1,4 @@
-"""What the engine takes of a GPU's memory: the arithmetic, against what its buffers take on a fake one."""
+"""The engine's GPU memory: the calculation, compared with its buffers on a fake GPU."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ def documented(model: Model, name: str, rows: int) -> list[str]:
     return [name, str(rows), f"{size.positions:,}", *gib]
 
 
-def test_without_room_there_is_no_size_and_with_less_there_are_fewer_rows() -> None:
+def test_without_memory_there_is_no_size_and_with_less_there_are_fewer_rows() -> None:
     needs = Needs(row=10 * 2**20, position=100_000)
     assert fit(needs, 2**28, 0.5) is None
     sizes = [fit(needs, free << 30, 0.5) for free in (1, 2, 4, 8, 16)]

@@ -1,4 +1,4 @@
-"""Which device and precision an engine takes on machines with every kind of GPU and driver."""
+"""The device and precision of an engine on machines with every kind of GPU and driver."""
 
 import importlib.util
 import logging
