@@ -1,9 +1,9 @@
-"""How soon a running server is heard: request sent to first audible sample received, as a client sees it.
+"""Time to first audible sample of a running server, measured by a client.
 
     make serve                                  # elsewhere
     python -m bench.first_audio [--url http://127.0.0.1:8101] [--requests 30] [--formats pcm mp3 opus aac flac wav]
 
-The first request loads the model; it is reported apart. A header or silence does not count as heard: what had arrived
+The first request loads the model; it is reported separately. A header or silence does not count: what had arrived
 by when is noted, and decoded afterwards. Formats are interleaved, so that changes of the machine's speed affect all.
 """
 

@@ -70,7 +70,7 @@ def loop_lag(folder: Path) -> dict[str, float]:
             "100,000 asterisks": lambda: post(speech, {"input": "*" * LONG}),
             "100,000 wide ligatures": lambda: post(speech, {"input": "\ufdfa" * LONG}),
             "100,000 full stops": lambda: post(speech, {"input": "." * LONG}),
-            "50 hang-ups in mp3 at speed 4": lambda: hang_ups(speech, 50),
+            "50 disconnects in mp3 at speed 4": lambda: hang_ups(speech, 50),
         }
         post(speech, {"input": "Hello. " * 500})
         numbers = {}

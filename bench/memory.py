@@ -1,4 +1,4 @@
-"""Memory of the process while an utterance of 2,000 frames is spoken.
+"""Memory of the process during an utterance of 2,000 frames.
 
     python -m bench.memory --checkpoint FOLDER [--frames 2000] [--rounds 1] [--warm-up 3]
 

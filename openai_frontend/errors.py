@@ -77,7 +77,7 @@ def too_large(limit_bytes: int) -> ApiError:
 
 
 def compressed(encoding: str) -> ApiError:
-    message = f"The body is compressed (Content-Encoding: {encoding[:40]}). Send it as it is."
+    message = f"The body is compressed (Content-Encoding: {encoding[:40]}). Send it uncompressed."
     return ApiError(415, "unsupported_content_encoding", message, headers={"Accept-Encoding": "identity"})
 
 

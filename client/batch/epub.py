@@ -103,7 +103,7 @@ def _all_skipped(blocks: Sequence[Block], reason: Reason) -> list[Block]:
 
 
 def _parts(blocks: Sequence[Block], points: Sequence[Point]) -> Iterator[tuple[str | None, list[Block]]]:
-    """The page, split where the table of contents points to, each part with its title or None. An entry for the page
+    """The page, split if the table of contents points to, each part with its title or None. An entry for the page
     itself, or for an unknown id, is its beginning."""
     anchors: Mapping[str, int] = {
         anchor: number for number, block in reversed(list(enumerate(blocks))) for anchor in block.anchors

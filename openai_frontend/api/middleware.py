@@ -92,7 +92,7 @@ class BodyLimitMiddleware:
         """Content-Length, 0 without one. Raises ApiError if it is too large or ambiguous."""
         declared = headers.get("content-length", "0")
         if "transfer-encoding" in headers and "content-length" in headers:
-            # Servers may disagree on where such a request ends and the next one begins.
+            # Servers may disagree on if such a request ends and the next one begins.
             message = "The request has both Content-Length and Transfer-Encoding. Send one of them."
             raise ApiError(400, "invalid_http", message, headers={"Connection": "close"})
         if declared.isdigit() and int(declared) > self._limit_bytes:

@@ -27,7 +27,7 @@ _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
 _CONTENT_TYPES: Final = tuple(dict.fromkeys(each.content_type for each in FORMATS.values()))
 AUDIO: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The audio, or events that carry it, sent as it is made.",
+        "description": "The audio, or events that carry it, streamed during synthesis.",
         # This version of OpenAPI has no schema for events: docs/openai-api.md describes them.
         "content": {**dict.fromkeys(_CONTENT_TYPES, _BYTES), "text/event-stream": {}},
     }

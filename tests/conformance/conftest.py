@@ -23,7 +23,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def clients() -> Path:
-    """The `bin` folder of an environment with requirements/clients.txt; skips where that can't be installed."""
+    """The `bin` folder of an environment with requirements/clients.txt; skips if that can't be installed."""
     requirements = ROOT / "requirements" / "clients.txt"
     folder = Path(sys.prefix) / f"clients-{_digest(requirements.read_bytes())}"
     with installing(folder.name):
@@ -44,7 +44,7 @@ def _install_clients(requirements: Path, folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def node() -> Run:
-    """`node(program, *arguments)`: what the program prints, as JSON; skips where Node or the package is missing."""
+    """`node(program, *arguments)`: what the program prints, as JSON; skips if Node or the package is missing."""
     folder = npm.installed(PROGRAMS / "package.json")
 
     def run(program: str, *arguments: str) -> Any:

@@ -28,6 +28,13 @@ PHRASES = {
     r"\bso many\b": "the number",
     r"\bas most do\b": "the usual kind",
     r"\bcomes? again\b": "retries, repeats",
+    r"\bhang-?ups?\b|\bhangs? up\b|\bhung up\b": "disconnect",
+    r"\b(?:in|into|on) a (?:thread|process) of (?:its|their) own\b": "in a separate thread, process",
+    r"\bcan(?:no|')t be had\b": "is unavailable",
+    r"\bis out of reach\b": "is unreachable",
+    r"\bfor ever\b": "forever",
+    r"\b(?:as|unless|until) told\b": "on demand, by default, until released",
+    r"\bwhere (?:it is|there is) (?:no|not)\b": "if",
 }
 
 

@@ -93,7 +93,7 @@ DOWN = f"1x{QUIET} 0x200"
 SITUATIONS: dict[str, tuple[Series, set[str]]] = {
     "all is well": ({}, set()),
     "clients send invalid requests, wrong keys and too much": (CLIENTS_MISTAKES, set()),
-    "a client hangs up": (outcome("cancelled", steadily(1)), set()),
+    "a client disconnects": (outcome("cancelled", steadily(1)), set()),
     "first audio comes soon": (first_audio("1", steadily(1)), set()),
     "requests wait in the frontend, and no model is loaded": (
         {'tts_waiting_requests{job="FRONTEND"}': once(1)},
@@ -117,7 +117,7 @@ SITUATIONS: dict[str, tuple[Series, set[str]]] = {
         {'tts_model_loads_total{job="FRONTEND",model="m",outcome="failed"}': once(1)},
         {"SpeechModelLoadFails"},
     ),
-    "a model's process dies": (
+    "a model's process crashes": (
         {'tts_model_deaths_total{job="FRONTEND",model="m"}': once(1)},
         {"SpeechModelProcessDied"},
     ),

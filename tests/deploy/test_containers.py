@@ -78,7 +78,7 @@ def project() -> dict[str, Any]:
 
 
 def documented_variables() -> dict[str, str | None]:
-    """Name to default in .env.example; None where the program has the default."""
+    """Name to default in .env.example; None if the program has the default."""
     found = re.findall(r"^(# )?([A-Z][A-Z0-9_]*)=(.*)$", read(".env.example"), re.MULTILINE)
     return {name: None if comment else value for comment, name, value in found}
 

@@ -115,7 +115,7 @@ def test_unavailable_packages_are_one_sentence_and_leave_nothing_that_looks_inst
 
 def test_ctrl_c_in_the_middle_is_one_line(checkout: Path, tmp_path: Path) -> None:
     python = tmp_path / "python"
-    # It answers what it is asked, and makes environments for ever.
+    # It answers every call, and creates environments endlessly.
     python.write_text('#!/bin/sh\n[ "$2" != venv ] || { touch begun; exec sleep 100; }\n')
     python.chmod(0o755)
     process = subprocess.Popen(

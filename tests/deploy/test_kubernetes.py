@@ -34,7 +34,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def render(tree: Path, overlay: str) -> list[dict[str, Any]]:
-    """What `kubectl apply -k` would send. Skips where there is no kubectl that knows this kustomization."""
+    """What `kubectl apply -k` would send. Skips if there is no kubectl that knows this kustomization."""
     if not _has_kubectl():
         pytest.skip("needs kubectl 1.27 or newer")
     command = ["kubectl", "kustomize", str(tree / "overlays" / overlay)]

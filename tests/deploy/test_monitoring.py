@@ -92,7 +92,7 @@ def test_every_metric_that_the_dashboard_and_the_rules_name_exists(stack: Stack,
 
 
 def exists(prometheus: Prometheus, metric: str) -> bool:
-    """As a series, or, where nothing has been counted yet, as a family that Prometheus has read of."""
+    """As a series, or, if nothing has been counted yet, as a family that Prometheus has read of."""
     family = re.sub(r"_(total|bucket|count|sum)$", "", metric)
     reply = httpx2.get(f"{prometheus.url}/api/v1/targets/metadata", params={"metric": family}, timeout=TIMEOUT_S)
     return bool(prometheus.query(metric)) or bool(reply.json()["data"])

@@ -65,7 +65,7 @@ def test_a_disconnect_stops_the_engine_within_a_chunk(stack: Stack, name: str, g
         eventually(lambda: f"{name} chunk 3" in stack.script_log(), "the engine comes to the gate")
         assert not ended(stack, name)
     eventually(lambda: pending(stack) == before, "the frontend has let go of the request")
-    eventually(lambda: f"{name} is cancelled" in stack.script_log(), "Triton passes the hang-up on")
+    eventually(lambda: f"{name} is cancelled" in stack.script_log(), "Triton forwards the disconnect")
     gate.open()
     eventually(lambda: ended(stack, name), "the endless request ends")
     # The chunk in progress, and no other.

@@ -84,7 +84,7 @@ def post(frontend: Frontend, path: str = "/v1/audio/speech", **body: object) -> 
 
 
 def check_speed(frontend: Frontend, work: Callable[[], object], body_bytes: int = 0) -> None:
-    """Call `work`; every callback of the loop must be short. Again where one was not: it may have been the machine,
+    """Call `work`; every callback of the loop must be short. Again if one was not: it may have been the machine,
     which takes time from a thread in the middle of a callback. The limit is measured before and after, since a machine
     that is shared changes its speed."""
     for last in (False, False, True):

@@ -127,7 +127,7 @@ def test_the_printed_curl_line_makes_speech_and_stopping_leaves_nothing_behind(
     check_that_it_stopped_in_order(serve)
 
 
-# Where in its life it is interrupted: after this was printed, and then, with "stream", in the middle of a long reply.
+# If in its life it is interrupted: after this was printed, and then, with "stream", in the middle of a long reply.
 @pytest.mark.parametrize("moment", ["", "starting", "Triton is up", "hello.mp3", "loading hibari", "stream"])
 def test_ctrl_c_at_any_moment_is_a_line_and_an_end_in_order(tmp_path: Path, moment: str) -> None:
     serve = Serve(tmp_path)
@@ -152,7 +152,7 @@ def test_ctrl_c_at_any_moment_is_a_line_and_an_end_in_order(tmp_path: Path, mome
         if client is not None:
             client.kill()
             client.wait()
-    # 130 where Python had not begun to run our program.
+    # 130 if Python had not begun to run our program.
     assert status in ((0, 130) if moment in ("", "starting") else (0,)), serve.output()
     check_that_it_stopped_in_order(serve)
 

@@ -141,7 +141,7 @@ class Clock:
 
 
 class Index(Triton):
-    """A Triton whose index has one state of the model after the other, the last for ever; half a second
+    """A Triton whose index has one state of the model after the other, the last permanently; half a second
     passes for each."""
 
     def __init__(self, clock: Clock, *states: ModelState | None) -> None:
@@ -165,7 +165,7 @@ READY, UNLOADING, UNLOADED = ModelState.READY, ModelState.UNLOADING, ModelState.
         ((READY, UNLOADING, UNLOADED), UNLOADED),  # the index may lag behind the request
         ((UNLOADING, READY, UNLOADED), READY),  # another client has loaded it again
         ((READY, READY, READY), READY),  # within the two seconds after the request
-        ((UNLOADING,), UNLOADING),  # for ever
+        ((UNLOADING,), UNLOADING),  # permanently
     ],
 )
 def test_the_end_of_an_unload_is_what_the_index_says_in_the_end(

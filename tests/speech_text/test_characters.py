@@ -66,5 +66,5 @@ def test_no_text_takes_quadratic_time(unit: str) -> None:
         latin_only(normalized(unit * (length // len(unit))))
         return time.process_time() - begin_s
 
-    # A hundred times the text: some hundred times as long, where quadratic time would be ten thousand times.
+    # A hundred times the text: some hundred times as long, if quadratic time would be ten thousand times.
     assert seconds(200_000) < 1000 * max(seconds(2_000), 0.001)

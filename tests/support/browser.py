@@ -26,7 +26,7 @@ _ARGUMENTS = (
 
 @contextlib.contextmanager
 def chromium(profile: Path, downloads: Path) -> Iterator[Chrome]:
-    """Chromium with a new, empty profile folder, saving into `downloads`; skips the test where it is not installed."""
+    """Chromium with a new, empty profile folder, saving into `downloads`; skips the test if it is not installed."""
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or driver is None:
         pytest.skip("needs Chromium: apt-get install chromium chromium-driver")

@@ -65,7 +65,7 @@ class Shape:
     head_dim: int
     mrope_section: tuple[int, int, int]  # sums to head_dim / 2
     text_hidden: int
-    predictor_hidden: int  # where it is not talker_hidden, there is a small_to_mtp_projection
+    predictor_hidden: int  # if it is not talker_hidden, there is a small_to_mtp_projection
     predictor_intermediate: int
     predictor_layers: int
     speaker_channels: tuple[int, ...]
@@ -413,7 +413,7 @@ def _talker_tensors(config: dict[str, Any], shape: Shape, seed: int) -> dict[str
     gains = {
         "o_proj": residual,
         "down_proj": residual / 2,
-        "q_norm": 1.5,  # attention that picks, where unit scale would average the prompt away
+        "q_norm": 1.5,  # attention that picks, if unit scale would average the prompt away
         "k_norm": 1.5,
         "codec_head": 2.5,  # logits spread enough for top-k sampling to have favourites
         "lm_head": 2.5,

@@ -1,7 +1,7 @@
 """What the models of the fake Triton say: a script that the text holds, a voice that reads the text, or any function.
 
 A script is a JSON object, with the words of the scripted engine (`model_repository/scripted`) and some more: `name` (in
-the log), `chunks` of 80 ms (null: until the client hangs up), `gate` (a file: the model waits before chunk
+the log), `chunks` of 80 ms (null: until the client disconnects), `gate` (a file: the model waits before chunk
 `gate_before`, 2 unless given, while it exists), `hold` (the name of a gate before the second chunk, which
 `FakeTriton.release` opens), `error` (a code, instead of audio), `fail_after` and `cut_after` (the number of chunks
 before an error event, or before the stream ends without any event, as it does when a process dies), `tone_hz`.
@@ -41,7 +41,7 @@ def tone(hz: float = 300.0) -> bytes:
 
 
 def read_script(text: str) -> dict[str, Any] | None:
-    """The script in a text; None where it has none."""
+    """The script in a text; None if it has none."""
     try:
         script = json.loads(text)
     except ValueError:

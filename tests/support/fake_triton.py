@@ -1,7 +1,7 @@
 """A Triton that is an ASGI application in a thread of this process: our clients' calls, and models without weights.
 
 It has Triton's oddities: a model whose process died (`dead`) stays READY, an unload takes time (`hold_unloads`), and
-streams end without an end event when a process dies. What models say is in `fake_models.py`.
+streams end without an end event when a process dies. The models' replies are in `fake_models.py`.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class FakeTriton:
         return [str(tensors["TEXT"]) for tensors in self.requests]
 
     def release(self, gate: str) -> None:
-        """Open a gate, for ever. Any thread."""
+        """Open a gate permanently. Any thread."""
         assert self._loop is not None
         self._loop.call_soon_threadsafe(lambda: self.scripts.gates[gate].set())
 

@@ -15,7 +15,7 @@ _INSTALL_S: Final = 240
 
 
 def installed(manifest: Path) -> Path:
-    """The folder with what a package.json asks for; skips the test where that can't be installed."""
+    """The folder with what a package.json asks for; skips the test if that can't be installed."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("needs Node.js and npm")

@@ -23,7 +23,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy/prometheus"
 
 
 def find_tools(folder: Path) -> Path:
-    """The folder of `prometheus` and `promtool`. Skips the test where they cannot be had."""
+    """The folder of `prometheus` and `promtool`. Skips the test if they are unavailable."""
     if found := shutil.which("prometheus"):
         return Path(found).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ class Prometheus:
         self.url = url
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The instant vector of an expression; AssertionError where it is not one."""
+        """The instant vector of an expression; AssertionError if it is not one."""
         reply = self._get("/api/v1/query", query=expression)
         assert reply["status"] == "success", reply
         return list(reply["data"]["result"])

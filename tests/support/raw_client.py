@@ -92,7 +92,7 @@ class RawClient:
 
 
 def post(path: str, body: bytes, *headers: str, content_type: str = "application/json", length: int = -1) -> bytes:
-    """A request as it goes over the wire; `length` is what it says of its body, where that is not the truth."""
+    """A request as it goes over the wire; `length` is what it says of its body, if that is not the truth."""
     declared = len(body) if length < 0 else length
     lines = (f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {content_type}", f"Content-Length: {declared}")
     return "\r\n".join((*lines, *headers, "", "")).encode() + body

@@ -57,7 +57,7 @@ class CollectingSink:
         return self
 
     def result(self, timeout_s: float = WAIT_S) -> EndEvent:
-        """The end event; raises the error where there was one."""
+        """The end event; raises the error if there was one."""
         self.wait(timeout_s)
         if self.failed is not None:
             raise self.failed

@@ -147,7 +147,7 @@ class Stack:
     """Triton with our models and the scripted one, and a frontend before it.
 
     Settings of the developer's shell reach neither; `environment` is for the models, which without it have no hub.
-    `restarts`: a Triton that dies is started again.
+    `restarts`: a Triton that crashes is restarted.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ Step = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]
 
 
 class TapeRecorder:
-    """Counts what it recorded; fails as told, or records what gives other numbers: all plus `wrong_by`."""
+    """Counts what it recorded; fails on demand, or records what gives other numbers: all plus `wrong_by`."""
 
     def __init__(self, fails: bool = False, wrong_by: float = 0.0) -> None:
         self.recordings = 0

@@ -17,7 +17,7 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """`fan_in`: how many inputs one output of this weight sums up; None where it is no weight of a product."""
+    """`fan_in`: how many inputs one output of this weight sums up; None if it is no weight of a product."""
 
     shape: tuple[int, ...]
     fan_in: float | None = None
@@ -127,7 +127,7 @@ def _decoder(config: Config, head_norms: Iterable[str] = (), scales: Iterable[st
 
 
 def _speaker_encoder(config: Config) -> Specs:
-    """ECAPA-TDNN; upstream's sizes where the config is silent, as in real checkpoints."""
+    """ECAPA-TDNN; upstream's sizes if the config is silent, as in real checkpoints."""
     first, *middle, last = config.get("enc_channels", (512, 512, 512, 512, 1536))
     attention, inner = config.get("enc_attention_channels", 128), config.get("enc_se_channels", 128)
     specs = _named("blocks.0.conv", _conv(first, MEL_BINS, 5))

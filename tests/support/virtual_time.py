@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.SelectSelector):
-    """Never waits where a time-out is given; the time-out is added to the clock instead."""
+    """Never waits if a time-out is given; the time-out is added to the clock instead."""
 
     now_s = 0.0
 
@@ -35,7 +35,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(work: Callable[[], Coroutine[Any, Any, T]], limit_s: float = 1e6) -> T:
-    """What `work` returns. Raises TimeoutError where it takes more than `limit_s` virtual seconds."""
+    """What `work` returns. Raises TimeoutError if it takes more than `limit_s` virtual seconds."""
 
     async def bounded() -> T:
         async with asyncio.timeout(limit_s):

@@ -27,7 +27,7 @@ async def check_json(request: Request) -> None:
     if not kind and not await request.body():
         return  # missing fields are reported individually
     said = f"The body is declared as {kind}" if kind else "The body has no Content-Type"
-    hint = ", as curl -d does unless told otherwise" if kind == "application/x-www-form-urlencoded" else ""
+    hint = ", the default of curl -d" if kind == "application/x-www-form-urlencoded" else ""
     message = f"{said}{hint}. Send JSON with the header `Content-Type: application/json`."
     raise ApiError(415, "unsupported_media_type", message)
 

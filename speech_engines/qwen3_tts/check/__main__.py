@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="check", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoint", nargs="?", help="hub id or folder; MODEL_ID where it is left out")
+    parser.add_argument("checkpoint", nargs="?", help="hub id or folder (default: MODEL_ID)")
     parser.add_argument("--frames", type=int, default=64, help="that are compared; 12.5 make a second")
     parser.add_argument("--seconds", type=float, default=_SPEED_S, help="of each utterance that is timed")
     parser.add_argument("--output", type=Path, default=Path("check-model.json"))

@@ -1,18 +1,18 @@
 """The GPU of a process: whether it is usable, in which precision, and which errors it never recovers
 from. Imports torch where it is needed only.
 
-Nothing is planned, compiled or tuned in a request. What the libraries would do at a first use, and where it is done:
+Nothing is planned, compiled or tuned in a request. What the libraries do at a first use, and when it happens here:
 
-- cuDNN builds a plan of attention for every new shape, for each thread anew, in tenths of a second. It is switched off:
+- cuDNN builds an attention plan for every new shape and thread, in tenths of a second. It is switched off:
   the other kernels of `scaled_dot_product_attention` need no plan.
 - cuBLAS takes a handle and a workspace for a thread and a stream, cuBLASLt chooses a kernel for a shape, and CUDA loads
-  a kernel's code, each at the first use: in the warm-up and in the recording of every shape, at the load.
+  a kernel's code, each at the first use: in the warm-up and in the capture of every shape, at the load.
 - cuDNN chooses an algorithm for each shape of a convolution. The talker, the code predictor and the codec's decoder
   have none of its convolutions; the encoders of a voice to clone do, and their shape is the recording's length. They
-  run beside the batch, on a thread and a stream of their own, and are warmed up at the load of such a checkpoint.
+  run beside the batch, on a separate thread and stream, and are warmed up at the load of such a checkpoint.
 - cuFFT plans are not made: spectrograms are computed on the CPU.
 - Nothing is compiled by torch.compile, Triton's language or NVRTC.
-- CUDA graphs are recorded at the load. A shape that has none runs kernel by kernel.
+- CUDA graphs are captured at the load. A shape without one runs kernel by kernel.
 """
 
 import os

@@ -249,7 +249,7 @@ def size_of(frames: FrameModel, codec: Codec, placement: Placement, config: Engi
     size = fit(needs, free, config.cache_share, config.max_batch)
     if size is None:
         message = (
-            f"{placement.device} has {free / 2**30:.1f} GiB left beside the weights, which is not enough for "
+            f"{placement.device} has {free / 2**30:.1f} GiB left after the weights, which is not enough for "
             f"{config.max_batch or 1} rows. Free some, or set a smaller MAX_BATCH or a larger CACHE_SHARE."
         )
         raise SpeechError(ErrorCode.OUT_OF_MEMORY, message)

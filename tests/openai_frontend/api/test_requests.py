@@ -247,7 +247,7 @@ def test_the_outcome_of_a_stream_under_way_of_one_that_fails_and_of_one_that_is_
         next(pieces)
         assert outcome(stack.frontend, request_id).json()["status"] == "in_progress"
         gate.open()
-    eventually(lambda: outcome(stack.frontend, request_id).json()["status"] == "cancelled", "the hang-up is noticed")
+    eventually(lambda: outcome(stack.frontend, request_id).json()["status"] == "cancelled", "the disconnect is noticed")
     with streamed(chunks=3, fail_after=2) as reply, pytest.raises(httpx2.HTTPError):
         reply.read()
     found = outcome(stack.frontend, reply.headers["x-request-id"]).json()

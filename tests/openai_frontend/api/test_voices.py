@@ -166,7 +166,7 @@ def test_a_wrong_field_is_a_400_that_names_it_and_keeps_nothing(
     frontend: Frontend, fields: dict[str, str], files: dict[str, Any], param: str, code: str | None
 ) -> None:
     before = listed(frontend)
-    # A form is a multipart one only where it has a file.
+    # A form is a multipart one only if it has a file.
     reply = post(frontend, VOICES, data=fields, files=files or {"nothing": ("", b"")})
     check(reply, 400, param, code)
     assert listed(frontend) == before

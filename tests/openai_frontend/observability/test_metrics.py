@@ -107,7 +107,7 @@ def test_disconnects_and_failures_are_distinguished(stack: FakeStack, name: str,
             pass
         eventually(
             lambda: value(stack, "tts_requests_total", model="scripted", outcome="cancelled") == before + 1,
-            "the hang-up is counted",
+            "the disconnect is counted",
         )
     gate.open()
     failing = json.dumps({"name": f"{name}-f", "chunks": 2, "fail_after": 0})

@@ -109,7 +109,7 @@ def test_a_process_killed_while_it_writes_leaves_a_readable_library_with_all_con
         writer = start(_KILLED, str(tmp_path), str(number))
         with ended(writer):
             assert writer.stdout is not None
-            # Somewhere inside of the voices after these; where exactly is the kernel's choice.
+            # Somewhere inside of the voices after these; if exactly is the kernel's choice.
             told |= {writer.stdout.readline().strip() for _ in range(2 + 2 * number)}
             writer.send_signal(signal.SIGKILL)
             told |= {line for line in writer.communicate(timeout=30)[0].split() if len(line) == len("voice_") + 32}

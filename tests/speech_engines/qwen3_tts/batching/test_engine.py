@@ -509,7 +509,7 @@ def test_a_disconnect_of_a_paused_request_frees_its_slot() -> None:
         first, second = submit(running, "first 600"), submit(running, "second 600")
         eventually(lambda: ("pause", "second") in device.calls, "the younger one is paused")
         second.cancel()
-        eventually(lambda: len(running._delivery._watched) == 1, "it is heard that it hung up")
+        eventually(lambda: len(running._delivery._watched) == 1, "its disconnect is noticed")
         device.hold_once_paused = False
         device.go.set()
         third = submit(running, "third 3")

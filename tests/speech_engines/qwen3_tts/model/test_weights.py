@@ -1,4 +1,4 @@
-"""Products with bfloat16 weights on a CPU, by its matrix unit where it has one."""
+"""Products with bfloat16 weights on a CPU, by its matrix unit if it has one."""
 
 import pytest
 import torch

@@ -91,7 +91,7 @@ def assert_equals_upstream(
     assert_close = partial(torch.testing.assert_close, rtol=0, atol=1e-6)
     assert_close(prefill.embeds, expected["inputs_embeds"][0])
     assert_close(builder.tts_pad, expected["tts_pad_embed"][0, 0])
-    # Upstream's is padding where the whole text is in the prefill.
+    # Upstream's is padding if the whole text is in the prefill.
     trailing = prefill.trailing if len(prefill.trailing) else builder.tts_pad[None]
     assert_close(trailing, expected["trailing_text_hidden"][0])
     assert prompt_tokens.text_tokens == len(reference._tokenizer(reference._plain(request.text))["input_ids"])

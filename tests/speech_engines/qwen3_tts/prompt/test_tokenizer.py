@@ -74,7 +74,7 @@ def write_vocabulary(folder: Path) -> None:
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=256 + MERGES, initial_alphabet=alphabet, show_progress=False)
-    # Twice, as a pair is merged only where it is seen twice; the words of the template as the real ones are.
+    # Twice, as a pair is merged only if it is seen twice; the words of the template as the real ones are.
     trained.train_from_iterator([*CORPUS, *CORPUS, *["assistant", "user"] * 99], trainer)
     trained.model.save(str(folder))
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """A speech model that does as its text says, for tests of what surrounds an engine.
 
 The text is a JSON object: `name` (in the log), `chunks` of 80 ms (null: until cancelled), `gate` (a file: the engine
-stands before chunk `gate_before`, 2 unless told, while it exists), `fail_after` chunks, `tone_hz`. It logs
-`NAME begins`, `NAME chunk N`, `NAME ends N`, and, where it learns so at the gate, `NAME is cancelled`; it goes on
+stands before chunk `gate_before`, 2 by default, while it exists), `fail_after` chunks, `tone_hz`. It logs
+`NAME begins`, `NAME chunk N`, `NAME ends N`, and, if it learns so at the gate, `NAME is cancelled`; it goes on
 nevertheless. The first request with `lost_after` chunks finds its device lost while the file `device-lost` is in the
 folder, and removes it. A load stands, after `loads`, while the file `load-gate` is there, and finds no memory while
 `load-fails` is.
@@ -27,7 +27,7 @@ from speech_protocol.models import Task
 from speech_protocol.request import SpeechRequest
 
 _PACE_S = 0.005
-# Longer than any test waits: only an engine that everybody forgot gets there.
+# Longer than any test waits: only an abandoned engine gets there.
 _GATE_LIMIT_S = 300.0
 
 
