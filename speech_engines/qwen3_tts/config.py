@@ -39,7 +39,7 @@ class EngineConfig:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """From the variables of these names in capitals; one that is absent or empty keeps its default."""
+        """From the environment variables of these names in capitals; an absent or empty one keeps its default."""
         return cls(
             device=_device(environment.get("DEVICE", "").strip().lower() or AUTO),
             dtype=_choice("DTYPE", environment, DTYPES),
@@ -61,7 +61,7 @@ def _max_batch(environment: Mapping[str, str]) -> int | None:
 
 
 def refused(variable: str, value: str, allowed: str) -> SpeechError:
-    """The error for a setting that can't be used."""
+    """The error for an invalid setting."""
     return SpeechError(ErrorCode.MODEL_UNAVAILABLE, f"{variable} is '{value}'; it must be {allowed}.")
 
 

@@ -30,14 +30,14 @@ class CodePredictor:
         self._heads = [make_linear(take(weights, f"{PREFIX}.lm_head.{book}.weight")) for book in books]
         self._project = _take_projection(weights)
         self.embedding = _stack_embeddings(weights, config.codebooks - 1)
-        # The layers' inputs for every code there is: no projection is left to do for codes while a frame is made.
+        # The layers' inputs for every possible code: no projection of codes remains to be computed in a frame.
         inputs = self.embedding
         if self._project is not None:
             inputs = self._project(self.embedding.to(dtype)).to(self.embedding.dtype)
         self._inputs = inputs.chunk(config.codebooks - 1)  # by codebook
 
     def allocate(self, rows: int) -> None:
-        """The cache of a frame, for at most `rows` rows."""
+        """Allocate the cache of a frame, for at most `rows` rows."""
         device = self.embedding.device
         rope = Rope(self._config, self._codebooks, device)
         self._rope_of_two = rope.at(slice(0, 2), rows)  # of every row's first two positions
@@ -45,7 +45,7 @@ class CodePredictor:
         self._cache = FrameCache(self._config, rows, self._codebooks, device, self._dtype)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """codes [B, 15] of codebooks 1 to 15 -> [B, 15, H] as the talker takes them"""
+        """codes [B, 15] of codebooks 1 to 15 -> [B, 15, H] as inputs of the talker"""
         offsets = torch.arange(codes.shape[1], device=codes.device) * self._vocab
         return F.embedding(codes + offsets, self.embedding).to(self._dtype)
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-# At the end of the talker's vocabulary: ids of the prompt (speakers, languages, marks) that are no codes.
+# At the end of the talker's vocabulary: ids of the prompt (speakers, languages, marks) that are not codes.
 PROMPT_IDS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class StackConfig:
-    """A stack of decoder layers, and how many codes its head chooses among."""
+    """A stack of decoder layers, and the number of codes that its head distinguishes."""
 
     hidden_size: int
     intermediate_size: int
@@ -24,7 +24,7 @@ class StackConfig:
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> Self:
-        """Raises ValueError if a layer would have to do what ours do not."""
+        """Raises ValueError if a layer needs unsupported features."""
         _require(fields, hidden_act="silu", attention_bias=False, sliding_window=None)
         _require(fields.get("rope_scaling") or {}, rope_type="default")
         return cls(
@@ -42,7 +42,7 @@ class StackConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Of one checkpoint: both stacks, the number of codebooks, and the ids that the frame loop itself needs."""
+    """The sizes of one checkpoint: both stacks, the number of codebooks, and the ids that the frame loop needs."""
 
     talker: StackConfig
     predictor: StackConfig
@@ -64,7 +64,7 @@ class ModelConfig:
 
     @property
     def first_prompt_id(self) -> int:
-        """From here on, the talker may say nothing but EOS."""
+        """From here on, EOS is the only id that the talker may generate."""
         return self.talker.vocab_size - PROMPT_IDS
 
 

@@ -24,12 +24,12 @@ __all__ = ["FrameModel", "Sampling"]
 # A slot's latest frames are kept for the codec; no chunk may be longer.
 KEPT_FRAMES: Final = 16
 _MINUS_INFINITY: Final = float("-inf")
-Rows = Tensor | slice  # slots, a row of the batch each
+Rows = Tensor | slice  # slots, one row of the batch each
 
 
 @dataclass(frozen=True, slots=True)
 class _Paused:
-    """What an utterance has in the caches, in the host's memory."""
+    """The cache content of a paused utterance, in host memory."""
 
     kv: Tensor  # [layers, positions, 2 * kv_heads, head_dim]
     trailing: Tensor  # [N, H]
@@ -58,7 +58,7 @@ class FrameModel:
 
     @torch.inference_mode()
     def allocate(self, slots: int, cache_positions: int) -> None:
-        """The buffers, for `slots` slots, and `cache_positions` positions of all utterances together."""
+        """Allocate the buffers for `slots` slots, and `cache_positions` positions of all utterances together."""
         self.slots, self.cache_positions = slots, cache_positions
         self.talker.allocate(cache_positions)
         self.predictor.allocate(slots)
@@ -72,7 +72,7 @@ class FrameModel:
         self.start, self.position = self._counters(), self._counters()
         self._frame, self._trailing_frames = self._counters(), self._counters()
         self._cache_ranges = [CacheRange(0, 0)] * slots
-        self.lengths = [0] * slots  # `position` as the host knows it
+        self.lengths = [0] * slots  # `position` on the host
         self._trailing_counts = [0] * slots
         self._paused: dict[int, _Paused] = {}
 
@@ -80,7 +80,7 @@ class FrameModel:
     def load(
         cls, folder: Path, device: torch.device | str, dtype: torch.dtype, slots: int, cache_positions: int
     ) -> "FrameModel":
-        """From a checkpoint folder, see `read` and `allocate`."""
+        """Load from a checkpoint folder: see `read` and `allocate`."""
         model = cls.read(folder, device, dtype)
         model.allocate(slots, cache_positions)
         return model
@@ -96,9 +96,9 @@ class FrameModel:
 
     @torch.inference_mode()
     def begin(self, slot: int, cache_range: CacheRange, trailing: Tensor, sampling: Sampling) -> None:
-        """A new utterance in the slot, whatever it held before. The cache range has positions for the prompt and one
-        for each frame; trailing [N, H] is added to the inputs that frames 0 to N - 1 become; after that it is the
-        embedding of `tts_pad`."""
+        """Start an utterance in the slot, whatever its state. The cache range has positions for the prompt and one for
+        each frame; trailing [N, H] is added to the inputs of frames 0 to N - 1; later frames get the embedding of
+        `tts_pad`."""
         self._cache_ranges[slot], self.lengths[slot] = cache_range, 0
         self.start[slot] = cache_range.start
         trailing = torch.cat((trailing.to(self.dtype), self._tts_pad[None]))[: cache_range.count]
@@ -111,7 +111,7 @@ class FrameModel:
 
     @torch.inference_mode()
     def extend(self, slot: int, embeds: Tensor) -> None:
-        """The next part of the prompt, [T, H]; behind its last one, `step` may follow."""
+        """The next part of the prompt, [T, H]; after the last one, `step` may follow."""
         self.check_room(slot, len(embeds))
         cache_range, done = self._cache_ranges[slot], self.lengths[slot]
         hidden = self.talker.prefill(cache_range.start, done, embeds)
@@ -124,8 +124,8 @@ class FrameModel:
             raise ValueError(f"{count} positions and a frame do not fit into {self._cache_ranges[slot].count}")
 
     def finish_prefill(self, slot: int, hidden: Tensor, logits: Tensor, positions: int) -> None:
-        """`positions` positions of the slot's prompt are in the cache, the last of which gave hidden [1, H] and logits
-        [1, vocab]."""
+        """`positions` positions of the slot's prompt are in the cache; the last one gave hidden [1, H] and logits [1,
+        vocab]."""
         self._hidden[slot], self._logits[slot] = hidden[0], logits[0]
         self.position[slot] = self.lengths[slot] = positions
 
@@ -143,14 +143,14 @@ class FrameModel:
 
     @torch.inference_mode()
     def pause(self, slot: int) -> None:
-        """Keep what the slot's utterance has in the caches in the host's memory; the cache range is free then."""
+        """Copy the slot's cache content to host memory; the cache range is free then."""
         start, count = self._cache_ranges[slot].start, self._trailing_counts[slot]
         kv = self.talker.cache.save(start, self.lengths[slot])
         self._paused[slot] = _Paused(kv, self._trailing[start : start + count].to("cpu", copy=True))
 
     @torch.inference_mode()
     def resume(self, slot: int, cache_range: CacheRange) -> None:
-        """Bring it back, into that cache range."""
+        """Restore it into that cache range."""
         paused = self._paused[slot]
         self.talker.cache.restore(cache_range.start, paused.kv)
         self._trailing[cache_range.start : cache_range.start + len(paused.trailing)] = paused.trailing.to(self.device)
@@ -171,7 +171,7 @@ class FrameModel:
             raise
 
     def advance(self, slots: Sequence[int]) -> list[int]:
-        """The positions that a step of these slots takes, which it then has taken. Raises ValueError."""
+        """Reserve the positions of a step of these slots. Raises ValueError."""
         positions = [self.lengths[slot] for slot in slots]
         for slot, position in zip(slots, positions, strict=True):
             if position >= self._cache_ranges[slot].count:
@@ -180,19 +180,19 @@ class FrameModel:
         return positions
 
     def rewind(self, slots: Sequence[int]) -> None:
-        """Take back what `advance` took, if the step was not done."""
+        """Undo `advance`, if the step failed."""
         for slot in slots:
             self.lengths[slot] -= 1
 
     @property
     def pending(self) -> tuple[Tensor, Tensor]:
-        """What the next frame of every slot comes from: hidden states [slots, H] and logits [slots, vocab]."""
+        """The inputs of the next frame of every slot: hidden states [slots, H] and logits [slots, vocab]."""
         return self._hidden, self._logits
 
     @torch.inference_mode()
     def fill_for_warm_up(self, position: int, sampling: Sampling) -> None:
-        """Bring each slot in the middle of an utterance of its own, the same each time: no request is there yet. Slot n
-        is at `position` + n of a cache range that begins at 0."""
+        """Put each slot into the middle of a deterministic utterance, before there are requests. Slot n is at
+        `position` + n of a cache range that begins at 0."""
         self.sampling.put_all(sampling)
         for tensor in self.pending:
             tensor.copy_(pattern(tensor))
@@ -209,7 +209,7 @@ class FrameModel:
         return self._codes[rows[0, :, None], cache_positions]
 
     def release(self, slot: int) -> None:
-        """Forget the slot's request. Its buffers are overwritten by the next one."""
+        """Drop the slot's request. Its buffers are overwritten by the next one."""
         self.sampling.clear(slot)
         self._paused.pop(slot, None)
 
@@ -239,7 +239,7 @@ class FrameModel:
         return logits
 
     def _record(self, rows: Rows, active: Tensor | None, codes: Tensor, attend: Attend) -> None:
-        """Say this frame, codes [B, 16], and leave the logits of the next."""
+        """Record this frame, codes [B, 16], and store the logits of the next."""
         frame, position = self._frame[rows], self.position[rows]
         embeds = torch.cat((self.talker.embed(codes[:, 0])[:, None], self.predictor.embed(codes[:, 1:])), 1)
         trailing = self.start[rows] + torch.minimum(frame, self._trailing_frames[rows])
@@ -259,12 +259,12 @@ class FrameModel:
 
 
 def _choose(condition: Tensor, true: Tensor, false: Tensor) -> Tensor:
-    """By row: condition [B], the others [B, ...]"""
+    """Select by row: condition [B], the others [B, ...]"""
     return torch.where(condition.view(-1, *[1] * (true.dim() - 1)), true, false)
 
 
 def _text_embedding(weights: dict[str, Tensor], text_id: int) -> Tensor:
-    """What the talker adds to a code for this piece of text: [H]"""
+    """The talker's input for this text, added to that of a code: [H]"""
     names = (f"talker.text_projection.linear_fc{layer}.{part}" for layer in (1, 2) for part in ("weight", "bias"))
     first, first_bias, second, second_bias = (weights[name] for name in names)
     x = F.embedding(torch.tensor([text_id], device=first.device), weights["talker.model.text_embedding.weight"])

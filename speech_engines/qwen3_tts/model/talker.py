@@ -15,7 +15,7 @@ EMBEDDING: Final = "talker.model.codec_embedding.weight"
 
 
 class Talker:
-    """`dtype` is that of activations and cache. Takes its tensors out of `weights`, but for the embedding."""
+    """`dtype` is that of activations and cache. Takes its tensors from `weights`, except the embedding."""
 
     cache: UtteranceCache
 
@@ -27,7 +27,7 @@ class Talker:
         self._head = make_linear(take(weights, "talker.codec_head.weight"))
 
     def allocate(self, cache_positions: int) -> None:
-        """The cache, whose `cache_positions` bound all utterances together and each of them."""
+        """Allocate the cache, whose `cache_positions` limit all utterances together and each of them."""
         device = self.embedding.device
         self._rope = Rope(self._config, cache_positions + 1, device)  # inactive rows may be at their end
         self.cache = UtteranceCache(self._config, cache_positions, device, self._dtype)
@@ -41,13 +41,14 @@ class Talker:
         return self._head(hidden).float()
 
     def prefill(self, start: int, done: int, embeds: Tensor) -> Tensor:
-        """The next embeds [T, H] of the prompt in the cache range from `start` on -> their last hidden state [1, H]"""
+        """Prefill the next embeds [T, H] of the prompt in the cache range from `start` on -> their last hidden state
+        [1, H]"""
         count = len(embeds)
         rope = self._rope.at(slice(done, done + count))
         return self._stack(embeds.to(self._dtype, copy=True)[None], rope, self.cache.prompt(start, done, count))[0, -1:]
 
     def prefill_padded(self, start: Tensor, count: Tensor, embeds: Tensor) -> Tensor:
-        """A whole prompt, the first `count` [1] of embeds [T, H], in the cache range from `start` [1] on -> as
+        """Prefill a whole prompt, the first `count` [1] of embeds [T, H], in the cache range from `start` [1] on -> as
         `prefill`"""
         rope = self._rope.at(slice(0, len(embeds)))
         attend = self.cache.padded_prompt(start, count, len(embeds))

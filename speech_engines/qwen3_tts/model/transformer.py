@@ -1,4 +1,4 @@
-"""The stack of decoder layers that talker and code predictor both are."""
+"""The decoder layers shared by talker and code predictor."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,7 +10,7 @@ from speech_engines.qwen3_tts.model.weights import build_layers, make_adding, ma
 
 
 class Rope:
-    """Rotary embedding as a table of complex numbers. The talker's has three position ids for each position (time,
+    """Rotary embedding as a table of complex numbers. The talker has three position ids for each position (time,
     height, width); in speech they are equal, which makes it the plain one."""
 
     def __init__(self, config: StackConfig, positions: int, device: torch.device) -> None:
@@ -45,7 +45,7 @@ class Norm:
 
 
 class Layer:
-    """Attention and feed-forward, each with its norm before and its residual around."""
+    """Attention and feed-forward, each with a norm before and a residual around it."""
 
     def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"

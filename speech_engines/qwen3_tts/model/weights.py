@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint, straight to a device, and the matrix products over them."""
+"""The tensors of a checkpoint, loaded directly to a device, and the matrix products over them."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ PREFIX: Final = "talker."  # the rest is the speaker encoder
 _FEW_ROWS: Final = 30
 _KERNEL_ROWS: Final = 6
 _TILE_ROWS: Final = 16  # of AMX
-# Smaller weights stay in a core's own cache: what a call costs counts, and not the memory's speed.
+# Smaller weights stay in a core's cache: the cost of a call dominates, not the memory's speed.
 _SMALL_NUMBERS: Final = 2**18
 _SMALL_TILE_ROWS: Final = 1
 # fp16 holds every bf16 value but the smallest: this much may be lost (half its smallest step).
@@ -36,7 +36,7 @@ def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict
 
 
 def read_tensors(folder: Path, prefix: str, device: torch.device) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of those in `folder`, in one file or in many, whose names begin with `prefix`."""
+    """Names and tensors in `folder`, in one file or several, whose names begin with `prefix`."""
     for path in tensor_files(folder, prefix):
         with safe_open(path, framework="pt", device=str(device)) as file:
             for name in file.keys():  # noqa: SIM118  (it is no dict)
@@ -45,7 +45,7 @@ def read_tensors(folder: Path, prefix: str, device: torch.device) -> Iterator[tu
 
 
 def take(weights: dict[str, Tensor], *names: str) -> Tensor:
-    """Remove these tensors, so that a fused copy does not double the memory; many become one, row below row."""
+    """Remove these tensors, so that a fused copy does not double the memory; several are concatenated by rows."""
     tensors = [weights.pop(name) for name in names]
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
@@ -91,7 +91,7 @@ def make_adding(weight: Tensor) -> Adding:
 
 
 def has_matrix_unit() -> bool:
-    """Whether this CPU multiplies bfloat16 tiles in hardware, and torch knows it."""
+    """Whether this CPU multiplies bfloat16 tiles in hardware, and torch supports it."""
     return torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported()
 
 

@@ -30,7 +30,7 @@ from speech_protocol.request import SpeechRequest
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """What a talker needs to begin an utterance."""
+    """The inputs with which a talker starts an utterance."""
 
     embeds: Tensor  # [T, H]
     # [N, H], added to the inputs of frames 0 to N - 1; after them it is `PromptBuilder.tts_pad`.
@@ -38,8 +38,8 @@ class Prefill:
 
 
 class PromptBuilder:
-    """`weights` are the checkpoint's, by upstream's names; all is computed on their device and in their precision.
-    Holds no state of a request, so threads may share it."""
+    """`weights` are the checkpoint's, by upstream's names; everything is computed on their device and in their
+    precision. Has no state of a request, so threads may share it."""
 
     def __init__(self, config: Mapping[str, Any], weights: Mapping[str, Tensor], tokenizer: TextTokenizer) -> None:
         self._talker = config["talker_config"]
@@ -66,7 +66,7 @@ class PromptBuilder:
 
     @torch.no_grad()
     def build(self, prompt_tokens: PromptTokens, voice: VoicePrompt | None = None) -> Prefill:
-        """The script's streams added, in the voice of its recording if it is to clone one. Raises SpeechError."""
+        """The sum of the prompt's streams, in the voice of its recording if it is a clone. Raises SpeechError."""
         embeds = self._text([*prompt_tokens.text, *prompt_tokens.trailing])  # [T + N, H]
         length = len(prompt_tokens.text)
         embeds[prompt_tokens.codec_at : length] += self._codec(prompt_tokens, voice)
@@ -74,7 +74,7 @@ class PromptBuilder:
 
     def write(self, request: SpeechRequest, whole_text: bool | None = None) -> PromptTokens:
         """The ids of both streams; computes nothing. `whole_text` None is upstream's choice: the whole text at once,
-        but for clones one token a frame. Raises SpeechError."""
+        but one token a frame for clones. Raises SpeechError."""
         whole = self._task is not Task.CLONE if whole_text is None else whole_text
         transcript = transcript_of(request) if self._task is Task.CLONE else None
         reference_frames = 0 if transcript is None else frames_of_reference(request)
@@ -98,7 +98,7 @@ class PromptBuilder:
         return self._tokenizer.instruct_ids(request.instruct or "") if self._obeys_instruct else []
 
     def _codec_ids(self, request: SpeechRequest, pads: int) -> tuple[list[int], int]:
-        """The codec stream from the language up to `bos`, and where in it the voice is."""
+        """The codec stream from the language up to `bos`, and the position of the voice in it."""
         talker = self._talker
         speaker = self._speaker(request) if self._task is Task.CUSTOM_VOICE else None
         ids = self._language_ids(request, speaker)
@@ -107,7 +107,7 @@ class PromptBuilder:
             case Task.CUSTOM_VOICE:
                 ids.append(talker["spk_id"][speaker])
             case Task.CLONE:
-                ids.append(talker["codec_pad_id"])  # the x-vector takes its place
+                ids.append(talker["codec_pad_id"])  # the x-vector replaces it
         return ids + [talker["codec_pad_id"]] * (1 + pads) + [talker["codec_bos_id"]], voice_at
 
     def _codec(self, prompt_tokens: PromptTokens, voice: VoicePrompt | None) -> Tensor:
@@ -130,7 +130,7 @@ class PromptBuilder:
         return speaker
 
     def _language_ids(self, request: SpeechRequest, speaker: str | None) -> list[int]:
-        """The language in its brackets. A speaker of a dialect speaks it if the language is open or Chinese."""
+        """The language in its brackets. A speaker of a dialect uses it if the language is open or Chinese."""
         talker, language = self._talker, request.language.lower()
         known = talker["codec_language_id"]
         if language != AUTO and (language not in known or language not in LANGUAGES):
@@ -144,7 +144,7 @@ class PromptBuilder:
         return [talker["codec_think_id"], talker["codec_think_bos_id"], spoken, talker["codec_think_eos_id"]]
 
     def _text(self, ids: Sequence[int]) -> Tensor:
-        """Text ids to the talker's width: [n] -> [n, H]."""
+        """Text ids as the talker's inputs: [n] -> [n, H]."""
         first, first_bias, second, second_bias = self._projection
         hidden = functional.linear(functional.embedding(self._indices(ids), self._text_table), first, first_bias)
         return functional.linear(functional.silu(hidden), second, second_bias)

@@ -7,15 +7,15 @@ from speech_engines.qwen3_tts.model.config import ModelConfig
 
 MIB: Final = 2**20
 MAX_ROWS: Final = 64
-# Positions that a row has on the average: prompt and frames, 12.5 of which make a second of audio.
+# Average positions of a row: prompt and frames, 12.5 for each second of audio.
 POSITIONS_PER_ROW: Final = 512
 # One utterance may take more: 4,096 characters of text, a minute of reference, ten minutes of audio.
 MIN_POSITIONS: Final = 10_000
-# CUDA's context, the code of kernels, and the workspaces of cuBLAS; there before anything is measured.
+# CUDA's context, kernel code, and the workspaces of cuBLAS; allocated before any measurement.
 CONTEXT_BYTES: Final = 450 * MIB
-# Of a recorded graph, besides what its work computes: some 2,000 nodes of a frame.
+# A captured graph, besides its working memory: some 2,000 nodes for a frame.
 GRAPH_BYTES: Final = 8 * MIB
-# What the work of the largest graph holds at once; all share it.
+# The working memory of the largest graph, shared by all.
 POOL_BYTES: Final = 256 * MIB
 # For prompts that run kernel by kernel, and what the allocator rounds up; if voices are cloned, for the encoders'
 # activations, a minute of recording at most, and the prompts that are kept.
@@ -25,7 +25,7 @@ CLONING_BYTES: Final = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Of one checkpoint on one device, in bytes: of a row, of a position, and of what is neither."""
+    """The needs of one checkpoint on one device, in bytes: of a row, of a position, and constant ones."""
 
     row: int
     position: int
@@ -33,7 +33,7 @@ class Needs:
 
     @classmethod
     def from_config(cls, config: ModelConfig, itemsize: int, stream: int, *, clones: bool = False) -> "Needs":
-        """`itemsize` is that of activations and caches, `stream` what the codec keeps of a stream."""
+        """`itemsize` is that of activations and caches, `stream` the codec's state of a stream."""
         talker, predictor = config.talker, config.predictor
         frame_cache = predictor.layers * config.codebooks * 2 * predictor.kv_heads * predictor.head_dim * itemsize
         # Logits, the codes that were said, the latest frames, the hidden state.
@@ -53,7 +53,7 @@ class Needs:
         return rows * self.row + positions * self.position
 
     def parts(self, weights: int, size: "Size") -> dict[str, int]:
-        """All that a model of that size takes, by what for. The headroom is taken only if it is used."""
+        """The memory of a model of that size, by purpose. The headroom is only used temporarily."""
         return {
             "CUDA": CONTEXT_BYTES,
             "weights": weights,
@@ -71,7 +71,7 @@ class Size:
 
 
 def wanted_positions(rows: int) -> int:
-    """More are not taken, however much is free: the GPU is shared."""
+    """More positions are not used, however much memory is free: the GPU is shared."""
     return max(rows * POSITIONS_PER_ROW, MIN_POSITIONS)
 
 

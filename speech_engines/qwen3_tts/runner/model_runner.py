@@ -34,19 +34,20 @@ from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.models import ModelSpec, Task
 from speech_protocol.request import SpeechRequest
 
-# On a CPU, positions that nothing has used yet take no memory.
+# On a CPU, untouched positions use no memory.
 CPU_POSITIONS_PER_ROW: Final = 1024
-# Of a prompt at once: no longer than a step takes. On a CPU a step takes long, and each position adds to it.
+# Maximum prompt positions at once: no longer than a step takes. On a CPU a step takes long, and each position adds to
+# it.
 PIECE_POSITIONS: Final = {"cpu": 128, "cuda": 512}
-# What each piece costs besides, in positions: on a CPU its weights are read, on a GPU its kernels launched.
+# The fixed cost of each piece, in positions: on a CPU its weights are read, on a GPU its kernels launched.
 PIECE_OVERHEAD: Final = {"cpu": 70, "cuda": 400}
-# How many positions take as long as a step.
+# The number of positions that take as long as a step.
 STEP_POSITIONS: Final = {"cpu": 290, "cuda": 1024}
 
 
 class TorchModelRunner:
     """All buffers are allocated here, once: nothing grows with time or with the length of an utterance. With a
-    `recorder`, of graphs on a GPU, work runs in the few shapes that it recorded at the load."""
+    `recorder`, for graphs on a GPU, work runs in the few shapes that it captured at the load."""
 
     def __init__(
         self,
@@ -102,12 +103,12 @@ class TorchModelRunner:
 
     @property
     def graph_count(self) -> int:
-        """Shapes that were to be recorded."""
+        """The number of shapes to capture."""
         return sum(len(graphs.shapes) for graphs in self._graphs)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on graphs that are not used."""
+        """Sentences about graphs that are not used."""
         return tuple(sentence for graphs in self._graphs for sentence in graphs.unused)
 
     def plan(self, request: SpeechRequest) -> Plan:
@@ -137,7 +138,7 @@ class TorchModelRunner:
         self._unread[slot] = prompt.embeds
         self._made[slot] = 0
         if voice is not None and voice.codec_state is not None:
-            # The codec goes on from the reference, whose own samples are dropped, exactly by frames.
+            # The codec continues from the reference, whose own samples are dropped, exact to the frame.
             self._codec.restore(slot, voice.codec_state)
         else:
             self._codec.reset(slot)
@@ -219,7 +220,7 @@ class TorchModelRunner:
         return device_errors(self._placement.device)
 
     def _warm_up(self) -> None:
-        """Graphs of all shapes, then one short utterance: nothing is chosen, tuned or recorded in a request."""
+        """Graphs of all shapes, then one short utterance: nothing is selected, tuned or captured in a request."""
         for graphs in self._graphs:
             graphs.record_all()
         self._lap("graphs")
