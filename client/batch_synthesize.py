@@ -42,6 +42,7 @@ console = Console(stderr=True, highlight=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. Exits with the status described above."""
     options = _parse(arguments)
     try:
         sys.exit(_run(options))

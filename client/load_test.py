@@ -37,6 +37,7 @@ TRITON = "triton+"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line. Exits with the status described above."""
     options = _parse(arguments)
     if options.plot and find_spec("matplotlib") is None:
         # Before the load, not after it.

@@ -26,11 +26,14 @@ MIN_BYTES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """A reply of the server."""
+
     status: int
     body: bytes
     content_type: str
 
     def json(self) -> Any:
+        """The body as JSON."""
         return json.loads(self.body)
 
 
@@ -41,9 +44,11 @@ class Server:
         self._url = url.rstrip("/")
 
     def get(self, path: str) -> Reply:
+        """The reply to a GET request."""
         return self._send(urllib.request.Request(self._url + path, headers=_key()))
 
     def speak(self, **fields: object) -> Reply:
+        """The reply to a speech request."""
         body = json.dumps(fields).encode()
         headers = {"Content-Type": "application/json", **_key()}
         return self._send(urllib.request.Request(f"{self._url}/v1/audio/speech", body, headers))
@@ -63,6 +68,7 @@ def _key() -> dict[str, str]:
 
 
 def check_health(server: Server) -> str:
+    """Check /health; returns a summary, as every check does."""
     reply = server.get("/health")
     assert reply.status == 200, f"status {reply.status}"
     assert reply.json()["status"] == "ok", reply.json()["status"]
@@ -70,18 +76,21 @@ def check_health(server: Server) -> str:
 
 
 def check_voices(server: Server) -> str:
+    """Check the list of voices."""
     voices = server.get("/v1/audio/voices").json()["voices"]
     assert voices, "no voices"
     return f"{len(voices)} voices"
 
 
 def check_languages(server: Server) -> str:
+    """Check the list of languages."""
     languages = server.get("/v1/audio/languages").json()["languages"]
     assert languages, "no languages"
     return f"{len(languages)} languages"
 
 
 def check_synthesis(server: Server) -> str:
+    """Check that the default voice gives audio."""
     reply = server.speak(input=TEXT, voice="alloy", response_format="wav")
     assert reply.status == 200, reply.body[:300].decode(errors="replace")
     with wave.open(BytesIO(reply.body)) as header:

@@ -36,6 +36,7 @@ class Screen:
         self._begin_s = time.perf_counter()
 
     def say(self, text: str) -> None:
+        """Print a line."""
         print(self._line(text), flush=True)
 
     def say_at_once(self, text: str) -> None:

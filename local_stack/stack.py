@@ -33,7 +33,10 @@ _NOISE = ("CudaDriverHelper has not been initialized", "Signal (15) received")
 
 
 class Output(Protocol):
-    def say(self, text: str) -> None: ...
+    """The output of the stack's progress."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
 
 
 def run_stack(screen: Output, signals: StopSignals, *, qwen: bool) -> None:

@@ -94,6 +94,7 @@ class TritonProcess:
 
     @property
     def url(self) -> str:
+        """The URL of the HTTP API."""
         return f"http://127.0.0.1:{self.http_port}"
 
     @property
@@ -102,10 +103,12 @@ class TritonProcess:
 
     @property
     def pid(self) -> int:
+        """The id of the current process."""
         assert self._process is not None
         return self._process.pid
 
     def is_running(self) -> bool:
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:

@@ -55,6 +55,7 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def to_response(self) -> JSONResponse:
+        """The HTTP response for the error."""
         return JSONResponse(self.body(), self.status, self.headers)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,20 +74,24 @@ def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
 
 
 def too_large(limit_bytes: int) -> ApiError:
+    """413 for a request body."""
     return ApiError(413, "request_too_large", f"The request body is over {limit_bytes} bytes. Send a smaller one.")
 
 
 def compressed(encoding: str) -> ApiError:
+    """415 for a compressed body."""
     message = f"The body is compressed (Content-Encoding: {encoding[:40]}). Send it uncompressed."
     return ApiError(415, "unsupported_content_encoding", message, headers={"Accept-Encoding": "identity"})
 
 
 def upload_too_large(param: str, limit_bytes: int) -> ApiError:
+    """413 for a recording."""
     message = f"The recording is over {limit_bytes} bytes. Send a shorter one, or a compressed one."
     return ApiError(413, "request_too_large", message, param=param)
 
 
 def timed_out(seconds: float) -> ApiError:
+    """504 without audio in time."""
     message = f"No audio for {seconds:g} seconds. Send a shorter input, or raise REQUEST_TIMEOUT on the server."
     return ApiError(504, "timeout", message, headers=_NO_RETRY)
 

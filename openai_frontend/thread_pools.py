@@ -69,6 +69,7 @@ class Pools:
     storing: WorkerPool = field(default_factory=lambda: WorkerPool("voice storing", threads=4, max_queued=64))
 
     def close(self) -> None:
+        """Drop queued calls of all pools; running ones finish."""
         for pool in (self.encoding, self.text, self.json, self.uploads, self.reading, self.storing):
             pool.close()
 

@@ -35,7 +35,8 @@ class StreamTimeoutError(Exception):
 class Server(Protocol):
     """The source of an utterance's messages: `Triton`."""
 
-    def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]: ...
+    def speak(self, model: str, request: SpeechRequest) -> AsyncGenerator[Message, None]:
+        """The messages of one request, up to and including its end event. Raises SpeechError."""
 
 
 class Models(Protocol):

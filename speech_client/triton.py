@@ -45,6 +45,8 @@ class UnreachableError(SpeechError):
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
+    """The state of a model, and Triton's reason for it."""
+
     state: ModelState
     reason: str = ""
 
@@ -88,6 +90,7 @@ class Triton:
         await self._resources.aclose()
 
     async def is_live(self) -> bool:
+        """Whether tritonserver answers its liveness probe."""
         try:
             return bool(await self._queries.is_server_live())
         except (aiohttp.ClientError, TimeoutError, InferenceServerException):

@@ -57,7 +57,8 @@ class Engine(Protocol):
     """Turns requests into audio."""
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """The fixed properties of the engine."""
 
     def submit(self, request: SpeechRequest, sink: AudioSink) -> None:
         """Queue a request and return immediately. Raises SpeechError if it can't be served or the queue is full; the

@@ -53,6 +53,7 @@ class DeliveryThread:
         self.put(lambda: self._watched.add(sink))
 
     def unwatch(self, sink: "DeliverySink") -> None:
+        """Stop polling `sink`."""
         self.put(lambda: self._watched.discard(sink))
 
     def flush(self, timeout_s: float) -> None:

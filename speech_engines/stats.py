@@ -43,6 +43,7 @@ class Reporter:
     _next_s: float = field(default=0.0, init=False)
 
     def report(self, *, is_idle: bool) -> None:
+        """Publish the statistics if the interval has passed or the engine has become idle."""
         now_s = self.clock()
         if self.publish is not None and (is_idle or now_s >= self._next_s):
             self._next_s = now_s + self.interval_s

@@ -37,6 +37,7 @@ class Watchdog:
         self._begin_s = None
 
     def close(self) -> None:
+        """Stop watching."""
         self._over.set()
 
     def _watch(self) -> None:

@@ -63,6 +63,7 @@ class StartEvent(_Event):
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for invalid fields."""
         listed = {name: tuple(values.get(name, ())) for name in ("languages", "speakers", "notes")}
         return super(StartEvent, cls).from_json({**values, **listed})
 
@@ -87,6 +88,7 @@ class AudioEvent(_Event):
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for invalid fields."""
         words = tuple(Word(each["text"], each["start"], each["end"]) for each in values.get("words", ()))
         return super(AudioEvent, cls).from_json({**values, "words": words})
 
@@ -106,6 +108,7 @@ class EndEvent(_Event):
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for invalid fields."""
         reason = FinishReason(values["finish_reason"])
         warnings = tuple(values.get("warnings", ()))
         return super(EndEvent, cls).from_json({**values, "finish_reason": reason, "warnings": warnings})
@@ -122,9 +125,11 @@ class ErrorEvent(_Event):
 
     @classmethod
     def from_error(cls, error: SpeechError) -> Self:
+        """The event of an error."""
         return cls(str(error.code), error.message, error.param)
 
     def to_error(self) -> SpeechError:
+        """The error of the event."""
         return SpeechError(ErrorCode.parse(self.code) or ErrorCode.ENGINE_FAILURE, self.message, self.param)
 
 

@@ -15,6 +15,7 @@ class EventLines:
         self._rest = b""
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The payloads that `piece` completes."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         return (line[5:] for line in lines if line.startswith(b"data:"))
 

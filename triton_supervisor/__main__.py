@@ -41,6 +41,7 @@ class Supervisor:
         self._watch = Watch(client, self._pid, has_process=has_process(command))
 
     def run(self) -> int:
+        """Run until a stop; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         threading.Thread(target=self._watch.run, args=(self._stopping,), name="watch", daemon=True).start()

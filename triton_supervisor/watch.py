@@ -37,9 +37,14 @@ _UNLOADING: Final = "UNLOADING"
 class Server(Protocol):
     """The calls of tritonserver that the watch needs; see `client.TritonClient`."""
 
-    def states(self) -> dict[str, str]: ...
-    def active_models(self) -> set[str]: ...
-    def begin_load(self, model: str) -> None: ...
+    def states(self) -> dict[str, str]:
+        """Each model's state in the repository index."""
+
+    def active_models(self) -> set[str]:
+        """The models that are synthesizing."""
+
+    def begin_load(self, model: str) -> None:
+        """Start a load without waiting for it."""
 
 
 class Watch:

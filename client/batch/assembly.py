@@ -53,9 +53,11 @@ class Recorder:
 
     @property
     def length_s(self) -> float:
+        """The length of the audio so far, in seconds."""
         return self._samples / SAMPLE_RATE_HZ
 
     def begin_chapter(self, title: str) -> None:
+        """Start a chapter at the current position."""
         if self.marks:
             self._write(silence(CHAPTER_PAUSE_S))
             self._end_chapter()
@@ -77,12 +79,14 @@ class Recorder:
             self._captions.write(Caption(begin_s, self.length_s, utterance.text))
 
     def finish(self) -> None:
+        """Complete the files."""
         self._end_chapter()
         self._audio.finish(self.marks)
         if self._captions is not None:
             self._captions.finish()
 
     def abort(self) -> None:
+        """Remove the incomplete files."""
         self._audio.abort()
         if self._captions is not None:
             self._captions.abort()

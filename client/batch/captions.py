@@ -28,6 +28,7 @@ class CaptionWriter:
         self._file.write(_HEADS[kind])
 
     def write(self, caption: Caption) -> None:
+        """Append a caption."""
         self._count += 1
         point = "," if self._kind == "srt" else "."
         text = " ".join(caption.text.split())
@@ -41,12 +42,14 @@ class CaptionWriter:
         self._file.write(f"{separator}{self._count}\n{times}\n{text}\n")
 
     def finish(self) -> None:
+        """Complete the file and move it into place."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         self._unfinished.replace(self._path)
 
     def abort(self) -> None:
+        """Remove the incomplete file."""
         self._file.close()
         self._unfinished.unlink(missing_ok=True)
 

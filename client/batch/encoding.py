@@ -67,7 +67,8 @@ class Tags:
 class AudioWriter(Protocol):
     """A file being written."""
 
-    def write(self, samples: Samples) -> None: ...
+    def write(self, samples: Samples) -> None:
+        """Append samples, [N] at 24 kHz."""
 
     def finish(self, marks: Sequence[Mark] = ()) -> None:
         """Complete the file and move it into place."""

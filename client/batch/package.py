@@ -72,9 +72,11 @@ class Archive:
         self._names = {_folded(name): name for name in reversed(names)} | {name: name for name in names}
 
     def has(self, name: str) -> bool:
+        """Whether the archive contains a file of that name."""
         return self._found(name) is not None
 
     def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises EpubError."""
         found = self._found(name)
         if found is None:
             raise EpubError(f"{name} is not in it")
@@ -93,12 +95,14 @@ class Archive:
         return data
 
     def text(self, name: str) -> str:
+        """The decoded text of a file. Raises EpubError."""
         try:
             return decode(self.read(name))
         except EncodingError as error:
             raise EpubError(f"{name} can't be read: {error}") from None
 
     def xml(self, name: str) -> Element:
+        """A file as an XML tree. Raises EpubError."""
         try:
             return parse_xml(self.text(name))
         except ParseError as error:
@@ -126,14 +130,17 @@ class Package:
 
     @property
     def title(self) -> str:
+        """The title of the book; empty if unknown."""
         return self._first("title")
 
     @property
     def author(self) -> str:
+        """The author of the book; empty if unknown."""
         return ", ".join(dict.fromkeys(self._all("creator")))
 
     @property
     def language(self) -> str:
+        """The language tag of the book; empty if unknown."""
         return self._first("language")
 
     def cover(self) -> tuple[bytes, str] | None:

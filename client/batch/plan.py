@@ -41,6 +41,7 @@ class Utterance:
 
     @property
     def width(self) -> int:
+        """The speaking length of the text, in Latin letters."""
         return text_width(self.text)
 
 
@@ -54,14 +55,17 @@ class Work:
 
     @property
     def title(self) -> str:
+        """The title of the item, else its name."""
         return self.item.title or self.item.name
 
     @property
     def width(self) -> int:
+        """The speaking length of all utterances, in Latin letters."""
         return sum(each.width for each in self.utterances)
 
     @property
     def estimated_s(self) -> float:
+        """The estimated length of the audio, in seconds."""
         return sum(each.width * SECONDS_PER_WIDTH + each.pause_s + each.lead_s for each in self.utterances)
 
 

@@ -34,6 +34,7 @@ class Pace:
         self._skipped += width
 
     def began(self, width: int) -> None:
+        """An utterance is in flight."""
         if self._begin_s is None:
             self._begin_s = self._clock()
         self._flying += width
@@ -87,9 +88,11 @@ class Display:
         self._bars.stop()
 
     def began(self, job: Job) -> None:
+        """An utterance is in flight."""
         self.pace.began(job.utterance.width)
 
     def ended(self, job: Job) -> None:
+        """An utterance was synthesized, or failed."""
         numbers = self._parts_of.pop(job.key, [])
         width = job.utterance.width
         self.pace.ended(width, width * (len(numbers) - 1))
@@ -132,5 +135,6 @@ class Display:
 
 
 def clock(seconds: float) -> str:
+    """A duration in seconds as `h:mm:ss`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -21,12 +21,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def table(path: Path, name: str, value: object) -> dict[str, Any]:
+    """The value as a table. Raises InputError for another type."""
     if not isinstance(value, dict):
         raise InputError(f"{path}: '{name}' has to be a table, [{name}].")
     return value
 
 
 def text(path: Path, name: str, value: object) -> str:
+    """The value as a non-empty string, stripped. Raises InputError."""
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{path}: '{name}' has to be a text in quotes.")
     return value.strip()

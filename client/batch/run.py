@@ -51,6 +51,7 @@ class Options:
 
     @property
     def book_path(self) -> Path:
+        """The path of the book's file."""
         return self.output / f"{self.input.stem}.{self.file_format}"
 
 

@@ -38,6 +38,7 @@ class Store:
         self.write_manifest(self._manifest)
 
     def has(self, job: Job) -> bool:
+        """Whether the utterance is stored."""
         return self._path(job).exists()
 
     def read(self, job: Job) -> bytes:
@@ -45,6 +46,7 @@ class Store:
         return self._path(job).read_bytes()
 
     def length_bytes(self, job: Job) -> int:
+        """The size of a stored utterance in bytes."""
         return self._path(job).stat().st_size
 
     def keep(self, job: Job, pcm: bytes, note: str = "") -> None:
@@ -56,6 +58,7 @@ class Store:
         write_whole(self._path(job), pcm)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write the readable list of all utterances."""
         self._manifest = dict(manifest)
         whole = {**manifest, "checkpoints": self._checkpoints}
         write_whole(self._folder / _MANIFEST, (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode())

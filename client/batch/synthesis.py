@@ -36,7 +36,8 @@ _PROBES: Final = 5
 class Watcher(Protocol):
     """Receives the progress of a run."""
 
-    def began(self, job: Job) -> None: ...
+    def began(self, job: Job) -> None:
+        """An utterance is in flight."""
 
     def ended(self, job: Job) -> None:
         """An utterance was synthesized, or failed."""

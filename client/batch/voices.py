@@ -36,6 +36,7 @@ class Voice:
 
     @classmethod
     def from_request(cls, model: str, request: SpeechRequest) -> "Voice":
+        """The voice of a Triton model and a request; text and seed are ignored."""
         tensors = {name: value for name, value in request.to_tensors().items() if name not in ("TEXT", "SEED")}
         digest = hashlib.sha256(json.dumps([model, tensors], sort_keys=True).encode())
         return cls(model, request, digest.hexdigest())
@@ -47,6 +48,7 @@ class Voice:
 
     @property
     def language(self) -> str:
+        """The language of the request."""
         return self.request.language
 
 

@@ -43,6 +43,7 @@ def figures(traffic: Traffic) -> dict[str, Any]:
 
 
 def time_to_first_audio_s(outcome: Outcome) -> float | None:
+    """Seconds from the request to the first audible sample, or to the first byte if the format is not decoded."""
     heard = outcome.heard
     return heard.first_byte_s if heard.first_audible_s is None else heard.first_audible_s
 
@@ -54,4 +55,5 @@ def spread(values: Iterable[float | None]) -> dict[str, float | None]:
 
 
 def percentile(rank: float, values: Sequence[float]) -> float | None:
+    """The percentile (0 to 100) of the values; None without any."""
     return float(np.percentile(values, rank)) if values else None

@@ -24,10 +24,12 @@ class Target(Protocol):
     """A server under test."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """The name of the target in reports."""
 
     @property
-    def audio_format(self) -> str: ...
+    def audio_format(self) -> str:
+        """The response format."""
 
     def speak(self, session: aiohttp.ClientSession, text: str) -> AsyncGenerator[bytes, None]:
         """The body of one reply, in pieces as they arrive. Raises TargetError."""

@@ -31,6 +31,7 @@ class Load:
 
     @property
     def name(self) -> str:
+        """The name of the load in reports."""
         return f"{self.rate_per_s:g}/s" if self.rate_per_s else f"{self.clients} clients"
 
 

@@ -8,6 +8,8 @@ from openai_frontend.audio.formats import FORMATS
 
 
 class ErrorDetail(BaseModel):
+    """The error itself, with all four keys."""
+
     message: str
     type: str
     param: str | None

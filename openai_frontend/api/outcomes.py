@@ -35,9 +35,11 @@ class Outcome:
     ended_s: float | None = None
 
     def completed(self, end: EndEvent, warnings: tuple[str, ...] = ()) -> None:
+        """Record the end event."""
         self.status, self.fields = Status.COMPLETED, summary(end, warnings)
 
     def failed(self, error: Exception) -> None:
+        """Record an error."""
         self.status, self.fields = Status.FAILED, from_exception(error).body()
 
     def close(self, now_s: float) -> None:
@@ -63,6 +65,7 @@ class Outcomes:
         return outcome
 
     def close(self, outcome: Outcome) -> None:
+        """End a reply; its outcome is kept for a minute."""
         outcome.close(self._clock())
 
     def find(self, owner: Hashable, request_id: str) -> dict[str, Any]:

@@ -55,6 +55,8 @@ _TASKS = {"CustomVoice": Task.CUSTOM_VOICE, "Base": Task.CLONE, "VoiceDesign": T
 
 
 class VoiceId(BaseModel):
+    """OpenAI's object form of a voice."""
+
     model_config = ConfigDict(strict=True)
 
     id: VoiceName
@@ -142,6 +144,7 @@ class SpeechBody(OptionalFields):
         return bool(self.word_timestamps) or "word" in (self.timestamp_granularities or ())
 
     def voice_name(self) -> str | None:
+        """The voice as a name or an id; None for the default."""
         return self.voice.id if isinstance(self.voice, VoiceId) else self.voice
 
 

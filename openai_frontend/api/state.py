@@ -23,6 +23,8 @@ from speech_protocol.models import Task
 
 @dataclass(frozen=True, slots=True)
 class State:
+    """The components of a frontend, as routes need them."""
+
     settings: Settings
     library: Library
     catalog: Catalog

@@ -23,6 +23,8 @@ B = TypeVar("B", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Upload:
+    """An uploaded recording."""
+
     data: bytes
 
 

@@ -30,6 +30,7 @@ class ModelCapacity:
 
     @property
     def is_bounded(self) -> bool:
+        """Whether there is any limit."""
         return bool(self.max_models or self.memory_bytes)
 
     def counts(self, name: str) -> bool:

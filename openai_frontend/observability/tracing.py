@@ -28,13 +28,15 @@ class Trace(Protocol):
     def event(self, name: str) -> None:
         """An event within the span."""
 
-    def end(self, attributes: dict[str, str | int | float], *, failed: bool) -> None: ...
+    def end(self, attributes: dict[str, str | int | float], *, failed: bool) -> None:
+        """End the span."""
 
 
 class Tracer(Protocol):
     """Starts traces."""
 
-    def start(self, name: str) -> Trace: ...
+    def start(self, name: str) -> Trace:
+        """Start the trace of a request."""
 
     def close(self) -> None:
         """Send spans that have not been sent. May take seconds."""

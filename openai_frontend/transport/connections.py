@@ -108,6 +108,7 @@ class Connections:
         return sum(len(self._phases[phase]) for phase in _ADMITTED)
 
     def count(self, phase: Phase) -> int:
+        """The number of connections in a phase."""
         return len(self._phases[phase])
 
     def opened(self, connection: Connection, now_s: float) -> None:

@@ -34,12 +34,14 @@ def storage_failure(folder: Path) -> Iterator[None]:
 
 
 def voice_not_found(voice_id: str) -> ApiError:
+    """404 for an unknown voice."""
     return ApiError(
         404, "voice_not_found", f"There is no voice '{voice_id}'. GET /v1/audio/voices lists all.", param="voice_id"
     )
 
 
 def consent_not_found(consent_id: str) -> ApiError:
+    """404 for an unknown consent."""
     return ApiError(
         404,
         "consent_not_found",
@@ -49,5 +51,6 @@ def consent_not_found(consent_id: str) -> ApiError:
 
 
 def voice_damaged(voice_id: str) -> ApiError:
+    """500 for a voice with damaged files."""
     message = f"The recording of the voice '{voice_id}' is damaged. Delete the voice and create it again."
     return ApiError(500, "voice_damaged", message, param="voice", headers=_NO_RETRY)

@@ -61,6 +61,7 @@ class Library:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
+        """The library of the settings."""
         bounds = settings.max_voices, settings.max_voices_bytes
         shared = settings.voices_shared or not settings.keys()
         return cls(Path(settings.voices_folder), *bounds, require_consent=settings.require_consent, shared=shared)

@@ -17,6 +17,7 @@ class Reference:
 
     @classmethod
     def from_pcm(cls, pcm: bytes, text: str | None = None) -> Self:
+        """The reference of PCM (s16le, mono, 24 kHz), with its hash."""
         return cls(pcm, hashlib.sha256(pcm).hexdigest(), text)
 
 

@@ -59,6 +59,7 @@ class Store(Generic[T]):
         self._size_bytes = 0
 
     def new_id(self) -> str:
+        """A random, unused id."""
         return self._prefix + secrets.token_hex(16)
 
     def entries(self) -> Mapping[str, T]:

@@ -58,6 +58,7 @@ class BodyMemory:
         self._peak_bytes = max(self._peak_bytes, self.held_bytes)
 
     def give_back(self, count_bytes: int) -> None:
+        """Release bytes."""
         self.held_bytes -= count_bytes
         if not self.held_bytes and self._peak_bytes >= self._limit_bytes // _SHARE_OF_SMALL:
             self._peak_bytes = 0

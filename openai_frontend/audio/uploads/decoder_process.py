@@ -23,6 +23,7 @@ UNREADABLE: Final = "The recording cannot be decoded: decoding it needs too much
 
 
 def main() -> None:
+    """Decode recordings from stdin until it ends."""
     logging.disable()
     _limit()
     while head := sys.stdin.buffer.read(LENGTH.size):

@@ -58,7 +58,8 @@ class ModelRunner(Protocol):
     def resume(self, slot: int, cache_range: CacheRange) -> None:
         """Restore it exactly into this cache range."""
 
-    def release(self, slot: int) -> None: ...
+    def release(self, slot: int) -> None:
+        """Free the slot."""
 
     def free_memory(self) -> None:
         """Release cached memory."""
@@ -71,4 +72,5 @@ class ModelRunner(Protocol):
         """By family of `stats`."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free all device memory."""

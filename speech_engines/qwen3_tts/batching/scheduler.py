@@ -37,6 +37,7 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
+        """Whether any request is queued or running."""
         return bool(self._waiting or self._running)
 
     @property
@@ -51,6 +52,7 @@ class Scheduler:
 
     @property
     def speaking(self) -> tuple[Sequence, ...]:
+        """All that are decoding, in order of arrival."""
         return tuple(sequence for sequence in self._running if sequence.stage is Stage.SPEAKING)
 
     @property

@@ -23,10 +23,12 @@ class Plan:
 
     @property
     def text_tokens(self) -> int:
+        """The number of tokens of the text."""
         return self.prompt_tokens.text_tokens
 
     @property
     def prompt_positions(self) -> int:
+        """The number of cache positions of the prompt."""
         return len(self.prompt_tokens.text)
 
 
@@ -93,6 +95,7 @@ class Sequence:
 
     @property
     def held_cache_positions(self) -> int:
+        """The number of cache positions in its range."""
         return 0 if self.cache_range is None else self.cache_range.count
 
     @property
@@ -108,6 +111,7 @@ class Sequence:
         return self.started_s + self.first_chunk_s + self.sent_samples / SAMPLE_RATE_HZ
 
     def add_frame(self) -> None:
+        """Count a decoded frame."""
         self.frames += 1
         self.undecoded_frames += 1
 

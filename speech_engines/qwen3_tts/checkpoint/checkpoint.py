@@ -29,11 +29,13 @@ class Checkpoint:
 
     @property
     def languages(self) -> tuple[str, ...]:
+        """The languages of the checkpoint, by the wire's names."""
         known = self.config["talker_config"]["codec_language_id"]
         return tuple(language for language in LANGUAGES if language in known)
 
     @property
     def speakers(self) -> tuple[str, ...]:
+        """The built-in speakers of the checkpoint."""
         return tuple(self.config["talker_config"]["spk_id"])
 
     @property

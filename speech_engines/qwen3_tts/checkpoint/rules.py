@@ -27,10 +27,12 @@ class RequestRules:
 
     @property
     def speakers(self) -> tuple[str, ...]:
+        """The built-in speakers of the checkpoint."""
         return self.checkpoint.speakers if self.spec.task is Task.CUSTOM_VOICE else ()
 
     @property
     def supports_instructions(self) -> bool:
+        """Whether `INSTRUCT` has an effect."""
         by_size = self.spec.task is Task.CUSTOM_VOICE and self.checkpoint.supports_instructions
         return by_size or self.spec.task is Task.VOICE_DESIGN
 

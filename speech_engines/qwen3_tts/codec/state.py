@@ -46,6 +46,7 @@ class StreamState:
 
     @property
     def size_bytes(self) -> int:
+        """The size of the state in bytes."""
         return self.histories.nbytes + self.ring.nbytes
 
 
@@ -71,6 +72,7 @@ class State:
         self.positions = torch.zeros(streams, dtype=torch.int64, device=like.device)  # frames decoded so far
 
     def reset(self, stream: int) -> None:
+        """Clear a row for a new utterance."""
         self._flat[stream] = self._start
         self.positions[stream].zero_()  # the mask hides the old content of the rings
 
@@ -79,6 +81,7 @@ class State:
         return StreamState(self._flat[stream].clone(), self.rings[:, stream, :, :, self._slots(frames)], frames)
 
     def restore(self, stream: int, saved: StreamState) -> None:
+        """Set a row to a saved state."""
         self._flat[stream] = saved.histories
         self.rings[:, stream, :, :, self._slots(saved.frames)] = saved.ring
         self.positions[stream].fill_(saved.frames)
@@ -140,4 +143,5 @@ class CodecCall:
         return ring[self._rows]
 
     def end(self) -> None:
+        """Advance the rows' frame counters."""
         self._state.positions[self._rows] += self._frames

@@ -13,6 +13,7 @@ class CacheRange:
 
     @property
     def stop(self) -> int:
+        """The position after the last one."""
         return self.start + self.count
 
 

@@ -46,6 +46,7 @@ class UtteranceCache:
         return saved
 
     def restore(self, start: int, saved: Tensor) -> None:
+        """Write a saved copy to the positions from `start` on."""
         for layer, copy in zip(self._kv, saved, strict=True):
             layer[start : start + saved.shape[1]].copy_(copy)
 

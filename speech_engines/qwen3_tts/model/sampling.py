@@ -48,10 +48,12 @@ class LogitsWarper:
 
     @classmethod
     def for_slots(cls, slots: int, device: torch.device) -> "LogitsWarper":
+        """A warper with neutral settings for that number of slots."""
         ones = torch.ones(slots, 1, device=device)
         return cls(ones.clone(), ones.long(), torch.zeros_like(ones).long(), -ones, ones.bool())
 
     def put(self, slot: int | slice, temperature: float, top_k: int, top_p: float, greedy: bool) -> None:
+        """Set the settings of a slot."""
         self.temperature[slot] = 1.0 if greedy else temperature
         top_k = 1 if greedy else top_k or _ALL
         self.top_k[slot], self.last[slot] = top_k, min(top_k, TOP_K_ONLY_MAX) - 1
@@ -59,6 +61,7 @@ class LogitsWarper:
         self.greedy[slot] = greedy
 
     def at(self, slots: Tensor | slice) -> "LogitsWarper":
+        """The settings of these slots, as rows of a batch."""
         return LogitsWarper(
             *(table[slots] for table in (self.temperature, self.top_k, self.last, self.tail, self.greedy))
         )
@@ -120,6 +123,7 @@ class SamplingTable:
         self.min_frames[slot] = s.min_frames
 
     def clear(self, slot: int) -> None:
+        """Mark a slot as free."""
         self._few[slot] = True
 
     def is_top_k_only(self, slots: Sequence[int] | None = None) -> bool:
@@ -144,6 +148,7 @@ class FrameNoise:
         self._all = _gumbel(keys, torch.arange(vocab, device=seed.device)) if at_once else None
 
     def of(self, codebook: int) -> Noise:
+        """The noise of a codebook."""
         if self._all is None:
             return partial(_gumbel, self._keys[codebook])
         return partial(_look_up, self._all[:, codebook])

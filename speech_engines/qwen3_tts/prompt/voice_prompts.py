@@ -52,6 +52,7 @@ class VoicePrompt:
 
     @property
     def size_bytes(self) -> int:
+        """The size of the prompt in bytes."""
         codes = 0 if self.ref_codes is None else self.ref_codes.nbytes
         state = 0 if self.codec_state is None else self.codec_state.size_bytes
         return self.x_vector.nbytes + codes + state
@@ -63,7 +64,8 @@ class Encoder(Protocol):
     def load(self) -> None:
         """Prepare for `encode`. Idempotent."""
 
-    def encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt: ...
+    def encode(self, samples: Samples, ref_text: str | None) -> VoicePrompt:
+        """The prompt of a recording, [S] samples at 24 kHz, with its transcript if any."""
 
 
 class VoiceEncoder:

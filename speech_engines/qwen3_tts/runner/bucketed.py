@@ -30,6 +30,8 @@ _CHECKED: Final = Sampling(
 
 @dataclass(frozen=True, slots=True)
 class FrameShape:
+    """The shape of a captured frame."""
+
     rows: int
     span: int
     top_k_only: bool  # see LogitsWarper
@@ -92,6 +94,8 @@ def row_counts(slots: int, span: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class PromptShape:
+    """The shape of a captured prompt."""
+
     positions: int
 
     def __str__(self) -> str:
@@ -145,6 +149,8 @@ class BucketedPrompts:
 
 @dataclass(frozen=True, slots=True)
 class ChunkShape:
+    """The shape of a captured codec call."""
+
     streams: int
     frames: int
 

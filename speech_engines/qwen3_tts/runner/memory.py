@@ -50,6 +50,7 @@ class Needs:
         return (powers + (powers + 1) // 2 + 11) * GRAPH_BYTES + POOL_BYTES
 
     def caches(self, rows: int, positions: int) -> int:
+        """Bytes of row state and KV cache for a size."""
         return rows * self.row + positions * self.position
 
     def parts(self, weights: int, size: "Size") -> dict[str, int]:
@@ -66,6 +67,8 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Size:
+    """A number of rows and of KV-cache positions."""
+
     rows: int
     positions: int
 
