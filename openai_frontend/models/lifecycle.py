@@ -272,5 +272,5 @@ class Lifecycle:
 
 
 def _no_capacity(name: str, present: Mapping[str, ModelState]) -> SpeechError:
-    message = f"'{name}' does not fit into memory beside {', '.join(sorted(present))}, which are in use. Retry later."
+    message = f"'{name}' does not fit into memory beside the models in use: {', '.join(sorted(present))}. Retry later."
     return SpeechError(ErrorCode.BUSY, message)

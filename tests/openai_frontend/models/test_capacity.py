@@ -89,7 +89,7 @@ def test_a_model_in_use_is_never_evicted_and_a_request_without_capacity_gets_ret
         triton = ScriptedTriton("a", "b")
         lifecycle = Lifecycle(triton, 0, Clock(), capacity=ModelCapacity(max_models=1))
         async with lifecycle.lease("a"):
-            with pytest.raises(SpeechError, match="'b' does not fit beside a") as raised:
+            with pytest.raises(SpeechError, match="'b' does not fit into memory beside the models in use: a") as raised:
                 await use(lifecycle, "b")
         assert raised.value.code is ErrorCode.BUSY
         assert triton.calls == ["load a"]

@@ -120,8 +120,8 @@ def test_each_request_has_a_line_in_the_log_for_machines_and_for_people(
 ) -> None:
     with caplog.at_level(logging.INFO, logger="openai_frontend.requests"):
         reply = speak(stack, input="A line for you.", response_format="wav")
-    # The record is written when the body's generator is closed, a moment after its last byte.
-    eventually(lambda: any(each.name == "openai_frontend.requests" for each in caplog.records), "the line is there")
+        # The record is written when the body's generator is closed, a moment after its last byte.
+        eventually(lambda: any(each.name == "openai_frontend.requests" for each in caplog.records), "the line is there")
     [record] = [each for each in caplog.records if each.name == "openai_frontend.requests"]
     entry = json.loads(JsonFormatter().format(record))
     assert entry["request_id"] == reply.headers["x-request-id"]
