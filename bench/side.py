@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
+from bench.instructions import restrict_fbgemm
 from speech_engines.base import Engine
 from speech_engines.qwen3_tts.factory import create_engine
 from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
@@ -23,13 +24,16 @@ _engine: Engine | None = None
 class Side:
     """`name` is an engine's, batching or reference, with capacity for `streams` streams, on the CPU."""
 
-    def __init__(self, name: str, checkpoint: Path, dtype: str, threads: int, streams: int) -> None:
+    def __init__(
+        self, name: str, checkpoint: Path, dtype: str, threads: int, streams: int, weights: str = "auto"
+    ) -> None:
         environment = {
             "ENGINE": name,
             "MODEL_ID": str(checkpoint),
             "RUNAWAY_GUARD": "off",  # random weights produce only hiss
             "DEVICE": "cpu",
             "DTYPE": dtype,
+            "WEIGHTS": weights,
             "MAX_BATCH": str(streams),
             "MAX_AUDIO_SECONDS": str(MAX_AUDIO_SECONDS),
         }
@@ -49,6 +53,7 @@ def _load(environment: dict[str, str], threads: int) -> None:
 
     global _engine
     torch.set_num_threads(threads)
+    restrict_fbgemm()
     _engine = create_engine(QWEN3_TTS_CUSTOM_VOICE, environment)
 
 

@@ -22,6 +22,7 @@ OTHER_VARIABLES: Final = frozenset(
         "STEP_TIMEOUT",
         "TRITON_HTTP_PORT",
         "TRITON_METRICS_PORT",
+        "WEIGHTS",
     }
 )
 # In shorter names, one or two letters do not indicate a misspelling: PORT and POST, HOST and HOME.

@@ -11,6 +11,7 @@ AUTO: Final = "auto"
 DTYPES: Final = ("bfloat16", "float16", "float32")
 ATTENTIONS: Final = ("flash_attention_2", "sdpa", "eager")
 CPU_ROWS: Final = 16
+WEIGHTS: Final = ("int8", "full")
 ENGINES: Final = ("batching", "reference")
 
 
@@ -20,6 +21,9 @@ class EngineConfig:
     it in hardware, else float32; flash attention if it is installed and can be used, else PyTorch's own (`attention`
     is about the reference engine only). The codec is float32 everywhere, whatever `dtype` says.
 
+    `weights` `int8` quantizes the large products of talker and code predictor on a CPU; `full` keeps `dtype`; `auto` is
+    int8 where that is measured to be faster, and `full` on a GPU and where `dtype` is set.
+
     `max_batch` requests run at once, as far as their positions fit into the caches, which take at most `cache_share` of
     the memory that is free beside the weights; None: as many as that is enough for on a GPU, `CPU_ROWS` on a CPU. A
     step of the batching engine that takes longer than `step_timeout` seconds ends the process, which is then started
@@ -28,6 +32,7 @@ class EngineConfig:
 
     device: str = AUTO
     dtype: str = AUTO
+    weights: str = AUTO
     attention: str = AUTO
     engine: str = "batching"
     max_batch: int | None = None
@@ -43,6 +48,7 @@ class EngineConfig:
         return cls(
             device=_device(environment.get("DEVICE", "").strip().lower() or AUTO),
             dtype=_choice("DTYPE", environment, DTYPES),
+            weights=_choice("WEIGHTS", environment, WEIGHTS),
             attention=_choice("ATTENTION", environment, ATTENTIONS),
             engine=_choice("ENGINE", environment, ENGINES, ENGINES[0]),
             max_batch=_max_batch(environment),

@@ -74,7 +74,7 @@ def _run(
     import torch
 
     from speech_engines.qwen3_tts.batching.engine import BatchEngine
-    from speech_engines.qwen3_tts.check import agreement, speed
+    from speech_engines.qwen3_tts.check import agreement, quality, speed
     from speech_engines.qwen3_tts.checkpoint.checkpoint import open_checkpoint
     from speech_engines.qwen3_tts.config import EngineConfig
     from speech_engines.qwen3_tts.factory import capabilities_of
@@ -106,7 +106,8 @@ def _run(
     finally:
         engine.close()
     del engine, device
-    report["checks"].append(asdict(agreement.check_upstream(spec, checkpoint, config, options.frames)))
+    later = (agreement.check_upstream, quality.check_int8)
+    report["checks"] += [asdict(check(spec, checkpoint, config, options.frames)) for check in later]
 
 
 def _device(torch: Any, placement: Any) -> dict[str, Any]:

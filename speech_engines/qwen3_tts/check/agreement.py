@@ -115,7 +115,7 @@ def check_upstream(spec: ModelSpec, checkpoint: Checkpoint, config: EngineConfig
     name = "codes of qwen-tts"
     if importlib.util.find_spec("qwen_tts") is None:
         return Check(name, None, "qwen-tts is not installed")
-    exact = replace(config, dtype="float32", max_batch=1)
+    exact = replace(config, dtype="float32", weights="full", max_batch=1)
     request = request_of(spec.task, temperature=0.0, x_vector_only=True)
     device = TorchModelRunner(spec, checkpoint, Placement.from_config(exact), exact)
     codes, samples = run(device, {0: request}, frames)[0]

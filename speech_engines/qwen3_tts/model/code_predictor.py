@@ -10,7 +10,7 @@ from torch import Tensor
 from speech_engines.qwen3_tts.model.config import ModelConfig
 from speech_engines.qwen3_tts.model.kv_cache import FrameCache
 from speech_engines.qwen3_tts.model.transformer import Rope, Stack
-from speech_engines.qwen3_tts.model.weights import Linear, make_linear, take
+from speech_engines.qwen3_tts.model.weights import Linear, Weights, take
 
 PREFIX: Final = "talker.code_predictor"
 _PROJECTION: Final = f"{PREFIX}.small_to_mtp_projection"
@@ -22,12 +22,12 @@ Choose = Callable[[int, Tensor], Tensor]
 class CodePredictor:
     """One position for the hidden state and one for each code but the last, from an empty cache for every frame."""
 
-    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+    def __init__(self, config: ModelConfig, weights: Weights, dtype: torch.dtype) -> None:
         self._config = config.predictor
         self._codebooks, self._vocab, self._dtype = config.codebooks, config.predictor.vocab_size, dtype
         self._stack = Stack(config.predictor, weights, f"{PREFIX}.model", dtype)
         books = range(config.codebooks - 1)
-        self._heads = [make_linear(take(weights, f"{PREFIX}.lm_head.{book}.weight")) for book in books]
+        self._heads = [weights.linear(take(weights, f"{PREFIX}.lm_head.{book}.weight")) for book in books]
         self._project = _take_projection(weights)
         self.embedding = _stack_embeddings(weights, config.codebooks - 1)
         # The layers' inputs for every possible code: no projection of codes remains to be computed in a frame.
@@ -63,14 +63,14 @@ class CodePredictor:
         return torch.stack(codes, 1)
 
 
-def _take_projection(weights: dict[str, Tensor]) -> Linear | None:
+def _take_projection(weights: Weights) -> Linear | None:
     """From the talker's width to the predictor's, where they differ."""
     if f"{_PROJECTION}.weight" not in weights:
         return None
-    return make_linear(take(weights, f"{_PROJECTION}.weight"), take(weights, f"{_PROJECTION}.bias"))
+    return weights.linear(take(weights, f"{_PROJECTION}.weight"), take(weights, f"{_PROJECTION}.bias"))
 
 
-def _stack_embeddings(weights: dict[str, Tensor], count: int) -> Tensor:
+def _stack_embeddings(weights: Weights, count: int) -> Tensor:
     """All tables below each other [15 * vocab, H], so that one look-up serves a frame; `weights` keeps views of it."""
     names = [f"{PREFIX}.model.codec_embedding.{book}.weight" for book in range(count)]
     stacked = take(weights, *names)

@@ -17,7 +17,7 @@ from speech_engines.qwen3_tts.model.kv_cache import Attend, untouched
 from speech_engines.qwen3_tts.model.patterns import pattern
 from speech_engines.qwen3_tts.model.sampling import FrameNoise, Sampling, SamplingTable, penalize
 from speech_engines.qwen3_tts.model.talker import Talker
-from speech_engines.qwen3_tts.model.weights import load_weights
+from speech_engines.qwen3_tts.model.weights import TEXT_EMBEDDING, Weights, load_weights
 
 __all__ = ["FrameModel", "Sampling"]
 
@@ -45,7 +45,7 @@ class FrameModel:
     slots: int
     cache_positions: int
 
-    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+    def __init__(self, config: ModelConfig, weights: Weights, dtype: torch.dtype) -> None:
         self.config = config
         self.talker = Talker(config.talker, weights, dtype)
         self.predictor = CodePredictor(config, weights, dtype)
@@ -86,12 +86,13 @@ class FrameModel:
         return model
 
     @classmethod
-    def read(cls, folder: Path, device: torch.device | str, dtype: torch.dtype) -> "FrameModel":
-        """Without its buffers. `dtype` is that of the weights; on a CPU, activations are float32 whatever it is."""
+    def read(cls, folder: Path, device: torch.device | str, dtype: torch.dtype, *, int8: bool = False) -> "FrameModel":
+        """Without its buffers. `dtype` is that of the weights, but for large ones where `int8` is set; on a CPU,
+        activations are float32 whatever it is."""
         device = torch.device(device)
         config = ModelConfig.parse(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         with torch.inference_mode():
-            weights = load_weights(folder, device, dtype)
+            weights = load_weights(folder, device, dtype, int8=int8)
             return cls(config, weights, torch.float32 if device.type == "cpu" else dtype)
 
     @torch.inference_mode()
@@ -169,6 +170,22 @@ class FrameModel:
         except RuntimeError:
             self.rewind(slots)
             raise
+
+    @torch.inference_mode()
+    def force(self, slot: int, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame of the given codes [16] -> the logits that they could have been chosen from: [vocab] of codebook 0,
+        [15, vocab] of the others."""
+        attend = self.talker.cache.rows([self._cache_ranges[slot].start], self.advance([slot]))
+        row, others = torch.tensor([slot], device=self.device), []
+
+        def choose(codebook: int, logits: Tensor) -> Tensor:
+            others.append(logits)
+            return codes[codebook, None]
+
+        first = self._logits[slot].clone()
+        self.predictor(self._hidden[row], self.talker.embed(codes[:1]), choose)
+        self._record(row, None, codes[None], attend)
+        return first, torch.cat(others)
 
     def advance(self, slots: Sequence[int]) -> list[int]:
         """Reserve the positions of a step of these slots. Raises ValueError."""
@@ -267,5 +284,5 @@ def _text_embedding(weights: dict[str, Tensor], text_id: int) -> Tensor:
     """The talker's input for this text, added to that of a code: [H]"""
     names = (f"talker.text_projection.linear_fc{layer}.{part}" for layer in (1, 2) for part in ("weight", "bias"))
     first, first_bias, second, second_bias = (weights[name] for name in names)
-    x = F.embedding(torch.tensor([text_id], device=first.device), weights["talker.model.text_embedding.weight"])
+    x = F.embedding(torch.tensor([text_id], device=first.device), weights[TEXT_EMBEDDING]).to(first.dtype)
     return F.linear(F.silu(F.linear(x, first, first_bias)), second, second_bias)[0]

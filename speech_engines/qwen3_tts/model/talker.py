@@ -9,7 +9,7 @@ from torch import Tensor
 from speech_engines.qwen3_tts.model.config import StackConfig
 from speech_engines.qwen3_tts.model.kv_cache import Attend, UtteranceCache
 from speech_engines.qwen3_tts.model.transformer import Rope, Stack
-from speech_engines.qwen3_tts.model.weights import make_linear, take
+from speech_engines.qwen3_tts.model.weights import Weights, take
 
 EMBEDDING: Final = "talker.model.codec_embedding.weight"
 
@@ -19,12 +19,12 @@ class Talker:
 
     cache: UtteranceCache
 
-    def __init__(self, config: StackConfig, weights: dict[str, Tensor], dtype: torch.dtype) -> None:
+    def __init__(self, config: StackConfig, weights: Weights, dtype: torch.dtype) -> None:
         self._config = config
         self.embedding = weights[EMBEDDING]  # [vocab, H]
         self._dtype = dtype
         self._stack = Stack(config, weights, "talker.model", dtype)
-        self._head = make_linear(take(weights, "talker.codec_head.weight"))
+        self._head = weights.linear(take(weights, "talker.codec_head.weight"))
 
     def allocate(self, cache_positions: int) -> None:
         """Allocate the cache, whose `cache_positions` limit all utterances together and each of them."""

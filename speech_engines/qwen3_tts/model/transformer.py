@@ -6,7 +6,7 @@ from torch import Tensor
 
 from speech_engines.qwen3_tts.model.config import StackConfig
 from speech_engines.qwen3_tts.model.kv_cache import Attend
-from speech_engines.qwen3_tts.model.weights import build_layers, make_adding, make_linear, side_by_side, take
+from speech_engines.qwen3_tts.model.weights import Weights, build_layers, side_by_side, take
 
 
 class Rope:
@@ -47,17 +47,17 @@ class Norm:
 class Layer:
     """Attention and feed-forward, each with a norm before and a residual around it."""
 
-    def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
+    def __init__(self, config: StackConfig, weights: Weights, prefix: str, dtype: torch.dtype) -> None:
         attention, mlp = f"{prefix}.self_attn", f"{prefix}.mlp"
         self._heads, self._turning = config.heads, config.heads + config.kv_heads
         self._shape = (-1, config.heads + 2 * config.kv_heads, config.head_dim)
         self._complex = (-1, config.heads + 2 * config.kv_heads, config.head_dim // 2, 2)
         q, k, v = (take(weights, f"{attention}.{name}_proj.weight") for name in "qkv")
         q, k = side_by_side(q, config.head_dim), side_by_side(k, config.head_dim)
-        self._qkv = make_linear(torch.cat((q, k, v)))
-        self._add_attended = make_adding(take(weights, f"{attention}.o_proj.weight"))
-        self._gate_up = make_linear(take(weights, f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight"))
-        self._add_fed = make_adding(take(weights, f"{mlp}.down_proj.weight"))
+        self._qkv = weights.linear(torch.cat((q, k, v)))
+        self._add_attended = weights.adding(take(weights, f"{attention}.o_proj.weight"))
+        self._gate_up = weights.linear(take(weights, f"{mlp}.gate_proj.weight", f"{mlp}.up_proj.weight"))
+        self._add_fed = weights.adding(take(weights, f"{mlp}.down_proj.weight"))
         epsilon = config.rms_norm_eps
         self._norm = Norm(take(weights, f"{prefix}.input_layernorm.weight").to(dtype), epsilon)
         self._mlp_norm = Norm(take(weights, f"{prefix}.post_attention_layernorm.weight").to(dtype), epsilon)
@@ -84,7 +84,7 @@ class Stack:
     """All layers and the last norm: x [M, hidden], or [1, M, hidden] of a prompt (see Linear) -> the same shape. The
     layers write into x."""
 
-    def __init__(self, config: StackConfig, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype) -> None:
+    def __init__(self, config: StackConfig, weights: Weights, prefix: str, dtype: torch.dtype) -> None:
         norm = take(weights, f"{prefix}.norm.weight").to(dtype)
         self._norm = Norm(norm, config.rms_norm_eps)
         self._layers = build_layers(

@@ -1,6 +1,9 @@
 """The tensors of a checkpoint, loaded directly to a device, and the matrix products over them."""
 
-from collections.abc import Callable, Iterator
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,8 +15,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from speech_engines.qwen3_tts.checkpoint.files import tensor_files
+from speech_engines.qwen3_tts.model.int8 import Int8Linear, Int8Weight
 
 PREFIX: Final = "talker."  # the rest is the speaker encoder
+TEXT_EMBEDDING: Final = "talker.model.text_embedding.weight"
+# What `Weights.linear` takes, and a table of which an utterance reads a few rows.
+_CONVERTED_LATER: Final = re.compile(r"\.layers\.\d+\..*_proj\.weight$|head\b.*\.weight$|\.text_embedding\.weight$")
 # Products of more rows than this are split by FBGEMM into its kernels of 6 rows first.
 _FEW_ROWS: Final = 30
 _KERNEL_ROWS: Final = 6
@@ -21,6 +28,9 @@ _TILE_ROWS: Final = 16  # of AMX
 # Smaller weights stay in a core's cache: the cost of a call dominates, not the memory's speed.
 _SMALL_NUMBERS: Final = 2**18
 _SMALL_TILE_ROWS: Final = 1
+# Of the weights that are timed: large enough not to stay in a core's own cache.
+_PROBE_SHAPE: Final = (6144, 2048)
+_PROBE_ROUNDS: Final = 9
 # fp16 holds every bf16 value but the smallest: this much may be lost (half its smallest step).
 _FP16_LOSS: Final = 2.0**-25
 
@@ -30,9 +40,36 @@ Adding = Callable[[Tensor, Tensor], object]
 T = TypeVar("T")
 
 
-def load_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Each tensor of talker and code predictor by its name in the file."""
-    return {name: tensor.to(dtype) for name, tensor in read_tensors(folder, PREFIX, device)}
+class Weights(dict[str, Tensor]):
+    """Tensors by their names in the checkpoint. On a CPU those that `linear` packs, and the table of text embeddings,
+    are as in the file: pages that nothing has read yet take no memory."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], dtype: torch.dtype, *, int8: bool = False) -> None:
+        super().__init__(tensors)
+        self._dtype, self._int8 = dtype, int8
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        """`x @ weight.T + bias`, see `make_linear`."""
+        return make_linear(weight.to(self._dtype), None if bias is None else bias.to(self._dtype), int8=self._int8)
+
+    def adding(self, weight: Tensor) -> Adding:
+        """`y += x @ weight.T`, in place, given y and x: one kernel of a GPU."""
+        if weight.device.type != "cpu":
+            transposed = weight.t()
+            return lambda y, x: y.view(-1, y.shape[-1]).addmm_(x.view(-1, x.shape[-1]), transposed)
+        linear = self.linear(weight)
+        return lambda y, x: y.add_(linear(x if x.dim() == y.dim() else x[None]))
+
+
+def load_weights(folder: Path, device: torch.device, dtype: torch.dtype, *, int8: bool = False) -> Weights:
+    """Each tensor of talker and code predictor. `int8` is of large products on a CPU; all others are in `dtype`."""
+
+    def convert(name: str, tensor: Tensor) -> Tensor:
+        is_later = device.type == "cpu" and _CONVERTED_LATER.search(name)
+        return tensor if is_later else tensor.to(dtype)
+
+    tensors = {name: convert(name, tensor) for name, tensor in read_tensors(folder, PREFIX, device)}
+    return Weights(tensors, dtype, int8=int8)
 
 
 def read_tensors(folder: Path, prefix: str, device: torch.device) -> Iterator[tuple[str, Tensor]]:
@@ -65,14 +102,17 @@ def build_layers(build: Callable[[int], T], count: int, device: torch.device) ->
         return list(pool.map(torch.inference_mode()(build), range(count)))
 
 
-def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
+def make_linear(weight: Tensor, bias: Tensor | None = None, *, int8: bool = False) -> Linear:
     """`x @ weight.T + bias`, by what is fastest for a few rows. On a CPU activations are float32, and weights packed at
     half the memory traffic of that: bfloat16 ones for its matrix unit (AMX) where it has one, which rounds what it
-    multiplies to bfloat16; else as fp16, by FBGEMM, which is exact for bfloat16 weights. Small ones stay float32."""
+    multiplies to bfloat16; else as fp16, by FBGEMM, which is exact for bfloat16 weights; or, with `int8`, at a quarter.
+    Small ones stay float32."""
     if weight.device.type != "cpu":
         return partial(F.linear, weight=weight, bias=bias)
     if weight.numel() <= _SMALL_NUMBERS:
         return _small_linear(weight, bias)
+    if int8:
+        return Int8Linear(Int8Weight.quantize(weight), bias)
     if weight.dtype is torch.bfloat16 and has_matrix_unit():
         return _matrix_unit_linear(weight, bias)
     weight, bias = weight.float(), None if bias is None else bias.float()
@@ -81,13 +121,20 @@ def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     return partial(_packed_linear, torch.ops.quantized.linear_prepack_fp16(weight, bias))
 
 
-def make_adding(weight: Tensor) -> Adding:
-    """`y += x @ weight.T`, in place, given y and x: one kernel of a GPU."""
-    if weight.device.type != "cpu":
-        transposed = weight.t()
-        return lambda y, x: y.view(-1, y.shape[-1]).addmm_(x.view(-1, x.shape[-1]), transposed)
-    linear = make_linear(weight)
-    return lambda y, x: y.add_(linear(x if x.dim() == y.dim() else x[None]))
+@torch.inference_mode()
+def int8_speedup(dtype: torch.dtype) -> float:
+    """How many times as fast one row's product with int8 weights is as with those of `dtype`, on this CPU. Takes some
+    0.2 s."""
+    weight = torch.randn(_PROBE_SHAPE, generator=torch.Generator().manual_seed(0)).bfloat16()
+    row = weight[:1].float()
+    full, int8 = (make_linear(weight.to(dtype), int8=int8) for int8 in (False, True))
+    times_s: dict[Linear, list[float]] = {full: [], int8: []}
+    for _ in range(_PROBE_ROUNDS):
+        for linear, measured in times_s.items():
+            begin_s = time.perf_counter()
+            linear(row)
+            measured.append(time.perf_counter() - begin_s)
+    return statistics.median(times_s[full]) / statistics.median(times_s[int8])
 
 
 def has_matrix_unit() -> bool:

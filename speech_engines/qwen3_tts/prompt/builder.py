@@ -146,8 +146,8 @@ class PromptBuilder:
     def _text(self, ids: Sequence[int]) -> Tensor:
         """Text ids as the talker's inputs: [n] -> [n, H]."""
         first, first_bias, second, second_bias = self._projection
-        hidden = functional.linear(functional.embedding(self._indices(ids), self._text_table), first, first_bias)
-        return functional.linear(functional.silu(hidden), second, second_bias)
+        text = functional.embedding(self._indices(ids), self._text_table).to(first.dtype)
+        return functional.linear(functional.silu(functional.linear(text, first, first_bias)), second, second_bias)
 
     def _frames(self, codes: Tensor) -> Tensor:
         """Frames as the talker's inputs, each the sum of its codes' embeddings: [R, 16] -> [R, H]."""

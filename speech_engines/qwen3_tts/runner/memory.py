@@ -1,5 +1,7 @@
 """How many rows and KV-cache positions fit into a GPU's memory; a table is in docs/operations.md. No torch."""
 
+import contextlib
+import ctypes
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,6 +73,13 @@ class Size:
 
     rows: int
     positions: int
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system: packing weights leaves hundreds of megabytes. Other C libraries than glibc
+    do so themselves."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def wanted_positions(rows: int) -> int:

@@ -26,7 +26,7 @@ from speech_engines.qwen3_tts.prompt.voice_prompts import VoiceEncoder, VoicePro
 from speech_engines.qwen3_tts.runner.bucketed import BucketedCodec, BucketedFrames, BucketedPrompts
 from speech_engines.qwen3_tts.runner.cuda_graph import CudaRecorder, Graphs, Recorder
 from speech_engines.qwen3_tts.runner.gpu import device_errors
-from speech_engines.qwen3_tts.runner.memory import MIN_POSITIONS, Needs, Size, fit
+from speech_engines.qwen3_tts.runner.memory import MIN_POSITIONS, Needs, Size, fit, trim_heap
 from speech_engines.qwen3_tts.runner.placement import Placement
 from speech_engines.temporary_thread import run_in_temporary_thread
 from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
@@ -65,9 +65,10 @@ class TorchModelRunner:
         self._task = spec.task
         self._rules = RequestRules(spec, checkpoint)
         self._defaults = json.loads((checkpoint.folder / "generation_config.json").read_text(encoding="utf-8"))
-        self._frames = FrameModel.read(checkpoint.folder, device, dtype)
+        self._frames = FrameModel.read(checkpoint.folder, device, dtype, int8=placement.weights == "int8")
         self._lap("talker and predictor")
         self._codec = Codec.read(checkpoint.folder, device)
+        trim_heap()
         self._lap("codec")
         self._prompts = PromptBuilder(checkpoint.config, self._frames.weights, TextTokenizer(checkpoint.folder))
         self._voices = VoicePrompts(VoiceEncoder(checkpoint, placement.device, dtype, self._codec))
@@ -163,6 +164,20 @@ class TorchModelRunner:
         for slot, row in zip(slots, table, strict=True):
             self._made[slot] += not row[-1]
         return [row[:-1] for row in table], [bool(row[-1]) for row in table]
+
+    @torch.inference_mode()
+    def forced_logits(self, request: SpeechRequest, codes: Codes[Codes[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the request's utterance where its codes are given, [T, 16]: logits of codebook 0 [T, codes], without what
+        is never spoken, and of the others [T, 15, vocab]. Takes slot 0."""
+        plan = self.plan(request)
+        positions = plan.prompt_positions + len(plan.prompt_tokens.trailing) + len(codes) + 1
+        self.begin(0, CacheRange(0, positions), request, plan)
+        while not self.prefill(0):
+            pass
+        table = torch.tensor(codes, device=self._frames.device)
+        first, others = zip(*(self._frames.force(0, frame) for frame in table), strict=True)
+        self.release(0)
+        return torch.stack(first)[:, : self._frames.config.first_prompt_id], torch.stack(others)
 
     @torch.inference_mode()
     def decode(self, slots: Codes[int], frames: int) -> list[Samples]:

@@ -3,12 +3,19 @@
 import importlib.util
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from speech_engines.qwen3_tts.config import AUTO, EngineConfig, refused
 from speech_engines.qwen3_tts.runner import gpu
 from speech_protocol.errors import ErrorCode, SpeechError
 
+if TYPE_CHECKING:
+    import torch
+
 logger = logging.getLogger(__name__)
+
+# `auto` gives up precision for no less than this.
+_MIN_SPEEDUP = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +26,22 @@ class Placement:
     device: str
     dtype: str
     attention: str
+    weights: str = "full"
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """The device for people: of a GPU also its name."""
+        """The device for people: of a GPU also its name, and whether large products are int8."""
         if self.device == "cpu":
-            return self.device
+            return "cpu, int8 weights" if self.weights == "int8" else self.device
         import torch
 
         return f"{self.device} {torch.cuda.get_device_name(self.device)}"
 
     @classmethod
     def from_config(cls, config: EngineConfig) -> "Placement":
-        """Raises SpeechError where a GPU is asked for and can't be used: it is never replaced by the CPU."""
+        """Raises SpeechError if a GPU is requested and can't be used: it is never replaced by the CPU."""
+        import torch
+
         from speech_engines.qwen3_tts.model.weights import has_matrix_unit
 
         device, notes = _device(config.device)
@@ -45,7 +55,7 @@ class Placement:
         if config.attention == "flash_attention_2" and not flash:
             raise refused("ATTENTION", config.attention, "sdpa or eager without CUDA, half precision and flash-attn")
         attention = config.attention if config.attention != AUTO else "flash_attention_2" if flash else "sdpa"
-        return cls(device, dtype, attention, notes)
+        return cls(device, dtype, attention, choose_weights(config, device, getattr(torch, dtype)), notes)
 
 
 def _device(wanted: str) -> tuple[str, tuple[str, ...]]:
@@ -66,3 +76,20 @@ def _device(wanted: str) -> tuple[str, tuple[str, ...]]:
     note = f"This machine's GPU can't be used, so the model runs on the CPU: {problem}"
     logger.warning("%s", note)
     return "cpu", (note,)
+
+
+def choose_weights(config: EngineConfig, device: str, dtype: "torch.dtype") -> str:
+    """int8 or full. Raises SpeechError if int8 is requested and unavailable."""
+    from speech_engines.qwen3_tts.model import int8
+
+    is_possible = device == "cpu" and config.engine == "batching" and int8.is_available()
+    if config.weights == "int8" and not is_possible:
+        raise refused("WEIGHTS", config.weights, "auto or full on a GPU, with ENGINE=reference, or without AVX2")
+    if config.weights != AUTO or config.dtype != AUTO or not is_possible:
+        return "full" if config.weights == AUTO else config.weights
+    from speech_engines.qwen3_tts.model.weights import int8_speedup
+
+    speedup = int8_speedup(dtype)
+    chosen = "int8" if speedup >= _MIN_SPEEDUP else "full"
+    logger.info("products of one row with int8 weights take 1/%.2f of the time: WEIGHTS is %s", speedup, chosen)
+    return chosen

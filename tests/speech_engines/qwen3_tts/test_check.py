@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_everything_agrees_on_the_tiny_checkpoint_and_the_exit_code_is_zero(
     recorder = TapeRecorder()
     code, report = check(tiny_checkpoint(variant), tmp_path / "check.json", recorder)
     assert (code, report["agrees"]) == (0, True)
-    assert [check["passed"] for check in report["checks"]] == [True] * 4
+    assert [check["passed"] for check in report["checks"]] == [True] * 5
     assert report["model"] == f"qwen3_tts_{variant}"
     assert set(report["load_s"]) == {
         "imports", "talker and predictor", "codec", "tokenizer and voices", "caches", "graphs", "warm-up",
@@ -53,7 +54,7 @@ def test_graphs_that_differ_are_named_and_the_exit_code_is_not_zero(
     assert (code, report["agrees"]) == (1, False)
     [graphs, *others] = report["checks"]
     assert "a frame of 2 rows and 512 positions gives other results" in graphs["detail"]
-    assert [check["passed"] for check in others] == [True] * 3  # what is used instead is right
+    assert [check["passed"] for check in others] == [True] * 4  # what is used instead is right
     assert "NOT EVERYTHING AGREES" in capsys.readouterr().out
 
 
@@ -89,6 +90,32 @@ def test_a_product_that_depends_on_the_batch_is_found(
     monkeypatch.setattr(Talker, "logits", wrong)
     _, report = check(tiny_checkpoint("custom_voice"), tmp_path / "check.json")
     assert [check["name"] for check in report["checks"] if check["passed"] is False] == ["batch = single"]
+
+
+@pytest.mark.parametrize(("levels", "passed"), [(None, (True, None)), (1, (False, None))])
+def test_int8_weights_are_compared_with_full_ones_code_by_code(
+    tiny_checkpoint: CheckpointOf,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    levels: int | None,
+    passed: tuple[bool | None, ...],
+) -> None:
+    from speech_engines.qwen3_tts.model import int8
+
+    if not int8.is_available():
+        pytest.skip("this CPU has no AVX2")
+    monkeypatch.setattr("speech_engines.qwen3_tts.model.weights._SMALL_NUMBERS", 0)  # as if tiny weights were large
+    if levels is not None:
+        monkeypatch.setattr(int8, "weight_levels", lambda: levels)
+    _, report = check(tiny_checkpoint("custom_voice"), tmp_path / "check.json")
+    found = report["checks"][-1]
+    assert found["name"] == "int8 = full weights"
+    assert found["passed"] in passed
+    top_1, top_5 = (float(share) / 100 for share in re.findall(r"top-[15] ([\d.]+)%", found["detail"])[:2])
+    assert (top_1 > 0.8) == (levels is None)
+    assert (top_5 > 0.8) == (levels is None)
+    assert "16 frames; codebook 0: top-1" in found["detail"]
+    assert "; predictor: top-1" in found["detail"]
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_the_load_error_and_the_start_event_say_it(machine: Machine, tiny_checkp
     from speech_engines.qwen3_tts.factory import create_engine
 
     machine((7, 0))
-    environment = {"MODEL_ID": str(tiny_checkpoint("custom_voice")), "MAX_BATCH": "1"}
+    environment = {"MODEL_ID": str(tiny_checkpoint("custom_voice")), "MAX_BATCH": "1", "WEIGHTS": "full"}
     with pytest.raises(SpeechError, match="DEVICE is cuda, and the GPU can't be used: the compute capability"):
         create_engine(spec_of("custom_voice"), {**environment, "DEVICE": "cuda"})
     engine = create_engine(spec_of("custom_voice"), environment)
@@ -149,3 +149,43 @@ def test_the_load_error_and_the_start_event_say_it(machine: Machine, tiny_checkp
         assert "compute capability" in engine.capabilities.notes[0]
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "speedup", "weights", "device"),
+    [
+        ({}, 1.5, "int8", "cpu, int8 weights"),
+        ({}, 1.1, "full", "cpu"),
+        ({"weights": "int8"}, 1.1, "int8", "cpu, int8 weights"),
+        ({"weights": "full"}, 1.5, "full", "cpu"),
+        ({"dtype": "float32"}, 1.5, "full", "cpu"),
+        ({"dtype": "float32", "weights": "int8"}, 1.5, "int8", "cpu, int8 weights"),
+        ({"engine": "reference"}, 1.5, "full", "cpu"),
+    ],
+)
+def test_weights_on_a_cpu_are_int8_where_asked_for_or_where_that_is_measured_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], speedup: float, weights: str, device: str
+) -> None:
+    monkeypatch.setattr("speech_engines.qwen3_tts.model.weights.int8_speedup", lambda dtype: speedup)
+    monkeypatch.setattr("speech_engines.qwen3_tts.model.int8.is_available", lambda: True)
+    placement = place(device="cpu", **settings)
+    assert (placement.weights, placement.describe()) == (weights, device)
+
+
+def test_int8_weights_are_refused_where_they_can_not_be_had(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine()
+    assert place(device="cuda").weights == "full"
+    monkeypatch.setattr("speech_engines.qwen3_tts.model.int8.is_available", lambda: False)
+    assert place(device="cpu").weights == "full"
+    for device in ("cpu", "cuda"):
+        with pytest.raises(SpeechError, match=r"WEIGHTS is 'int8'; it must be auto or full on a GPU") as refused:
+            place(device=device, weights="int8")
+        assert refused.value.code is ErrorCode.MODEL_UNAVAILABLE
+
+
+def test_the_measurement_of_int8_weights_gives_a_ratio() -> None:
+    import torch
+
+    from speech_engines.qwen3_tts.model.weights import int8_speedup
+
+    assert 0 < int8_speedup(torch.bfloat16) < 1000
