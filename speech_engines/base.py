@@ -6,7 +6,7 @@ immediately; audio is passed to the request's sink during synthesis.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,16 @@ class AudioSink(Protocol):
 
     def is_cancelled(self) -> bool:
         """Whether the client has disconnected. Engines poll between steps and stop within one of them."""
+        ...
+
+
+@runtime_checkable
+class AppendingEngine(Protocol):
+    """An engine that speaks a text while it is written."""
+
+    def append(self, request: SpeechRequest) -> int:
+        """Add the text of `request` to the open text of its stream, and close it if its action says so. Returns the
+        number of text tokens so far. Raises SpeechError."""
         ...
 
 

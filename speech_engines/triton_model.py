@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from speech_engines.base import Engine, Samples
+from speech_engines.base import AppendingEngine, Engine, Samples
 from speech_engines.stats import FAMILIES
 from speech_protocol.audio import MAX_CHUNK_SAMPLES
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, StartEvent, Word
+from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason, StartEvent, Word
 from speech_protocol.request import SpeechRequest
 from speech_protocol.tensors import INPUTS
 
@@ -59,7 +59,7 @@ class SpeechModel:
         try:
             # Sent first: Triton reports a disconnect only after a first response.
             sink.start(self._start_event(others))
-            self._engine.submit(read_request(request), sink)
+            self._take(read_request(request), sink)
         except SpeechError as error:
             sink.error(error)
         except Exception as error:
@@ -68,6 +68,16 @@ class SpeechModel:
             sink.error(
                 SpeechError(ErrorCode.ENGINE_FAILURE, f"The model failed ({type(error).__name__}). Its log says why.")
             )
+
+    def _take(self, request: SpeechRequest, sink: "TritonSink") -> None:
+        if request.stream_action is not None and not isinstance(self._engine, AppendingEngine):
+            message = f"{self._engine.capabilities.engine} takes a whole text at once. Send it without stream_id."
+            raise SpeechError(ErrorCode.UNSUPPORTED_TASK, message, "stream_id")
+        if request.is_addition and isinstance(self._engine, AppendingEngine):
+            tokens = self._engine.append(request)
+            sink.end(EndEvent(FinishReason.STOP, 0, tokens, 0.0, 0.0, 0.0))
+        else:
+            self._engine.submit(request, sink)
 
     def _start_event(self, others: int) -> StartEvent:
         what = self._engine.capabilities

@@ -5,6 +5,7 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Any, Final, Self
 
 from speech_protocol.audio import SAMPLE_BYTES
@@ -14,7 +15,17 @@ from speech_protocol.languages import AUTO, parse_language
 Value = str | int | float | bool
 # Each part of a blend is a whole recording, and all of them are sent in one message.
 MAX_BLEND_PARTS: Final = 4
+MAX_STREAM_ID_CHARS: Final = 128
+MAX_ADDED_CHARS: Final = 4096  # of one request to an open stream
 _NO_TENSORS: Final = {"request_id", "traceparent"}
+
+
+class StreamAction(StrEnum):
+    """What a request does to a text that is written while it is spoken."""
+
+    OPEN = "open"
+    APPEND = "append"
+    CLOSE = "close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,9 @@ class SpeechRequest:
     """What to synthesize and how. None means the engine's default; each field but the last two is the tensor of its
     name. `ref_audio` is PCM (s16le, mono, 24 kHz), already decoded and checked: an engine never receives a file name or
     a URL. `ref_blend` replaces it: several voices whose x-vectors are averaged.
+
+    `stream_action` is about a text that is still being written: `open` starts the utterance `stream_id`; requests with
+    `append` and `close` add text to it, and are answered by an end event.
     """
 
     text: str
@@ -46,6 +60,8 @@ class SpeechRequest:
     top_p: float | None = None
     repetition_penalty: float | None = None
     max_audio_seconds: float | None = None
+    stream_id: str | None = None
+    stream_action: str | None = None
     request_id: str = ""
     traceparent: str = ""
 
@@ -73,8 +89,14 @@ class SpeechRequest:
         request._check()
         return request
 
+    @property
+    def is_addition(self) -> bool:
+        """Whether it adds text to an utterance instead of starting one."""
+        return self.stream_action in {StreamAction.APPEND, StreamAction.CLOSE}
+
     def _check(self) -> None:
-        if not self.text.strip():
+        self._check_stream()
+        if not self.text.strip() and not self.is_addition:
             raise SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty. Send at least one word.", "text")
         if self.ref_blend is not None and (self.ref_audio is not None or self.ref_text):
             message = "A blend has its voices in ref_blend and no transcript. Send neither ref_audio nor ref_text."
@@ -84,6 +106,19 @@ class SpeechRequest:
         _check_range("top_p", self.top_p, 0.0, 1.0)
         _check_range("repetition_penalty", self.repetition_penalty, 0.1, 10.0)
         _check_range("max_audio_seconds", self.max_audio_seconds, 0.08, 86_400.0)
+
+    def _check_stream(self) -> None:
+        if self.stream_action is None and self.stream_id is None:
+            return
+        if self.stream_action not in set(StreamAction):
+            message = f"stream_action is '{self.stream_action}'; it must be one of {', '.join(StreamAction)}."
+            raise SpeechError(ErrorCode.INVALID_REQUEST, message, "stream_action")
+        if not self.stream_id or len(self.stream_id) > MAX_STREAM_ID_CHARS:
+            message = f"stream_id must have 1 to {MAX_STREAM_ID_CHARS} characters."
+            raise SpeechError(ErrorCode.INVALID_REQUEST, message, "stream_id")
+        if len(self.text) > MAX_ADDED_CHARS:
+            message = f"The text has more than {MAX_ADDED_CHARS} characters. Send the rest in another request."
+            raise SpeechError(ErrorCode.INVALID_REQUEST, message, "text")
 
 
 def _check_range(name: str, value: float | None, low: float, high: float) -> None:

@@ -30,6 +30,8 @@ INPUTS: Final = (
     TensorSpec("TOP_P", "FP32", optional=True),
     TensorSpec("REPETITION_PENALTY", "FP32", optional=True),
     TensorSpec("MAX_AUDIO_SECONDS", "FP32", optional=True),
+    TensorSpec("STREAM_ID", "STRING", optional=True),
+    TensorSpec("STREAM_ACTION", "STRING", optional=True),
 )
 OUTPUTS: Final = (
     TensorSpec("EVENT", "STRING"),

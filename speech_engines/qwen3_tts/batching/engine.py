@@ -18,6 +18,7 @@ from typing import Final
 from speech_engines.base import AudioSink, Capabilities
 from speech_engines.delivery import DeliveryThread
 from speech_engines.faults import DeviceLostError, DeviceMemoryError, model_died, out_of_memory
+from speech_engines.qwen3_tts.batching.open_text import TEXT_TIMEOUT_S
 from speech_engines.qwen3_tts.batching.runner_protocol import ModelRunner
 from speech_engines.qwen3_tts.batching.scheduler import Scheduler
 from speech_engines.qwen3_tts.batching.sequence import Sequence, Stage, limit_samples_of
@@ -25,7 +26,7 @@ from speech_engines.stats import Publish, Reporter
 from speech_engines.watchdog import Watchdog, end_process
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import GUARD_REASONS, FinishReason
-from speech_protocol.request import SpeechRequest
+from speech_protocol.request import SpeechRequest, StreamAction
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +77,26 @@ class BatchEngine:
         with self._changed:
             if self._closed:
                 raise SpeechError(ErrorCode.SHUTTING_DOWN, "The model is being unloaded. Send the request again.")
+            if sequence.open_text and self._scheduler.find(request.stream_id):
+                message = f"A stream '{request.stream_id}' is open already. Choose another stream_id."
+                raise SpeechError(ErrorCode.INVALID_REQUEST, message, "stream_id")
             self._enqueue(sequence)
             delivered.watch()
             if sequence.stage is Stage.PREPARING:
                 self._voices.submit(self._prepare, sequence)
             self._changed.notify()
+
+    def append(self, request: SpeechRequest) -> int:
+        with self._changed:
+            row = self._scheduler.find(request.stream_id)
+            if row is None or row.open_text is None or row.open_text.is_closed:
+                message = f"No text of a stream '{request.stream_id}' is open here. Open another stream."
+                raise SpeechError(ErrorCode.INVALID_REQUEST, message, "stream_id")
+            final = request.stream_action == StreamAction.CLOSE
+            tokens, rest = self._runner.more_tokens(row.open_text.rest + request.text, final=final)
+            row.add_text(tokens, rest, self._runner.cache_positions, final=final)
+            self._changed.notify()
+            return row.text_tokens
 
     def _limit_of(self, request: SpeechRequest) -> int:
         return limit_samples_of(request, self.capabilities.max_audio_seconds)
@@ -139,7 +155,9 @@ class BatchEngine:
     def _wait_for_work(self) -> bool:
         """Returns False once the engine is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._hung_up or self._scheduler.has_work)
+            self._changed.wait_for(
+                lambda: self._closed or self._hung_up or self._scheduler.has_work, self._scheduler.text_timeout_s()
+            )
             return not self._closed
 
     def _wake(self) -> None:
@@ -151,9 +169,11 @@ class BatchEngine:
         self._delivery.catch_up()
         self._hung_up = False
         self._end_cancelled((*self._scheduler.running, *self._scheduler.waiting))
+        self._end_without_text()
         self._resume()
         self._prefill_prompts()
         self._grow()
+        self._add_text()
         if rows := self._scheduler.speaking:
             self._guarded(rows, self._step)
         for frames, due in self._scheduler.due():
@@ -181,6 +201,24 @@ class BatchEngine:
         for sequence in sequences:
             if sequence.sink.is_cancelled():
                 self._end(sequence, FinishReason.CANCELLED)
+
+    def _end_without_text(self) -> None:
+        for row in self._scheduler.out_of_time():
+            message = f"No text arrived for {TEXT_TIMEOUT_S:g} s. Send text, or close the stream."
+            self._fail(row, SpeechError(ErrorCode.INVALID_REQUEST, message, "text"))
+
+    def _add_text(self) -> None:
+        for row in self._scheduler.speaking:
+            if row.open_text is not None and row.open_text.tokens:
+                self._guarded((row,), self._add_text_of)
+
+    def _add_text_of(self, rows: Codes[Sequence]) -> None:
+        [row] = rows
+        assert row.open_text is not None
+        with self._changed:
+            tokens, final = row.open_text.take(row.frames, row.held_cache_positions)
+        if tokens:
+            self._runner.append(row.slot, tokens, final=final)
 
     def _grow(self) -> None:
         """Reserve cache positions for the next frame of each row, the oldest first; if there are none left, pause the

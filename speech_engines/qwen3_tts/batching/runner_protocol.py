@@ -33,6 +33,14 @@ class ModelRunner(Protocol):
     def begin(self, slot: int, cache_range: CacheRange, request: SpeechRequest, plan: Plan) -> None:
         """Start an utterance in `slot` with this cache range."""
 
+    def more_tokens(self, rest: str, *, final: bool) -> tuple[tuple[int, ...], str]:
+        """The tokens of an open text's `rest` that more text cannot change, and what remains; with `final`, all of them
+        and the end of the text. Any thread."""
+        ...
+
+    def append(self, slot: int, tokens: Codes[int], *, final: bool) -> None:
+        """Add tokens, one for each further frame, to the slot's open text. Its cache range has positions for them."""
+
     def prefill_cost(self, slot: int) -> float:
         """The duration of the next piece of its prompt, relative to a decode step: at most 1."""
         ...

@@ -37,8 +37,8 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        """Whether any request is queued or running."""
-        return bool(self._waiting or self._running)
+        """Whether any request is queued, or running and not waiting for text."""
+        return bool(self._waiting) or any(row.has_text or row.undecoded_frames for row in self._running)
 
     @property
     def running(self) -> tuple[Sequence, ...]:
@@ -52,13 +52,36 @@ class Scheduler:
 
     @property
     def speaking(self) -> tuple[Sequence, ...]:
-        """All that are decoding, in order of arrival."""
-        return tuple(sequence for sequence in self._running if sequence.stage is Stage.SPEAKING)
+        """All that are decoding, in order of arrival; not those that wait for text."""
+        return tuple(row for row in self._running if row.stage is Stage.SPEAKING and row.has_text)
+
+    @property
+    def waiting_for_text(self) -> tuple[Sequence, ...]:
+        """All that have synthesized their text so far, and keep their slot and their place in the cache."""
+        return tuple(row for row in self._running if row.stage is not Stage.PROMPTING and not row.has_text)
+
+    def text_timeout_s(self) -> float | None:
+        """Seconds until the first of them is given up; None if none waits."""
+        rows = {row for row in self.waiting_for_text if row.open_text}
+        for row in self._running:
+            if row.open_text:
+                row.open_text.waits(now=row in rows)
+        return min((row.open_text.timeout_s() or 0.0 for row in rows if row.open_text), default=None)
+
+    def out_of_time(self) -> list[Sequence]:
+        """Those that have waited for text for too long."""
+        timeouts = ((row, row.open_text.timeout_s()) for row in self.waiting_for_text if row.open_text)
+        return [row for row, timeout_s in timeouts if timeout_s is not None and timeout_s <= 0]
+
+    def find(self, stream_id: str | None) -> Sequence | None:
+        """The sequence with that stream id and an open text."""
+        everywhere = (*self._running, *self._waiting, *self._preparing)
+        return next((row for row in everywhere if row.open_text and row.request.stream_id == stream_id), None)
 
     @property
     def paused(self) -> tuple[Sequence, ...]:
-        """Paused sequences, in order of arrival."""
-        return tuple(sequence for sequence in self._running if sequence.stage is Stage.PAUSED)
+        """Paused sequences that have text, in order of arrival."""
+        return tuple(row for row in self._running if row.stage is Stage.PAUSED and row.has_text)
 
     @property
     def prompting(self) -> Sequence | None:
@@ -114,8 +137,9 @@ class Scheduler:
         return True
 
     def youngest(self) -> Sequence:
-        """The sequence to pause next, of all with a cache range."""
-        return next(sequence for sequence in reversed(self._running) if sequence.cache_range is not None)
+        """The sequence to pause next, of all with a cache range: one that waits for text, else the youngest."""
+        rows = [row for row in reversed(self._running) if row.cache_range is not None]
+        return next((row for row in rows if row in self.waiting_for_text), rows[0])
 
     def pause(self, sequence: Sequence) -> None:
         """Release its cache range, but not its slot."""
@@ -141,8 +165,9 @@ class Scheduler:
         """Sequences whose next chunk is complete, by its number of frames; the group with the most urgent stream
         first."""
         groups: dict[int, list[Sequence]] = {}
-        for sequence in self.speaking:
-            if sequence.undecoded_frames >= self._ramp[min(sequence.chunks, len(self._ramp) - 1)]:
+        for sequence in (*self.speaking, *self.waiting_for_text):
+            wanted = self._ramp[min(sequence.chunks, len(self._ramp) - 1)] if sequence.has_text else 1
+            if sequence.undecoded_frames >= wanted:
                 groups.setdefault(sequence.undecoded_frames, []).append(sequence)
         return sorted(groups.items(), key=lambda group: min(sequence.due_s for sequence in group[1]))
 

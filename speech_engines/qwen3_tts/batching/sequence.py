@@ -1,14 +1,17 @@
 """One request in the batch: its parameters, its slot and its progress. No tensors."""
 
 import time
+from collections.abc import Sequence as Codes
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from speech_engines.delivery import DeliverySink
 from speech_engines.qwen3_tts.batching.guard import RunawayGuard, asks_for_a_pause, budget_frames, expected_frames
+from speech_engines.qwen3_tts.batching.open_text import MAX_REST_CHARS, OpenText
 from speech_engines.qwen3_tts.model.cache_ranges import CacheRange
 from speech_engines.qwen3_tts.prompt.tokens import PromptTokens
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import EndEvent, FinishReason
 from speech_protocol.request import SpeechRequest
 
@@ -66,8 +69,13 @@ class Sequence:
     chunks: int = 0
     sent_samples: int = 0
     guard: RunawayGuard = field(init=False)
+    open_text: OpenText | None = field(init=False)  # None: the text was complete at the start
+    text_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
+        tokens = self.plan.prompt_tokens
+        self.open_text = None if tokens.rest is None else OpenText(len(tokens.trailing), tokens.rest)
+        self.text_tokens = tokens.text_tokens
         may_pause = asks_for_a_pause(self.request.text, self.request.instruct)
         self.guard = RunawayGuard(self.plan.text_tokens, may_pause, self.guarded)
 
@@ -79,7 +87,7 @@ class Sequence:
     @property
     def most_frames(self) -> int:
         """The maximum number of frames, whatever it generates; the guard analyses one frame beyond its budget."""
-        return min(self.limit_frames, budget_frames(self.plan.text_tokens) + 1)
+        return min(self.limit_frames, budget_frames(self.text_tokens) + 1)
 
     @property
     def max_cache_positions(self) -> int:
@@ -90,7 +98,7 @@ class Sequence:
     def expected_cache_positions(self) -> int:
         """The initial number of cache positions: the usual number for texts of its length, and all of its prompt's."""
         trailing = self.plan.prompt_positions + len(self.plan.prompt_tokens.trailing)
-        expected = self.plan.prompt_positions + expected_frames(self.plan.text_tokens)
+        expected = self.plan.prompt_positions + expected_frames(self.text_tokens)
         return min(max(expected, trailing + 1), self.max_cache_positions)
 
     @property
@@ -110,6 +118,24 @@ class Sequence:
             return 0.0
         return self.started_s + self.first_chunk_s + self.sent_samples / SAMPLE_RATE_HZ
 
+    @property
+    def has_text(self) -> bool:
+        """Whether the text of its next frame has arrived."""
+        return self.open_text is None or self.open_text.has_token_for(self.frames) or bool(self.open_text.tokens)
+
+    def add_text(self, tokens: Codes[int], rest: str, cache_positions: int, *, final: bool) -> None:
+        """Add tokens to its open text, of which `rest` is not tokenized yet. Raises SpeechError if the utterance might
+        not fit into `cache_positions`."""
+        assert self.open_text is not None
+        text_tokens = self.text_tokens + len(tokens)
+        most_frames = min(self.limit_frames, budget_frames(text_tokens) + 1)
+        if self.plan.prompt_positions + most_frames > cache_positions or len(rest) > MAX_REST_CHARS:
+            message = "The text of this stream is too long. Close the stream, and open another for the rest."
+            raise SpeechError(ErrorCode.INVALID_REQUEST, message, "text")
+        self.text_tokens = self.guard.text_tokens = text_tokens
+        self.open_text.tokens += tokens
+        self.open_text.rest, self.open_text.is_closed = rest, final
+
     def add_frame(self) -> None:
         """Count a decoded frame."""
         self.frames += 1
@@ -122,7 +148,7 @@ class Sequence:
         return EndEvent(
             finish_reason=reason,
             audio_samples=self.sent_samples,
-            text_tokens=self.plan.text_tokens,
+            text_tokens=self.text_tokens,
             queue_s=round(started_s - self.arrived_s, 6),
             first_chunk_s=round(self.first_chunk_s, 6),
             synthesis_s=round(now_s - started_s, 6),

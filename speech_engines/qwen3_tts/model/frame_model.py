@@ -15,7 +15,7 @@ from speech_engines.qwen3_tts.model.code_predictor import CodePredictor
 from speech_engines.qwen3_tts.model.config import ModelConfig
 from speech_engines.qwen3_tts.model.kv_cache import Attend, untouched
 from speech_engines.qwen3_tts.model.patterns import pattern
-from speech_engines.qwen3_tts.model.sampling import FrameNoise, Sampling, SamplingTable, penalize
+from speech_engines.qwen3_tts.model.sampling import MIN_FRAMES, FrameNoise, Sampling, SamplingTable, penalize
 from speech_engines.qwen3_tts.model.talker import Talker
 from speech_engines.qwen3_tts.model.weights import TEXT_EMBEDDING, Weights, load_weights
 
@@ -109,6 +109,21 @@ class FrameModel:
         self._is_said[slot] = False
         self._frame[slot] = self.position[slot] = 0
         self.sampling.put(slot, sampling)
+
+    @torch.inference_mode()
+    def append(self, slot: int, trailing: Tensor, *, final: bool) -> None:
+        """More of the slot's trailing, [n, H], for which its cache range must have positions. No EOS before the
+        `final` one was added."""
+        count = self._trailing_counts[slot] - 1  # the last one is `tts_pad`
+        begin, end = self._cache_ranges[slot].start + count, self._cache_ranges[slot].stop
+        added = torch.cat((trailing.to(self.dtype), self._tts_pad[None]))
+        if begin + len(added) > end:
+            raise ValueError(f"slot {slot} has no positions for {len(trailing)} more")
+        self._trailing[begin : begin + len(added)] = added
+        self._trailing_frames[slot] = count + len(trailing)
+        self._trailing_counts[slot] = count + len(added)
+        if final:
+            self.sampling.min_frames[slot] = max(MIN_FRAMES, count + len(trailing))
 
     @torch.inference_mode()
     def extend(self, slot: int, embeds: Tensor) -> None:

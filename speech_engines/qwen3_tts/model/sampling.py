@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 # With top_k up to this and no top_p, only the largest logits are needed, and no sort of all of them.
+MIN_FRAMES: Final = 2  # of an utterance
 TOP_K_ONLY_MAX: Final = 64
 CANDIDATES: Final = 96  # more than TOP_K_ONLY_MAX: codes that tie with the last one are kept, too
 _ALL: Final = 1 << 30  # a top_k beyond any vocabulary
@@ -34,7 +35,7 @@ class Sampling:
     predictor_top_p: float
     predictor_greedy: bool
     seed: int
-    min_frames: int = 2  # EOS is suppressed before
+    min_frames: int = MIN_FRAMES  # EOS is suppressed before
 
 
 class LogitsWarper:

@@ -67,20 +67,47 @@ class PromptBuilder:
     @torch.no_grad()
     def build(self, prompt_tokens: PromptTokens, voice: VoicePrompt | None = None) -> Prefill:
         """The sum of the prompt's streams, in the voice of its recording if it is a clone. Raises SpeechError."""
-        embeds = self._text([*prompt_tokens.text, *prompt_tokens.trailing])  # [T + N, H]
         length = len(prompt_tokens.text)
+        if prompt_tokens.rest is None:
+            embeds = self._text([*prompt_tokens.text, *prompt_tokens.trailing])  # [T + N, H]
+            trailing = embeds[length:]
+        else:
+            embeds, trailing = self._text(prompt_tokens.text), self.trailing(prompt_tokens.trailing)
         embeds[prompt_tokens.codec_at : length] += self._codec(prompt_tokens, voice)
-        return Prefill(embeds[:length], embeds[length:])
+        return Prefill(embeds[:length], trailing)
+
+    @torch.no_grad()
+    def trailing(self, ids: Sequence[int]) -> Tensor:
+        """Text ids of an open text as the talker's inputs: [n] -> [n, H]. One by one, as the last bits of a product
+        depend on its number of rows, and the ids arrive in groups of any size."""
+        return torch.cat([self._text([each]) for each in ids] or [self._text([self._pad])[:0]])
+
+    def more(self, rest: str, *, final: bool) -> tuple[tuple[int, ...], str]:
+        """The ids of the stable part of `rest`, which follows a stable text, and the remaining text. With `final`, the
+        ids of all of it and of the text's end."""
+        ids, rest = self._tokenizer.more_ids(rest, final=final)
+        return (*ids, *[self._eos] * final), rest
 
     def write(self, request: SpeechRequest, whole_text: bool | None = None) -> PromptTokens:
         """The ids of both streams; computes nothing. `whole_text` None is upstream's choice: the whole text at once,
         but one token a frame for clones. Raises SpeechError."""
-        whole = self._task is not Task.CLONE if whole_text is None else whole_text
+        is_open = request.stream_action is not None
+        whole = not is_open and (self._task is not Task.CLONE if whole_text is None else whole_text)
         transcript = transcript_of(request) if self._task is Task.CLONE else None
         reference_frames = 0 if transcript is None else frames_of_reference(request)
         head = [*self._instruct_ids(request), *self._role]
-        text = self._tokenizer.text_ids(request.text)
-        spoken = [*self._tokenizer.text_ids(transcript or ""), *text, self._eos]
+        if is_open and transcript:
+            message = "A clone with a transcript takes the whole text at once. Send it without stream_id."
+            raise SpeechError(ErrorCode.UNSUPPORTED_TASK, message, "stream_id")
+        rest = None
+        if is_open:
+            text, rest = self._tokenizer.open_text_ids(request.text)
+        else:
+            text = self._tokenizer.text_ids(request.text)
+        if is_open and not text:
+            message = "The text of a new stream must have a complete word, followed by a space or a punctuation mark."
+            raise SpeechError(ErrorCode.INVALID_REQUEST, message, "text")
+        spoken = [*self._tokenizer.text_ids(transcript or ""), *text, *[self._eos] * (not is_open)]
         frames = 1 + reference_frames  # `bos` is the first
         lying = [*spoken, *[self._pad] * frames] if whole else [*spoken, *[self._pad] * (frames - len(spoken))][:frames]
         codec, voice_at = self._codec_ids(request, pads=len(spoken) if whole else 0)
@@ -92,6 +119,7 @@ class PromptBuilder:
             codec=tuple(codec),
             voice_at=voice_at,
             text_tokens=len(text),
+            rest=rest,
         )
 
     def _instruct_ids(self, request: SpeechRequest) -> list[int]:

@@ -14,4 +14,8 @@ class PlainText:
         )
 
     def __call__(self, text: str) -> str:
-        return self._pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text.strip())
+        return self.escape(text.strip())
+
+    def escape(self, text: str) -> str:
+        """The same for a part of a text, whose spaces count."""
+        return self._pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)

@@ -15,6 +15,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from speech_engines.qwen3_tts.prompt.text import PlainText
 from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.stable_text import stable_length
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,18 @@ class TextTokenizer:
         """The ids of user text. Stripped as plain text, it has the same ids here as inside a template."""
         ids: list[int] = self._bpe.encode(self._plain(text)).ids
         return ids
+
+    def open_text_ids(self, text: str) -> tuple[list[int], str]:
+        """The ids of the beginning of a text that is still being written, and the part that is not tokenized yet."""
+        end = stable_length(text)
+        return self.text_ids(text[:end]), text[end:]
+
+    def more_ids(self, rest: str, *, final: bool) -> tuple[list[int], str]:
+        """The same for a `rest` with more text; all ids if the text is `final`. Together, the ids are those of
+        `text_ids` for the whole text, however it was split."""
+        end = len(rest.rstrip()) if final else stable_length(rest)
+        ids: list[int] = self._bpe.encode(self._plain.escape(rest[:end])).ids
+        return ids, "" if final else rest[end:]
 
     def role_ids(self, role: str) -> list[int]:
         """`<|im_start|>role` and a line break: three ids."""

@@ -13,3 +13,5 @@ class PromptTokens:
     codec: tuple[int, ...]  # except for the frames of a reference
     voice_at: int  # in `codec`
     text_tokens: int
+    # For text that is still being written: the part that more text may change. None: the text is complete.
+    rest: str | None = None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Codes
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ from speech_protocol.models import ModelSpec, Task
 from speech_protocol.request import SpeechRequest
 
 # On a CPU, untouched positions use no memory.
+_NEVER: Final = 1 << 62  # a number of frames
 CPU_POSITIONS_PER_ROW: Final = 1024
 # Maximum prompt positions at once: no longer than a step takes. On a CPU a step takes long, and each position adds to
 # it.
@@ -135,7 +137,10 @@ class TorchModelRunner:
         if voice is not None:
             voice.hold_for_current_stream()
         prompt = self._prompts.build(plan.prompt_tokens, voice)
-        self._frames.begin(slot, cache_range, prompt.trailing, self._sampling(request))
+        sampling = self._sampling(request)
+        if plan.prompt_tokens.rest is not None:
+            sampling = replace(sampling, min_frames=_NEVER)  # until its text is complete
+        self._frames.begin(slot, cache_range, prompt.trailing, sampling)
         self._unread[slot] = prompt.embeds
         self._made[slot] = 0
         if voice is not None and voice.codec_state is not None:
@@ -143,6 +148,14 @@ class TorchModelRunner:
             self._codec.restore(slot, voice.codec_state)
         else:
             self._codec.reset(slot)
+
+    def more_tokens(self, rest: str, *, final: bool) -> tuple[tuple[int, ...], str]:
+        return self._prompts.more(rest, final=final)
+
+    @torch.inference_mode()
+    def append(self, slot: int, tokens: Codes[int], *, final: bool) -> None:
+        with self._errors():
+            self._frames.append(slot, self._prompts.trailing(tokens), final=final)
 
     def prefill_cost(self, slot: int) -> float:
         device = self._frames.device.type

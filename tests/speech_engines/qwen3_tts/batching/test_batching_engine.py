@@ -5,8 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from unittest.mock import Mock
 
 import numpy as np
@@ -17,7 +16,7 @@ from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import FinishReason
 from speech_protocol.request import SpeechRequest
-from tests.speech_engines.conftest import EngineOf, spec_of
+from tests.speech_engines.conftest import EngineOf
 from tests.support.sinks import CollectingSink
 from tests.support.types import CheckpointOf
 
@@ -43,27 +42,6 @@ PROMPTS: dict[str, tuple[str, dict[str, object]]] = {
     "x-vector clone": ("base", {"ref_audio": recording(180)}),
     "in-context clone": ("base", {"ref_audio": recording(180), "ref_text": "La la la."}),
 }
-
-
-@pytest.fixture(scope="module")
-def batching_engine(tiny_checkpoint: CheckpointOf) -> Iterator[EngineOf]:
-    """`batching_engine(variant, projection=False)`: the batching engine with four slots over that tiny checkpoint."""
-    from speech_engines.qwen3_tts.factory import create_engine
-
-    engines: list[Engine] = []
-
-    @cache
-    def start(variant: str, projection: bool = False) -> Engine:
-        spec = spec_of(variant)
-        checkpoint = str(tiny_checkpoint(variant, projection))
-        environment = {spec.checkpoint_variable: checkpoint, "DEVICE": "cpu", "DTYPE": "float32", "MAX_BATCH": "4"}
-        environment |= {"MAX_AUDIO_SECONDS": "60", "RUNAWAY_GUARD": "off"}
-        engines.append(create_engine(spec, environment))
-        return engines[-1]
-
-    yield start
-    for engine in engines:
-        engine.close()
 
 
 def begin(engine: Engine, text: str = TEXT, **fields: object) -> CollectingSink:

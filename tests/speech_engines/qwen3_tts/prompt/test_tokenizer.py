@@ -3,6 +3,7 @@ text."""
 
 import importlib.util
 import json
+import random
 import shutil
 import unicodedata
 from functools import cache
@@ -261,3 +262,43 @@ def test_a_broken_file_is_named_as_the_checkpoints_fault(
     with pytest.raises(SpeechError) as error:
         tokenizer_of(folder)
     assert error.value.code is ErrorCode.CHECKPOINT_UNAVAILABLE
+
+
+def ids_in_pieces(tokenizer: Any, text: str, cuts: list[int]) -> list[int]:
+    """The ids of a text that arrives cut at these places."""
+    pieces = [text[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    ids, rest = tokenizer.open_text_ids(pieces[0])
+    for number, piece in enumerate(pieces[1:], 2):
+        if not ids:  # the first word is not complete
+            ids, rest = tokenizer.open_text_ids(rest + piece)
+        else:
+            more, rest = tokenizer.more_ids(rest + piece, final=number == len(pieces))
+            ids += more
+    if rest:
+        ids += tokenizer.more_ids(rest, final=True)[0] if ids else tokenizer.text_ids(rest)
+    return ids
+
+
+def test_text_in_pieces_has_the_ids_of_the_whole_text_wherever_it_is_cut(trained_folder: Path) -> None:
+    tokenizer, chance = tokenizer_of(trained_folder), random.Random(0)
+    for text in CORPUS:
+        whole = tokenizer.text_ids(text)
+        assert ids_in_pieces(tokenizer, text, list(range(1, len(text)))) == whole, text
+        for _ in range(20):
+            cuts = sorted(chance.sample(range(1, len(text)), min(len(text) - 1, chance.randrange(1, 6))))
+            assert ids_in_pieces(tokenizer, text, cuts) == whole, (text, cuts)
+
+
+def test_text_in_pieces_has_the_ids_of_the_whole_text_with_the_real_vocabulary(tmp_path: Path) -> None:
+    tokenizer, chance = tokenizer_of(real_vocabulary(tmp_path)), random.Random(0)
+    for text in texts(2000, seed=3):
+        cuts = sorted(chance.sample(range(1, len(text)), min(max(0, len(text) - 1), 12)))
+        assert ids_in_pieces(tokenizer, text, cuts) == tokenizer.text_ids(text), (text, cuts)
+
+
+def test_words_are_tokenized_as_soon_as_they_are_complete(trained_folder: Path) -> None:
+    tokenizer = tokenizer_of(trained_folder)
+    assert tokenizer.open_text_ids("Hello wor")[1] == " wor"
+    assert tokenizer.open_text_ids("Hello")[0] == []
+    assert tokenizer.open_text_ids("こんにちは、世")[1] == "、世"
+    assert tokenizer.more_ids(" world, and", final=False)[1] == " and"
