@@ -194,7 +194,10 @@ class BatchEngine:
         while True:
             with self._changed:
                 newcomer = self._scheduler.admit()
-            if newcomer is None or self._guarded((newcomer,), self._begin):
+                in_the_way = None if newcomer else self._scheduler.in_the_way()
+            if in_the_way is not None:
+                self._pause(in_the_way)
+            elif newcomer is None or self._guarded((newcomer,), self._begin):
                 return newcomer
 
     def _end_cancelled(self, sequences: Codes[Sequence]) -> None:

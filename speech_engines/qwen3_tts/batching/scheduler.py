@@ -38,7 +38,8 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether any request is queued, or running and not waiting for text."""
-        return bool(self._waiting) or any(row.has_text or row.undecoded_frames for row in self._running)
+        idle = [row for row in self.waiting_for_text if not row.undecoded_frames]
+        return bool(self._waiting) or len(idle) < len(self._running)
 
     @property
     def running(self) -> tuple[Sequence, ...]:
@@ -115,7 +116,7 @@ class Scheduler:
     def admit(self) -> Sequence | None:
         """Give the first queued request a slot and a cache range, if free; the order is strict. Not while another
         prompt is being prefilled."""
-        if not self._waiting or not self._free or self.prompting or self.paused:
+        if not self._may_admit:
             return None
         cache_range = self._cache_ranges.take(self._waiting[0].expected_cache_positions)
         if cache_range is None:
@@ -125,6 +126,15 @@ class Scheduler:
         newcomer.stage = Stage.PROMPTING
         self._running.append(newcomer)
         return newcomer
+
+    @property
+    def _may_admit(self) -> bool:
+        return bool(self._waiting and self._free and not self.prompting and not self.paused)
+
+    def in_the_way(self) -> Sequence | None:
+        """A sequence that waits for text in the cache positions that the first queued request lacks."""
+        rows = (row for row in self.waiting_for_text if row.cache_range is not None)
+        return next(rows, None) if self._may_admit else None
 
     def grow(self, sequence: Sequence) -> bool:
         """Extend its cache range, if possible; the range may move."""
