@@ -114,7 +114,7 @@ class SpeechRequest:
             message = f"stream_action is '{self.stream_action}'; it must be one of {', '.join(StreamAction)}."
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "stream_action")
         if not self.stream_id or len(self.stream_id) > MAX_STREAM_ID_CHARS:
-            message = f"stream_id must have 1 to {MAX_STREAM_ID_CHARS} characters."
+            message = f"stream_id is empty or too long. Send 1 to {MAX_STREAM_ID_CHARS} characters."
             raise SpeechError(ErrorCode.INVALID_REQUEST, message, "stream_id")
         if len(self.text) > MAX_ADDED_CHARS:
             message = f"The text has more than {MAX_ADDED_CHARS} characters. Send the rest in another request."
