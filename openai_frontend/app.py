@@ -140,7 +140,7 @@ def _build(settings: Settings, metrics: Metrics, triton: Triton) -> State:
     synthesis = Synthesis(
         *(triton, lifecycle, admission, Supervision(lifecycle, settings.request_timeout, facts.record)),
         *(metrics, make_tracer(settings.otel_exporter_otlp_endpoint), pools),
-        SynthesisOptions(settings.text_cleanup == "markdown", settings.max_leading_silence),
+        SynthesisOptions(settings.text_cleanup == "markdown", settings.max_leading_silence, settings.live_append),
     )
     library = Library.from_settings(settings)
     return State(

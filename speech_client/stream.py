@@ -89,10 +89,12 @@ class SpeechStream:
         self._server, self._model, self._request = server, model, request
         self._supervision, self._may_wait = supervision, may_wait
         self._queue: asyncio.Queue[Message | Exception] = asyncio.Queue(BUFFERED_MESSAGES)
+        self._failure: Exception | None = None  # of its client
         self._first: Message | Exception | None = None
         self._process = ""
         self._delivered = False
         self._silent_since_s: float | None = None  # None while the queue is full
+        self._text_is_open = request.stream_action is not None
         self.ran_away = False  # whether the runaway guard has ended the utterance
         self._task = asyncio.create_task(self._run())
 
@@ -118,6 +120,17 @@ class SpeechStream:
         """Cancel the request in the engine, unless it has ended."""
         self._task.cancel()
 
+    def text_ended(self) -> None:
+        """All text of an open utterance has been sent: from now on, messages are due again."""
+        self._text_is_open = False
+        self._silent_since_s = None if self._silent_since_s is None else asyncio.get_running_loop().time()
+
+    def fail(self, error: Exception) -> None:
+        """Cancel the request in the engine; `next` raises `error` after what has arrived. No effect if it has ended."""
+        if not self._task.done():
+            self._failure = error
+            self._task.cancel()
+
     async def ended(self) -> None:
         """Wait until the connection is released."""
         await asyncio.wait([self._task])
@@ -125,6 +138,10 @@ class SpeechStream:
     async def _run(self) -> None:
         try:
             await self._read_with_retry()
+        except asyncio.CancelledError:
+            if self._failure is None:
+                raise
+            await self._queue.put(self._failure)
         except Exception as error:  # noqa: BLE001 - raised by `begun` or `next`
             await self._queue.put(error)
 
@@ -198,11 +215,12 @@ class SpeechStream:
         since_s = self._silent_since_s if self._silent_since_s is not None else now_s
         if now_s < since_s + patience_s:
             await asyncio.sleep(since_s + patience_s - now_s)
-        elif timeout_s and now_s >= since_s + timeout_s:
+        # After its first audio, an utterance whose text is open may wait for text.
+        elif (limited := timeout_s and not (self._text_is_open and self._delivered)) and now_s >= since_s + timeout_s:
             raise StreamTimeoutError(timeout_s)
         else:
             try:
-                async with asyncio.timeout_at(since_s + timeout_s if timeout_s else None):
+                async with asyncio.timeout_at(since_s + timeout_s if limited else None):
                     await self._supervision.models.check_alive(self._model, generation, self._process)
                     await asyncio.sleep(_SILENCE_S)
             except TimeoutError:

@@ -56,8 +56,10 @@ class ServerSettings(_Group):
     """Port of the OpenAI API."""
     wyoming_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Port of the Wyoming protocol, for Home Assistant, on the same address; it has no keys. 0: off."""
-    live_idle_timeout: Annotated[float, Field(gt=0, le=3600)] = 30
-    """Seconds that an utterance whose text is still being written waits for more of it."""
+    live_idle_timeout: Annotated[float, Field(gt=0, le=120)] = 30
+    """Seconds that an utterance whose text is still being written waits for more of it; at most 120."""
+    live_append: bool = True
+    """Append fast streaming text to the utterance in flight, if the model can; off: whole sentences only."""
     max_connections: Count = 1000
     """Maximum connections, fewer if the limit on open files is lower; one more closes the oldest idle one."""
     header_timeout: Seconds = 10

@@ -14,8 +14,10 @@ from openai_frontend.models.lifecycle import Lifecycle
 from openai_frontend.observability.metrics import Metrics
 from openai_frontend.observability.tracing import Trace, Tracer
 from openai_frontend.synthesis.admission import Admission
+from openai_frontend.synthesis.appending import Appending
 from openai_frontend.synthesis.body import Body
-from openai_frontend.synthesis.live import LiveText, play_live
+from openai_frontend.synthesis.live import LiveText
+from openai_frontend.synthesis.live_playback import play_live
 from openai_frontend.synthesis.preparation import Rules, TextPreparation
 from openai_frontend.synthesis.record import RequestRecord
 from openai_frontend.synthesis.script import Script
@@ -40,10 +42,11 @@ _MULTILINGUAL: Final = frozenset(spec.name for spec in QWEN3_TTS)
 @dataclass(frozen=True, slots=True)
 class SynthesisOptions:
     """`reads_markdown`: remove Markdown from texts; `max_lead_s`: maximum silence before a reply's first sound, in
-    seconds."""
+    seconds; `appends_text`: append streaming text to utterances in flight, if the model can do so."""
 
     reads_markdown: bool
     max_lead_s: float
+    appends_text: bool = True
 
 
 class Synthesis:
@@ -100,7 +103,7 @@ class Synthesis:
             if live is None:
                 messages = self._play(model, replace(request, language=prepared.language), prepared.script)
             else:
-                messages = play_live(live, self._speak(model, request, secrets.randbits(63)), self._options.max_lead_s)
+                messages = self._play_live(model, request, live)
             await body.start(messages)
         except BaseException as error:
             if isinstance(error, Exception):
@@ -131,6 +134,12 @@ class Synthesis:
         retries = request.seed is None
         speak = self._speak(model, request, secrets.randbits(63) if len(script) > 1 else None)
         return play_script(script, speak, self._ahead, self._options.max_lead_s, retries=retries)
+
+    def _play_live(self, model: str, request: SpeechRequest, text: LiveText) -> AsyncGenerator[Message, None]:
+        request = replace(request, seed=secrets.randbits(63) if request.seed is None else request.seed)
+        may_append = self._options.appends_text and model in _MULTILINGUAL
+        appending = Appending(self._triton, self._supervision, model, request) if may_append else None
+        return play_live(text, self._speak(model, request, None), appending, self._options.max_lead_s)
 
     def _speak(self, model: str, request: SpeechRequest, chosen_seed: int | None) -> Speak:
         """Starts the segments of a request, with `chosen_seed` if the request has none."""

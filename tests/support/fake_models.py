@@ -103,6 +103,37 @@ def _wait_while_there(gate: Path) -> None:
     eventually(lambda: not gate.exists(), "the gate is opened", _LIMIT_S)
 
 
+class OpenTexts:
+    """Streams whose text is still being written: a chunk of audio for each word, `words` at most."""
+
+    def __init__(self) -> None:
+        self.words = 1_000_000
+        self._open: dict[str, asyncio.Queue[str | None]] = {}
+
+    def add(self, tensors: Tensors) -> Response:
+        """The reply to a request that adds text to a stream."""
+        text = self._open.get(tensors["STREAM_ID"])
+        if text is None:
+            return failure(SpeechError(ErrorCode.INVALID_REQUEST, "No such stream is open.", "stream_id"))
+        text.put_nowait(tensors["TEXT"])
+        if tensors["STREAM_ACTION"] == "close":
+            text.put_nowait(None)
+        return end(0)
+
+    async def read_aloud(self, tensors: Tensors) -> AsyncIterator[Response]:
+        name, words = tensors["STREAM_ID"], 0
+        text = self._open[name] = asyncio.Queue()
+        text.put_nowait(tensors["TEXT"])
+        try:
+            while words < self.words and (piece := await text.get()) is not None:
+                for _ in piece.split():
+                    words += 1
+                    yield AudioEvent(FRAME_SAMPLES), CHUNK
+            yield end(words, FinishReason.STOP if words < self.words else FinishReason.LENGTH)
+        finally:
+            del self._open[name]
+
+
 Behaviour = Callable[[Tensors], SpeechError | FinishReason | None]
 
 

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from local_stack.triton_process import free_port
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import Event, StartEvent
-from tests.support.fake_models import CHUNK, Behaviour, Scripts, Tensors, failure, read_aloud, read_script
+from tests.support.fake_models import CHUNK, Behaviour, OpenTexts, Scripts, Tensors, failure, read_aloud, read_script
 from tests.support.waiting import eventually
 
 _REASONS = {"UNAVAILABLE": "unloaded"}
@@ -53,6 +53,7 @@ class FakeTriton:
         self.index_calls = 0
         self.active = 0
         self.scripts = Scripts()
+        self.open_texts = OpenTexts()
         self._loads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         routes = [
@@ -146,7 +147,7 @@ class FakeTriton:
 
     async def _generate(self, request: Request) -> Response:
         model, tensors = request.path_params["model"], await request.json()
-        if tensors["TEXT"]:  # else it is what our clients ask a model's process with
+        if tensors["TEXT"] or "STREAM_ACTION" in tensors:  # else it is what our clients ask a model's process with
             self.requests.append(tensors)
         if self.states.get(model) != "READY":
             return _refusal(f"Request for unknown model: '{model}' is not found")
@@ -165,11 +166,14 @@ class FakeTriton:
     async def _respond(self, model: str, tensors: Tensors) -> AsyncIterator[bytes]:
         fields = {"process": f"process-{self._loads}", "other_requests": self.active, **self.starts.get(model, {})}
         yield _message(StartEvent("fake", self.checkpoint, "cpu", **fields))
-        if not tensors["TEXT"]:
+        if not tensors["TEXT"] and "STREAM_ACTION" not in tensors:
             yield _message(*failure(SpeechError(ErrorCode.INVALID_REQUEST, "The text is empty.")))
             return
         if refused := self.check(model, tensors):
             yield _message(*failure(refused))
+            return
+        if tensors.get("STREAM_ACTION") in {"append", "close"}:
+            yield _message(*self.open_texts.add(tensors))
             return
         self.active += 1
         try:
@@ -180,6 +184,8 @@ class FakeTriton:
             self.active -= 1
 
     def _speak(self, tensors: Tensors) -> Any:
+        if "STREAM_ACTION" in tensors:
+            return self.open_texts.read_aloud(tensors)
         script = read_script(tensors["TEXT"])
         if script is None and self.s_per_character:
             return read_aloud(tensors, self.s_per_character, self.behave)

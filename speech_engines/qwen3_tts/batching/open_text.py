@@ -8,7 +8,7 @@ from typing import Final
 # Tokens that the model runner has ahead of the frames.
 LOOK_AHEAD: Final = 32
 # A row that waits longer than this for text is given up.
-TEXT_TIMEOUT_S: Final = 120.0
+TEXT_TIMEOUT_S: Final = 150.0  # above the limit of LIVE_IDLE_TIMEOUT
 # The longest part of a text without a space or punctuation mark.
 MAX_REST_CHARS: Final = 8192
 

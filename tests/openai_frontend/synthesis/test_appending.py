@@ -1,0 +1,210 @@
+"""Streaming text that is appended to the utterance in flight, through the WebSocket and a fake Triton."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from openai_frontend.synthesis.live import LiveText, Piece
+from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from speech_protocol.errors import ErrorCode, SpeechError
+from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
+from tests.support.fake_models import Tensors
+from tests.support.fake_stack import FakeStack
+from tests.support.waiting import eventually
+
+MODEL = QWEN3_TTS_CUSTOM_VOICE.name
+WAIT_S = 60
+FIRST, SECOND = "The children are playing in the garden. ", "Winter was late, and the river stayed open."
+WORDS = len((FIRST + SECOND).split())
+FRAME_BYTES = FRAME_SAMPLES * SAMPLE_BYTES
+DONE, COMMIT = {"type": "input.done"}, {"type": "input.commit"}
+
+
+class Client:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self.audio = b""
+
+    async def say(self, text: str, *then: dict[str, Any]) -> None:
+        for message in ({"type": "input.text", "text": text}, *then):
+            await self._socket.send_json(message)
+
+    async def until(self, kind: str) -> dict[str, Any]:
+        while True:
+            message = await self._socket.receive()
+            if message.type is aiohttp.WSMsgType.BINARY:
+                self.audio += message.data
+                continue
+            fields: dict[str, Any] = json.loads(message.data)
+            if fields["type"] == kind:
+                return fields
+
+    async def spoken(self, words: int) -> None:
+        """Wait for the audio of that many words, except for what the end may still cut."""
+        while len(self.audio) < (words - 4) * FRAME_BYTES:
+            message = await self._socket.receive()
+            if message.type is aiohttp.WSMsgType.BINARY:
+                self.audio += message.data
+            else:
+                assert json.loads(message.data)["type"] != "error", message.data
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStack]:
+    with FakeStack(tmp_path_factory.mktemp("fake"), default_model=MODEL, idle_timeout=0) as running:
+        yield running
+
+
+def converse(stack: FakeStack, scenario: Callable[[Client], Awaitable[None]]) -> Client:
+    async def bounded() -> Client:
+        async with (
+            asyncio.timeout(WAIT_S),
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{stack.frontend.url}/v1/audio/speech/stream") as socket,
+        ):
+            await socket.send_json({"type": "session.config", "model": MODEL, "response_format": "pcm"})
+            client = Client(socket)
+            await scenario(client)
+            return client
+
+    return asyncio.run(bounded())
+
+
+def streams(stack: FakeStack) -> dict[str, list[Tensors]]:
+    """The requests of each open stream, by its id."""
+    found: dict[str, list[Tensors]] = {}
+    for tensors in stack.triton.requests:
+        found.setdefault(tensors.get("STREAM_ID", ""), []).append(tensors)
+    return found
+
+
+def test_fast_text_is_appended_to_one_utterance(stack: FakeStack) -> None:
+    async def scenario(client: Client) -> None:
+        await client.say(FIRST)
+        await client.spoken(7)  # before the rest is written
+        for at in range(0, len(SECOND), 5):
+            await client.say(SECOND[at : at + 5])
+        await client.say("", DONE)
+        assert (await client.until("session.done"))["total_sentences"] == 1
+
+    converse(stack, scenario)
+    [requests] = streams(stack).values()
+    assert requests[0]["STREAM_ACTION"] == "open"
+    assert requests[-1]["STREAM_ACTION"] == "close"
+    assert {each["STREAM_ACTION"] for each in requests[1:-1]} <= {"append"}
+    assert "".join(each["TEXT"] for each in requests) == FIRST + SECOND
+
+
+def test_a_flush_ends_the_utterance_and_later_text_begins_another(stack: FakeStack) -> None:
+    async def scenario(client: Client) -> None:
+        await client.say(FIRST)
+        await client.spoken(7)
+        await client.say("And so", COMMIT)
+        await client.say(SECOND)
+        await client.spoken(7 + 2 + 8)
+        await client.say("", DONE)
+        await client.until("session.done")
+
+    converse(stack, scenario)
+    texts = ["".join(each["TEXT"] for each in requests) for requests in streams(stack).values()]
+    assert texts == [FIRST + "And so", SECOND]
+
+
+def test_a_model_that_takes_whole_texts_gets_sentences(stack: FakeStack) -> None:
+    def refuse(model: str, tensors: Tensors) -> SpeechError | None:
+        is_stream = "STREAM_ACTION" in tensors
+        return SpeechError(ErrorCode.UNSUPPORTED_TASK, "Send the whole text.", "stream_id") if is_stream else None
+
+    async def scenario(client: Client) -> None:
+        await client.say(FIRST + SECOND, DONE)
+        await client.until("session.done")
+        await client.say(FIRST)
+        await client.say(SECOND, DONE)
+        await client.until("session.done")
+
+    stack.triton.check = refuse
+    converse(stack, scenario)
+    texts = [each["TEXT"] for each in stack.triton.requests if "STREAM_ACTION" not in each]
+    assert "".join(texts).replace(" ", "") == (FIRST + SECOND).replace(" ", "") * 2
+
+
+@pytest.mark.parametrize("append", [True, False])
+def test_live_append_off_gives_sentences(tmp_path_factory: pytest.TempPathFactory, append: bool) -> None:
+    async def scenario(client: Client) -> None:
+        await client.say(FIRST + "Wi")
+        await client.spoken(7)
+        await client.say(SECOND[2:], DONE)
+        await client.until("session.done")
+
+    folder = tmp_path_factory.mktemp("fake")
+    with FakeStack(folder, default_model=MODEL, idle_timeout=0, live_append=append) as stack:
+        converse(stack, scenario)
+        assert any("STREAM_ACTION" in each for each in stack.triton.requests) is append
+
+
+def test_an_utterance_that_ends_by_itself_leaves_the_rest_to_the_next_one(stack: FakeStack) -> None:
+    stack.triton.open_texts.words = 7
+
+    async def scenario(client: Client) -> None:
+        await client.say(FIRST)
+        await client.spoken(7)
+        await client.say(SECOND, DONE)
+        await client.until("session.done")
+
+    converse(stack, scenario)
+    taken = ["".join(each["TEXT"] for each in requests) for requests in streams(stack).values()]
+    assert "".join(taken).endswith(SECOND)
+
+
+def test_a_text_that_stops_arriving_fails_the_utterance_and_frees_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    async def scenario(client: Client) -> None:
+        await client.say(FIRST)
+        error = await client.until("error")
+        assert error["code"] == "request_timeout"
+
+    folder = tmp_path_factory.mktemp("fake")
+    with FakeStack(folder, default_model=MODEL, idle_timeout=0, live_idle_timeout=0.2) as stack:
+        converse(stack, scenario)
+        eventually(lambda: stack.triton.active == 0, "the utterance is cancelled")
+
+
+def test_cancel_frees_the_utterance_while_it_waits_for_text(stack: FakeStack) -> None:
+    async def scenario(client: Client) -> None:
+        await client.say(FIRST)
+        await client.spoken(7)
+        await client.say("", {"type": "input.cancel"})
+        await client.until("audio.cancelled")
+        await asyncio.to_thread(eventually, lambda: stack.triton.active == 0, "the utterance is cancelled")
+
+    converse(stack, scenario)
+
+
+def test_text_is_fast_if_it_arrives_as_fast_as_an_utterance_takes_it() -> None:
+    for per_s, fast in ((20.0, False), (100.0, True)):
+        now_s = [0.0]
+        text = LiveText(1000, 0, lambda now_s=now_s: now_s[0])  # type: ignore[misc]
+        for word in FIRST.split(" "):
+            text.append(word + " ")
+            now_s[0] += len(word + " ") / per_s
+        now_s[0] += 100  # a model is loaded in the meantime
+        assert text.arrives_fast is fast
+
+
+def test_what_is_taken_back_is_spoken_as_sentences() -> None:
+    async def scenario() -> None:
+        text = LiveText(1000, 0)
+        text.append(FIRST + "Win")
+        assert await text.begin() == Piece(FIRST + "Win", final=False)
+        text.append("ter was late. ")
+        assert await text.more() == Piece("ter was late. ", final=False)
+        text.take_back()
+        assert await text.next() == FIRST
+        text.close()
+        assert await text.next() == "Winter was late. "
+        assert await text.next() is None
+
+    asyncio.run(scenario())
