@@ -3,7 +3,6 @@ protocol."""
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -11,10 +10,8 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 
-from openai_frontend.transport.connections import Phase
 from tests.support.listening import decode, transcribe, word_error_rate, words
 from tests.support.stack import Frontend, Stack
-from tests.support.waiting import eventually
 
 TEXT = "The children are playing in the garden. Winter was late, and the river stayed open."
 CONFIG = {"type": "session.config", "model": "hibari", "voice": "alloy", "response_format": "pcm"}
@@ -195,24 +192,3 @@ def test_without_a_key_the_socket_does_not_open(frontend: Frontend) -> None:
 
     with pytest.raises(aiohttp.WSServerHandshakeError):
         run(scenario)
-
-
-def test_random_disconnects_and_cancels_leave_nothing_behind(frontend: Frontend) -> None:
-    chance = random.Random(5)
-
-    async def client(number: int) -> None:
-        async with connected(frontend) as socket:
-            await configured(socket)
-            await say(socket, TEXT * chance.randrange(1, 5), 50)
-            await asyncio.sleep(chance.uniform(0, 0.05))
-            if number % 2:
-                await socket.send_json({"type": "input.cancel"})
-                await until(socket, "audio.cancelled")
-
-    async def scenario() -> None:
-        for begin in range(0, 200, 10):
-            await asyncio.gather(*(client(number) for number in range(begin, begin + 10)))
-
-    run(scenario)
-    eventually(lambda: frontend.health()["pending_requests"] == 0, "every request is cancelled")
-    eventually(lambda: frontend.connections(Phase.ACTIVE) == 0, "no connection is counted")
