@@ -5,6 +5,7 @@ As middleware it rejects a request before its body is read. Every path needs a k
 route is closed by default.
 """
 
+import base64
 import hashlib
 import hmac
 import re
@@ -22,6 +23,7 @@ from openai_frontend.errors import ApiError
 _OPEN: Final = re.compile(r"/|/health|/live|/ready|/metrics|/static/.*")
 _ADMIN: Final = "/admin/"  # its routes check their own key
 _LISTS: Final = re.compile(r"(/v1)?(/models(/.*)?|/test|/audio/(models|voices|languages))")
+_KEY_PROTOCOL: Final = "bearer.base64url."
 CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 # Length of an owner id, the start of a key's SHA-256, also in the metadata of voices and consents.
 _OWNER_DIGITS: Final = 16
@@ -110,12 +112,22 @@ class KeyMiddleware:
 
 def _authorization(scope: Scope) -> str:
     """The Authorization header; for a WebSocket also the header or query parameter in which Cartesia's clients send a
-    key."""
+    key, and the subprotocol in which pages do: browsers can't send other headers."""
     headers = Headers(scope=scope)
     if (given := headers.get("authorization", "")) or scope["type"] != "websocket":
         return given
-    key = headers.get("x-api-key") or QueryParams(scope.get("query_string", b"")).get("api_key")
+    query = QueryParams(scope.get("query_string", b""))
+    key = headers.get("x-api-key") or query.get("api_key") or _key_of(scope.get("subprotocols", ()))
     return f"Bearer {key}" if key else ""
+
+
+def _key_of(subprotocols: Iterable[str]) -> str:
+    """The key in a subprotocol, in base64url without padding, as a subprotocol has no other characters."""
+    encoded = next((name[len(_KEY_PROTOCOL) :] for name in subprotocols if name.startswith(_KEY_PROTOCOL)), "")
+    try:
+        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:
+        return ""
 
 
 def _is_read(scope: Scope) -> bool:

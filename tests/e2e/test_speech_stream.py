@@ -2,6 +2,7 @@
 protocol."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -183,6 +184,50 @@ def test_what_is_no_message_closes_the_connection_with_its_code(
             return socket.close_code
 
     assert run(scenario) == close_code
+
+
+def test_a_page_sends_its_key_in_a_subprotocol(frontend: Frontend) -> None:
+    async def scenario(key: str) -> str | None:
+        encoded = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+        url, protocols = f"{frontend.url}/v1/audio/speech/stream", ("speech", f"bearer.base64url.{encoded}")
+        async with aiohttp.ClientSession() as session, session.ws_connect(url, protocols=protocols) as socket:
+            return socket.protocol
+
+    assert run(lambda: scenario("sk-one")) == "speech"
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        run(lambda: scenario("sk-other"))
+
+
+def test_a_cancel_ends_the_utterances_that_wait_for_the_one_before(frontend: Frontend) -> None:
+    async def scenario() -> int:
+        async with connected(frontend) as socket:
+            await configured(socket)
+            for _ in range(3):
+                await say(socket, TEXT * 5, 100)
+                await socket.send_json(DONE)
+            while not isinstance(await read(socket), bytes):
+                pass
+            await socket.send_json({"type": "input.cancel"})
+            received, _ = await until(socket, "audio.cancelled")
+            await say(socket, "Hello there.")
+            await socket.send_json(DONE)
+            received, _ = await until(socket, "session.done")
+            return sum(message["type"] == "audio.start" for message in received)
+
+    assert run(scenario) == 1
+
+
+def test_utterances_that_wait_have_a_limit(frontend: Frontend) -> None:
+    async def scenario() -> dict[str, Any]:
+        async with connected(frontend) as socket:
+            await configured(socket)
+            for _ in range(9):
+                await say(socket, TEXT, 100)
+                await socket.send_json(DONE)
+            received, _ = await until(socket, "error")
+            return received[-1]
+
+    assert run(scenario)["code"] == "rate_limit_exceeded"
 
 
 def test_without_a_key_the_socket_does_not_open(frontend: Frontend) -> None:

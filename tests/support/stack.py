@@ -188,7 +188,7 @@ class Stack:
 def qwen_stack(folder: Path, tiny_checkpoint: CheckpointOf, **settings: Any) -> Stack:
     """A stack whose Qwen3-TTS models serve tiny checkpoints and are never unloaded, with no hub in reach."""
     checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
-    environment = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    environment = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "WEIGHTS": "full", "OMP_NUM_THREADS": "1"}
     environment["RUNAWAY_GUARD"] = "off"  # random weights do nothing but hiss
     named = {variable.lower(): path for variable, path in checkpoints.items()}
     return Stack(folder, environment, idle_timeout=0, **{**named, **settings})

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import uuid
+from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -30,13 +31,15 @@ router = APIRouter()
 _NAMES: Final = {"speaker": "voice"}
 # Placeholder for the text until it arrives.
 _NO_TEXT: Final = "-"
+_PROTOCOL: Final = "speech"  # for pages, whose key is in another subprotocol
+_MAX_PENDING: Final = 8
 _CONFIG_S: Final = 10.0
 
 
 @router.websocket("/audio/speech/stream")
 async def stream_speech(websocket: WebSocket) -> None:
     """`session.config` first, then `input.text`, `input.commit`, `input.done`, `input.cancel`, `session.close`."""
-    await websocket.accept()
+    await websocket.accept(_PROTOCOL if _PROTOCOL in websocket.scope.get("subprotocols", ()) else None)
     state, caller = cast(State, websocket.app.state.speech), cast(Caller, websocket.state.caller)
     session = _Session(websocket, state, caller, uuid.uuid4().hex)
     try:
@@ -58,6 +61,7 @@ class _Session:
         self._text: LiveText | None = None
         self._speech: asyncio.Task[None] | None = None
         self._utterance = 0
+        self._pending = 0  # utterances that have not ended
 
     async def run(self) -> None:
         """Serve until `session.close`, a disconnect, or an invalid message."""
@@ -120,11 +124,12 @@ class _Session:
             raise invalid("type", "The session has no configuration. Send session.config first.")
         self._caller.allowance.spend_characters(len(piece))
         if self._text is None:
-            if self._speech is not None:
-                await asyncio.gather(self._speech, return_exceptions=True)
+            if self._pending >= _MAX_PENDING:
+                raise ApiError(429, "rate_limit_exceeded", f"{_MAX_PENDING} utterances wait. Retry when one has ended.")
             settings = self._state.settings
             self._text = LiveText(settings.max_input_chars, settings.live_idle_timeout)
-            self._speech = asyncio.create_task(self._speak(self._text, *self._wire, self._body, self._format))
+            speaking = self._speak(self._text, *self._wire, self._body, self._format)
+            self._speech = asyncio.create_task(self._speak_after(self._speech, speaking))
         self._text.append(piece)
 
     def _current_text(self) -> LiveText:
@@ -138,6 +143,17 @@ class _Session:
         self._speech = None
         await self._messages.send({"type": "audio.cancelled", "utterance_index": self._utterance})
         self._utterance += 1
+
+    async def _speak_after(self, previous: asyncio.Task[None] | None, speaking: Coroutine[Any, Any, None]) -> None:
+        """Utterances are spoken one after another. A cancellation ends all of them."""
+        self._pending += 1
+        try:
+            if previous is not None:
+                await asyncio.gather(previous, return_exceptions=True)
+            await speaking
+        finally:
+            self._pending -= 1
+            speaking.close()
 
     async def _speak(
         self, text: LiveText, model: str, wire: SpeechRequest, config: SpeechBody, audio_format: AudioFormat

@@ -20,6 +20,7 @@ import { Recent } from "./recent.js";
 import { recordingOf } from "./recording.js";
 import { Samples } from "./samples.js";
 import { Server } from "./server.js";
+import { connect, Live } from "./live.js";
 import { forget, fromFragment, load, MAX_LINK_CHARS, store, toBody, toFragment } from "./settings.js";
 import { Stage } from "./stage.js";
 import { Track } from "./track.js";
@@ -82,6 +83,7 @@ async function refresh() {
 }
 
 async function speak() {
+  if (at("live").checked) return speakWhileTyping();
   const settings = form.settings;
   const body = { ...toBody(settings), seed: settings.seed ? Number(settings.seed) : newSeed() };
   const track = new Track({ text: settings.text, body, title: cards.chosen?.title ?? settings.voice });
@@ -94,6 +96,29 @@ async function speak() {
   } finally {
     if (track.pcm.samples) await recent.add(track, settings);
     recent.current(player.track?.id ?? null);
+  }
+}
+
+/** Speak the text and what is typed after it, until Stop, or until the box is unchecked. */
+async function speakWhileTyping() {
+  const { input: _, ...session } = toBody(form.settings);
+  const track = new Track({ text: composer.text, title: cards.chosen?.title ?? session.voice });
+  track.id = `live${Date.now()}`;
+  await api.json("v1/audio/voice_consents"); // needs a key; a WebSocket does not say that it is wrong
+  const live = new Live(() => connect(api.key), session, track);
+  const typed = () => live.type(composer.text);
+  const changed = () => at("live").checked || live.finish();
+  at("text").addEventListener("input", typed);
+  at("live").addEventListener("change", changed);
+  try {
+    const performance = stage.perform(track, (signal) => live.events(signal));
+    typed();
+    server.look();
+    await performance;
+  } finally {
+    at("text").removeEventListener("input", typed);
+    at("live").removeEventListener("change", changed);
+    if (track.pcm.samples) await recent.add(track, form.settings);
   }
 }
 
@@ -129,6 +154,10 @@ function listen() {
     at("form").requestSubmit();
   });
   at("model").addEventListener("change", () => attempt(refresh));
+  at("live").addEventListener("change", ({ target }) => {
+    at("text").required = !target.checked; // the text may come later
+    if (target.checked) composer.focus();
+  });
   at("key-open").addEventListener("click", () => askForKey(null, null));
   addEventListener("keyneeded", ({ detail }) => askForKey(detail.problem, detail.retry));
   at("clone-open").addEventListener("click", () => cloning.show());
