@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         _estimate(works, silent, options)
         return INCOMPLETE if problems else DONE
-    store = Store(options.output / ".work")
+    store = Store(options.output / ".work", needs_words=options.words)
     begin_s = time.monotonic()
     result = asyncio.run(run(works, source, dictionary, store, _options(options), console))
     skipped = list(all_skipped(silent, works))
@@ -155,6 +155,7 @@ def _options(options: argparse.Namespace) -> Options:
         title=options.title,
         author=options.author,
         epub=options.epub,
+        words=options.words,
     )
 
 
@@ -167,6 +168,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, help="default: m4b for a book, else wav")
     parser.add_argument("--book", action="store_true", help="one file with chapter marks, m4b or mp3")
     parser.add_argument("--captions", choices=("srt", "vtt"), help="subtitles beside each file")
+    parser.add_argument(
+        "--words", action="store_true", help="word times: NAME.words.json, and subtitles of a readable size"
+    )
     parser.add_argument(
         "--epub", action="store_true", help="with --book: also an EPUB that highlights the current text"
     )

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from speech_client.liveness import Liveness
 from speech_client.stream import SpeechStream, Supervision
 from speech_client.triton import Triton
-from speech_protocol.events import EndEvent, StartEvent
+from speech_protocol.audio import SAMPLE_BYTES
+from speech_protocol.events import AudioEvent, EndEvent, StartEvent, Word
 from speech_protocol.request import SpeechRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A whole utterance: PCM (s16le, mono, 24 kHz), its end event, and the checkpoint that produced it."""
+    """A whole utterance: PCM (s16le, mono, 24 kHz), its end event, the checkpoint that produced it, and its words in
+    samples of it, from models with word times."""
 
     pcm: bytes
     end: EndEvent
     checkpoint: str
+    words: tuple[Word, ...] = ()
 
 
 class Speaker:
@@ -34,11 +37,14 @@ class Speaker:
 
         supervision = Supervision(_Unmanaged(self._liveness), started=started, retries=False)
         stream = SpeechStream(self._triton, model, request, supervision)
-        pcm = bytearray()
+        pcm, words = bytearray(), list[Word]()
         try:
             while not isinstance((message := await stream.next()).event, EndEvent):
+                if isinstance(message.event, AudioEvent):
+                    begin = len(pcm) // SAMPLE_BYTES
+                    words += (Word(each.text, begin + each.start, begin + each.end) for each in message.event.words)
                 pcm += message.pcm
-            return Spoken(bytes(pcm), message.event, checkpoints[-1])
+            return Spoken(bytes(pcm), message.event, checkpoints[-1], tuple(words))
         finally:
             stream.cancel()
             await stream.ended()

@@ -5,19 +5,15 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from speech_protocol.audio import SAMPLE_RATE_HZ
-
-from .captions import Caption, CaptionWriter
-from .encoding import AudioWriter, Tags, open_audio
+from .captions import CaptionWriter, Sidecar, WordWriter
+from .encoding import Tags, open_audio
 from .mp4 import Mark
 from .plan import Work
-from .recording import Samples, dress, silence
-from .store import Store
+from .recorder import Clip, Recorder
+from .store import Speech, Store
 from .voices import Job
-
-CHAPTER_PAUSE_S: Final = 1.5
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,75 +25,6 @@ class Part:
 
     work: Work
     jobs: tuple[Job | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """The position of an utterance in a recording; `block` is that of its item."""
-
-    begin_s: float
-    end_s: float
-    text: str
-    block: int
-
-
-class Recorder:
-    """One audio file, and one of captions if requested."""
-
-    def __init__(self, audio: AudioWriter, captions: CaptionWriter | None) -> None:
-        self._audio, self._captions = audio, captions
-        self._samples = 0
-        self._pause_s = 0.0  # before the next utterance
-        self.marks: list[Mark] = []
-        self.clips: list[list[Clip]] = []
-
-    @property
-    def length_s(self) -> float:
-        """The length of the audio so far, in seconds."""
-        return self._samples / SAMPLE_RATE_HZ
-
-    def begin_chapter(self, title: str) -> None:
-        """Start a chapter at the current position."""
-        if self.marks:
-            self._write(silence(CHAPTER_PAUSE_S))
-            self._end_chapter()
-        self._pause_s = 0.0
-        self.marks.append(Mark(title, self.length_s, self.length_s))
-        self.clips.append([])
-
-    def add(self, job: Job, pcm: bytes) -> None:
-        """Append the next utterance, after the previous one's pause."""
-        if not pcm:
-            return
-        utterance = job.utterance
-        self._write(silence(self._pause_s + utterance.lead_s))
-        begin_s = self.length_s
-        self._write(dress(pcm))
-        self._pause_s = utterance.pause_s
-        self.clips[-1].append(Clip(begin_s, self.length_s, utterance.text, utterance.block))
-        if self._captions is not None:
-            self._captions.write(Caption(begin_s, self.length_s, utterance.text))
-
-    def finish(self) -> None:
-        """Complete the files."""
-        self._end_chapter()
-        self._audio.finish(self.marks)
-        if self._captions is not None:
-            self._captions.finish()
-
-    def abort(self) -> None:
-        """Remove the incomplete files."""
-        self._audio.abort()
-        if self._captions is not None:
-            self._captions.abort()
-
-    def _end_chapter(self) -> None:
-        last = self.marks[-1]
-        self.marks[-1] = Mark(last.title, last.begin_s, self.length_s)
-
-    def _write(self, samples: Samples) -> None:
-        self._audio.write(samples)
-        self._samples += len(samples)
 
 
 @dataclass(slots=True)
@@ -113,18 +40,23 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The destination of recordings. `strict`: an item that lacks an utterance produces no file, since a dataset must
-    not have wrong rows; a book continues without it."""
+    """The destination of recordings. `words`: with word times; `strict`: an item that lacks an utterance produces no
+    file, since a dataset must not have wrong rows; a book continues without it."""
 
     folder: Path
     file_format: str
     captions: str | None
+    words: bool
     strict: bool
 
     def open(self, name: str, tags: Tags, *, chapters: bool) -> Recorder:
         audio = open_audio(self.folder / f"{name}.{self.file_format}", self.file_format, tags, chapters=chapters)
-        captions = CaptionWriter(self.folder / f"{name}.{self.captions}", self.captions) if self.captions else None
-        return Recorder(audio, captions)
+        sidecars: list[Sidecar] = []
+        if self.captions:
+            sidecars.append(CaptionWriter(self.folder / f"{name}.{self.captions}", self.captions))
+        if self.words:
+            sidecars.append(WordWriter(self.folder / f"{name}.words.json"))
+        return Recorder(audio, sidecars)
 
 
 class Assembler:
@@ -155,14 +87,14 @@ class Assembler:
         try:
             is_whole = True
             for job in part.jobs:
-                pcm = await self._pcm(job)
-                is_whole = is_whole and pcm is not None
-                if pcm is None and self._target.strict:
+                speech = await self._speech(job)
+                is_whole = is_whole and speech is not None
+                if speech is None and self._target.strict:
                     break
-                if job is not None and pcm:
+                if job is not None and speech is not None and speech.pcm:
                     if recorder is None:
                         recorder = await _in_thread(self._open, part, tags)
-                    await _in_thread(recorder.add, job, pcm)
+                    await _in_thread(recorder.add, job, speech)
             if not is_whole:
                 self.outcome.incomplete.append(part.work)
             if recorder is not None and (is_whole or not self._target.strict):
@@ -185,13 +117,13 @@ class Assembler:
             for number, part in enumerate(self._parts, 1):
                 is_begun, is_whole = False, True
                 for job in part.jobs:
-                    pcm = await self._pcm(job)
-                    is_whole = is_whole and pcm is not None
-                    if job is not None and pcm:
+                    speech = await self._speech(job)
+                    is_whole = is_whole and speech is not None
+                    if job is not None and speech is not None and speech.pcm:
                         if not is_begun:
                             await _in_thread(recorder.begin_chapter, part.work.item.title or f"{number}")
                         is_begun = True
-                        await _in_thread(recorder.add, job, pcm)
+                        await _in_thread(recorder.add, job, speech)
                 self.outcome.written += is_begun
                 self.outcome.clips.append(recorder.clips[-1] if is_begun else [])
                 if not is_whole:
@@ -203,8 +135,8 @@ class Assembler:
         finally:
             recorder.abort()
 
-    async def _pcm(self, job: Job | None) -> bytes | None:
-        """Wait for the PCM of the next utterance; None if there will be none."""
+    async def _speech(self, job: Job | None) -> Speech | None:
+        """Wait for the next utterance; None if there will be no audio."""
         if job is None:
             return None
         while not self._store.has(job):

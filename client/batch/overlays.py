@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .assembly import Clip, Part
+from .assembly import Part
 from .document import Block, Kind, Reason
+from .recorder import Clip
 
 _AUDIO_TYPES: Final = {"m4b": ("audio.m4a", "audio/mp4"), "mp3": ("audio.mp3", "audio/mpeg")}
 _SHOWN: Final = frozenset((Reason.CODE, Reason.NOTE, Reason.FORMULA, Reason.DRAWING))

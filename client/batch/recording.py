@@ -26,8 +26,8 @@ _EDGE_MS: Final = 30
 _SILENCE_DBFS: Final = -50.0
 
 
-def dress(pcm: bytes) -> Samples:
-    """The samples of an utterance; a short silence if it is silent."""
+def dress(pcm: bytes) -> tuple[Samples, int]:
+    """The samples of an utterance, a short silence if it is silent; and the number of samples removed at its start."""
     segment = AudioSegment(pcm, frame_rate=SAMPLE_RATE_HZ, sample_width=SAMPLE_BYTES, channels=1)
     before = max(0, detect_leading_silence(segment, _SILENCE_DBFS) - _EDGE_MS)
     behind = max(0, detect_leading_silence(segment.reverse(), _SILENCE_DBFS) - _EDGE_MS)
@@ -36,7 +36,7 @@ def dress(pcm: bytes) -> Samples:
         gain_db = max(-_MAX_GAIN_DB, min(_MAX_GAIN_DB, _LOUDNESS_DBFS - segment.dBFS))
         segment = segment.apply_gain(min(gain_db, _PEAK_DBFS - segment.max_dBFS))
     segment = segment.fade_in(_FADE_MS).fade_out(_FADE_MS)
-    return np.frombuffer(segment.raw_data, "<i2")
+    return np.frombuffer(segment.raw_data, "<i2"), before * SAMPLE_RATE_HZ // 1000
 
 
 def silence(seconds: float) -> Samples:

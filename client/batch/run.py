@@ -10,6 +10,8 @@ from typing import Final
 import soundfile
 from rich.console import Console
 
+from speech_protocol.models import HIBARI
+
 from .assembly import Assembler, Outcome, Part, Target
 from .dictionary import Dictionary
 from .encoding import Tags
@@ -48,6 +50,7 @@ class Options:
     title: str | None = None
     author: str | None = None
     epub: bool = False
+    words: bool = False
 
     @property
     def book_path(self) -> Path:
@@ -73,9 +76,12 @@ async def run(
     jobs = [job for part in parts for job in part.jobs if job is not None]
     if not jobs:
         raise InputError(next(iter(refusals.values())))
+    if options.words:
+        _check_words(jobs)
     _write_manifest(parts, store, options)
     synthesizer = BatchSynthesizer(options.triton, options.concurrency, options.patience_s)
-    target = Target(options.output, options.file_format, options.captions, source.is_dataset and not options.is_book)
+    is_strict = source.is_dataset and not options.is_book
+    target = Target(options.output, options.file_format, options.captions, options.words, is_strict)
     assembler = Assembler(parts, store, synthesizer.failures, target)
     try:
         async with AsyncExitStack() as held:
@@ -92,6 +98,13 @@ async def run(
     if options.epub and assembler.outcome.written:
         await asyncio.to_thread(_write_overlays, parts, assembler.outcome, source, options)
     return Result(parts, assembler.outcome, synthesizer.failures, refusals)
+
+
+def _check_words(jobs: Sequence[Job]) -> None:
+    """Raise InputError if a model has no word times."""
+    model = next((job.voice.model for job in jobs if job.voice.model != HIBARI.name), None)
+    if model is not None:
+        raise InputError(f"--words: '{model}' has no word times. Use voices of '{HIBARI.name}', or omit --words.")
 
 
 async def _write(assembler: Assembler, parts: Sequence[Part], source: Source, options: Options) -> None:

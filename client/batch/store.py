@@ -1,4 +1,5 @@
-"""Finished work: each utterance's PCM in a file named by its key and checkpoint, and a readable manifest.
+"""Finished work: each utterance's PCM in a file named by its key and checkpoint, its words in another one if the model
+gave their times, and a readable manifest.
 
 A file is complete or absent, so a file that exists is finished, however its run ended.
 """
@@ -6,9 +7,12 @@ A file is complete or absent, so a file that exists is finished, however its run
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from speech_protocol.events import Word
 
 from .voices import Job
 
@@ -16,11 +20,19 @@ _MANIFEST: Final = "manifest.json"
 _NOTES: Final = "notes.jsonl"
 
 
-class Store:
-    """The working folder of an output folder."""
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """An utterance: PCM (s16le, mono, 24 kHz), and its words in samples of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    pcm: bytes
+    words: tuple[Word, ...] = ()
+
+
+class Store:
+    """The working folder of an output folder. `needs_words`: an utterance without word times counts as missing."""
+
+    def __init__(self, folder: Path, *, needs_words: bool = False) -> None:
+        self._folder, self.needs_words = folder, needs_words
         folder.mkdir(parents=True, exist_ok=True)
         manifest = self._read_manifest()
         checkpoints = manifest.get("checkpoints")
@@ -39,23 +51,34 @@ class Store:
 
     def has(self, job: Job) -> bool:
         """Whether the utterance is stored."""
-        return self._path(job).exists()
+        path = self._path(job)
+        return path.exists() and (not self.needs_words or not path.stat().st_size or _words_path(path).exists())
 
-    def read(self, job: Job) -> bytes:
-        """The PCM of a stored utterance: s16le, mono, 24 kHz."""
-        return self._path(job).read_bytes()
+    def read(self, job: Job) -> Speech:
+        """A stored utterance; its words only if they are needed."""
+        path = self._path(job)
+        pcm = path.read_bytes()
+        rows = json.loads(_words_path(path).read_bytes()) if self.needs_words and pcm else ()
+        return Speech(pcm, tuple(Word(*row) for row in rows))
 
     def length_bytes(self, job: Job) -> int:
         """The size of a stored utterance in bytes."""
         return self._path(job).stat().st_size
 
-    def keep(self, job: Job, pcm: bytes, note: str = "") -> None:
-        """`note`: a remark to report, also in later runs."""
+    def keep(self, job: Job, pcm: bytes, note: str = "", words: Sequence[Word] = ()) -> None:
+        """`note`: a remark to report, also in later runs; `words`: in samples of the PCM."""
         if note:
             self.notes[job.key] = note
             with (self._folder / _NOTES).open("a", encoding="utf-8") as file:
                 file.write(json.dumps([job.key, note], ensure_ascii=False) + "\n")
-        write_whole(self._path(job), pcm)
+        path = self._path(job)
+        # The PCM last, since it makes the utterance count as finished.
+        if words:
+            rows = [(each.text, each.start, each.end) for each in words]
+            write_whole(_words_path(path), json.dumps(rows, ensure_ascii=False).encode())
+        else:
+            _words_path(path).unlink(missing_ok=True)
+        write_whole(path, pcm)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write the readable list of all utterances."""
@@ -90,6 +113,10 @@ class Store:
         except (OSError, ValueError):
             pass  # a killed run may have left half a line
         return notes
+
+
+def _words_path(path: Path) -> Path:
+    return path.with_suffix(".words.json")
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -120,7 +120,10 @@ class BatchSynthesizer:
         notes = list(spoken.end.warnings)
         if spoken.end.finish_reason is not FinishReason.STOP:
             notes.append(f"not complete ({spoken.end.finish_reason})")
-        store.keep(job, spoken.pcm, "; ".join(notes))
+        if store.needs_words and spoken.pcm and not spoken.words:
+            self.failures[job.key] = f"'{model}' sent no word times"
+            return False
+        store.keep(job, spoken.pcm, "; ".join(notes), spoken.words)
         return True
 
     async def _speak(self, job: Job) -> Spoken:

@@ -11,10 +11,11 @@ import pytest
 import webvtt
 from PIL import Image
 
-from client.batch.captions import Caption, CaptionWriter
+from client.batch.captions import CaptionWriter
 from client.batch.encoding import Tags, open_audio
 from client.batch.mp4 import Mark, read_chpl, thinned
 from client.batch.recording import dress, silence
+from client.batch.words import TimedText
 from speech_protocol.audio import SAMPLE_RATE_HZ
 from tests.support.listening import decode
 
@@ -132,7 +133,7 @@ def test_captions_are_read_back_by_a_parser_as_they_were(tmp_path: Path) -> None
     ]
     writer = CaptionWriter(tmp_path / "a.vtt", "vtt")
     for number, text in enumerate(texts):
-        writer.write(Caption(3_600.5 * number, 3_600.5 * number + 1, text))
+        writer.write(TimedText(text, 3_600.5 * number, 3_600.5 * number + 1))
     writer.finish()
     found = webvtt.read(str(tmp_path / "a.vtt"))
     escaped = [
@@ -169,7 +170,8 @@ def test_memory_does_not_grow_with_the_length_of_a_book(tmp_path: Path) -> None:
 
 def test_an_utterance_is_trimmed_levelled_and_faded() -> None:
     pcm = np.concatenate((silence(0.5), tone(1), silence(0.7)))
-    dressed = dress(pcm.astype("<i2").tobytes())
+    dressed, trimmed = dress(pcm.astype("<i2").tobytes())
+    assert trimmed / SAMPLE_RATE_HZ == pytest.approx(0.47, abs=0.01)
     assert len(dressed) / SAMPLE_RATE_HZ == pytest.approx(1.06, abs=0.02)
     assert abs(int(dressed[0])) < 10
     assert abs(int(dressed[-1])) < 10
@@ -179,4 +181,4 @@ def test_an_utterance_is_trimmed_levelled_and_faded() -> None:
 
 @pytest.mark.parametrize("pcm", [b"", bytes(4_800), bytes(2)])
 def test_a_silent_utterance_is_a_moment_of_silence(pcm: bytes) -> None:
-    assert not dress(pcm).any()
+    assert not dress(pcm)[0].any()

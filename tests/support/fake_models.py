@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ import numpy as np
 
 from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason
+from speech_protocol.events import AudioEvent, EndEvent, ErrorEvent, Event, FinishReason, Word
 from tests.support.waiting import eventually
 
 Response = tuple[Event, bytes]  # the bytes are base64, as on the wire
 Tensors = dict[str, Any]
 
 CHUNK = base64.b64encode((b"\x00\x10\x00\xf0" * FRAME_SAMPLES)[: FRAME_SAMPLES * SAMPLE_BYTES])
+_SILENCE = base64.b64encode(bytes(FRAME_SAMPLES * SAMPLE_BYTES))
 _LIMIT_S = 300.0  # longer than any test waits
 
 
@@ -137,9 +138,11 @@ class OpenTexts:
 Behaviour = Callable[[Tensors], SpeechError | FinishReason | None]
 
 
-async def read_aloud(tensors: Tensors, s_per_character: float, behave: Behaviour) -> AsyncIterator[Response]:
-    """A tone as long as the text, whose pitch depends on the text, the seed and the speaker; `behave` may make it an
-    error, or an end of another kind."""
+async def read_aloud(
+    tensors: Tensors, s_per_character: float, behave: Behaviour, silent_chunks: int = 0
+) -> AsyncIterator[Response]:
+    """A tone as long as the text, after silence, with word times that share it evenly. Its pitch depends on the text,
+    the seed and the speaker; `behave` may make it an error, or an end of another kind."""
     outcome = behave(tensors)
     if isinstance(outcome, SpeechError):
         yield failure(outcome)
@@ -150,7 +153,19 @@ async def read_aloud(tensors: Tensors, s_per_character: float, behave: Behaviour
     limit = round(tensors.get("MAX_AUDIO_SECONDS", 0) * SAMPLE_RATE_HZ / FRAME_SAMPLES)
     if limit and limit < chunks:
         chunks, outcome = limit, FinishReason.LENGTH
-    for _ in range(chunks):
-        yield AudioEvent(FRAME_SAMPLES), audio
+    for _ in range(silent_chunks):
+        yield AudioEvent(FRAME_SAMPLES), _SILENCE
+    words = even_words(tensors["TEXT"], chunks * FRAME_SAMPLES)
+    for begin in range(0, chunks * FRAME_SAMPLES, FRAME_SAMPLES):
+        own = (each for each in words if begin <= each.start < begin + FRAME_SAMPLES)
+        moved = tuple(Word(each.text, each.start - begin, each.end - begin) for each in own)
+        yield AudioEvent(FRAME_SAMPLES, moved), audio
         await asyncio.sleep(0)
-    yield end(chunks, outcome or FinishReason.STOP)
+    yield end(silent_chunks + chunks, outcome or FinishReason.STOP)
+
+
+def even_words(text: str, samples: int) -> list[Word]:
+    """The words of a text, each as long as its share of the characters."""
+    words = text.split()
+    bounds = [samples * sum(map(len, words[:number])) // sum(map(len, words)) for number in range(len(words) + 1)]
+    return [Word(word, begin, end) for word, (begin, end) in zip(words, pairwise(bounds), strict=True)]

@@ -40,6 +40,7 @@ class FakeTriton:
         self.chunks = 1
         self.chunk = CHUNK
         self.s_per_character = s_per_character
+        self.silent_chunks = 0  # before such a sound
         self.behave: Behaviour = lambda tensors: None
         self.check: Callable[[str, Tensors], SpeechError | None] = lambda model, tensors: None
         self.starts: dict[str, dict[str, Any]] = {}  # fields of a model's start event
@@ -188,7 +189,7 @@ class FakeTriton:
             return self.open_texts.read_aloud(tensors)
         script = read_script(tensors["TEXT"])
         if script is None and self.s_per_character:
-            return read_aloud(tensors, self.s_per_character, self.behave)
+            return read_aloud(tensors, self.s_per_character, self.behave, self.silent_chunks)
         return self.scripts.play(script or {}, self.chunk, self.chunks, tensors.get("traceparent", ""))
 
 
