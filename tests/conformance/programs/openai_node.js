@@ -19,6 +19,14 @@ for (const response_format of ["mp3", "opus", "aac", "flac", "wav", "pcm"]) {
 
 const events = await client.audio.speech.create({ ...ask, stream_format: "sse", response_format: "pcm" });
 seen.events = (await events.text()).split("\n").filter((line) => line.startsWith("data: ")).map((line) => JSON.parse(line.slice(6)).type);
+const timed = { ...ask, stream_format: "sse", response_format: "pcm", timestamp_granularities: ["word", "segment"] };
+const lines = (await (await client.audio.speech.create(timed)).text()).split("\n").filter((line) => line.startsWith("data: "));
+const deltas = lines.map((line) => JSON.parse(line.slice(6))).filter((event) => event.type === "speech.audio.delta");
+fs.writeFileSync(path.join(folder, "timed"), Buffer.concat(deltas.map((event) => Buffer.from(event.audio, "base64"))));
+seen.timed = [];
+for await (const event of await client.post("/audio/speech", { body: timed, stream: true })) {
+  if (event.type === "speech.audio.timestamps") seen.timed.push(...(event.words ?? []).map((each) => each.word));
+}
 seen.models = [];
 for await (const model of client.models.list()) seen.models.push(model.id);
 seen.model = (await client.models.retrieve("tts-1")).id;
