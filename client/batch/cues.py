@@ -1,7 +1,7 @@
 """Splits timed words into subtitle cues of a readable size."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final
 
 from .words import TimedText
@@ -10,9 +10,8 @@ Line = Sequence[TimedText]
 Cue = Sequence[Line]
 
 MAX_LINE_CHARS: Final = 42
-MAX_LINES: Final = 2
 MAX_CUE_S: Final = 7.0
-_MAX_CHARS: Final = MAX_LINES * MAX_LINE_CHARS
+_MAX_CHARS: Final = 2 * MAX_LINE_CHARS
 _QUOTES: Final = "\"'”’»)]"
 _SENTENCE_ENDS: Final = (".", "?", "!", "…")
 _CLAUSE_ENDS: Final = (",", ";", ":", "—", "–")
@@ -36,9 +35,16 @@ def _begins(words: Sequence[TimedText], end: int) -> Iterator[int]:
     yield end - 1
     for begin in range(end - 2, -1, -1):
         cue = words[begin:end]
-        if cue[-1].end_s - cue[0].begin_s > MAX_CUE_S or max(map(_width, _lines(cue))) > MAX_LINE_CHARS:
+        if cue[-1].end_s - cue[0].begin_s > MAX_CUE_S or not _fits(cue):
             return
         yield begin
+
+
+def _fits(words: Sequence[TimedText]) -> bool:
+    """Whether the words fit into two lines."""
+    ends = accumulate((len(each.text) + 1 for each in words), initial=-1)  # the width of each number of words
+    first = sum(end <= MAX_LINE_CHARS for end in ends) - 1
+    return _width(words[first:]) <= MAX_LINE_CHARS
 
 
 def _cost(words: Sequence[TimedText], begin: int, end: int) -> float:
