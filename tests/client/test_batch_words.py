@@ -21,7 +21,7 @@ from tests.support.listening import align, decode
 from tests.support.stack import Stack
 
 LONG = (
-    "When the keeper came back from the harbour, late in the evening, he found that somebody had lit the lamp, closed "
+    "When Dr. Keeper came back from the harbour, late in the evening, he found that somebody had lit the lamp, closed "
     "the shutters and carried all the wood into the kitchen. Was it her? The girl from the mill, as ever, sat at the "
     "window since the storm, and knew where the key was; the others were at sea."
 )
@@ -125,6 +125,7 @@ def test_cues_are_two_short_lines_for_seven_seconds_and_begin_and_end_with_their
     assert next(rest, None) is None
     assert " ".join(plain).split() == text.replace("-->", "->" if kind == "srt" else "-->").split()
     assert any(line.endswith("Was it her?") for line in plain)  # cues end with sentences if possible
+    assert not any(line.endswith("Dr.") for line in plain)
 
 
 def test_captions_without_words_are_one_cue_for_each_utterance(triton: FakeTriton, tmp_path: Path) -> None:
