@@ -140,8 +140,8 @@ def test_instructions_that_are_obeyed_need_no_warning(
     tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: CheckpointOf
 ) -> None:
     large = {"custom_voice_model_id": str(tiny_checkpoint("custom_voice", True))}
-    environment = {name.upper(): path for name, path in large.items()} | {"DEVICE": "cpu", "WEIGHTS": "full", "OMP_NUM_THREADS": "1"}
-    environment["RUNAWAY_GUARD"] = "off"
+    environment = {name.upper(): path for name, path in large.items()}
+    environment |= {"DEVICE": "cpu", "WEIGHTS": "full", "OMP_NUM_THREADS": "1", "RUNAWAY_GUARD": "off"}
     with Stack(tmp_path_factory.mktemp("large"), environment, idle_timeout=0, **large) as running:
         reply = speak(running.frontend, instructions="Whisper.", max_new_tokens=2)
         assert reply.status_code == 200

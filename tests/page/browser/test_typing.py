@@ -6,7 +6,6 @@ from tests.support.fake_triton import FakeTriton
 from tests.support.page import Page
 from tests.support.stack import Frontend
 
-
 WORDS = "Good morning to all of you, and thank you for coming. We have much to talk about today, so let us begin. "
 
 
@@ -53,12 +52,12 @@ def test_unchecking_the_box_speaks_the_rest_and_ends(page: Page, triton: FakeTri
 
 
 def test_a_key_is_asked_for_and_used(page: Page, triton: FakeTriton, tmp_path: Path) -> None:
-    settings = {"default_model": "hibari", "idle_timeout": 0, "voices_folder": str(tmp_path), "api_keys": "sk-ö/1="}
+    settings = {"default_model": "hibari", "idle_timeout": 0, "voices_folder": str(tmp_path), "api_keys": "sk-one/1="}
     with Frontend(triton_url=triton.url, **settings) as frontend:
         page = Page(page.browser, frontend.url)
         page.open()
         begin(page, WORDS)
         page.waits_for(lambda: page["key"].is_displayed(), "the key is asked for")
-        page.write("key", "sk-ö/1=")
+        page.write("key", "sk-one/1=")
         page.click("key-save")
         page.waits_for(lambda: page.seconds()[1] >= 1, "the words are heard")
