@@ -45,13 +45,20 @@ async def play_live(
     feeder = _Feeder(text, speak, appending)
     ends: list[EndEvent] = []
     unspeakable: SpeechError | None = None
-    before = ""
+    before, pause_s = "", 0.0
     try:
-        while (segment := await feeder.next()) is not None:
+        while True:
+            if pause_s and not feeder.has_next and not text.is_closed:
+                # While more text is awaited, the pause after the last segment passes.
+                for message in silent(round(pause_s * SAMPLE_RATE_HZ)):
+                    yield message
+                pause_s = 0.0
+            if (segment := await feeder.next()) is None:
+                break
             if error := await segment.stream.begun():
                 unspeakable = error
             else:
-                for message in silent(round(pause_after_s(before) * SAMPLE_RATE_HZ) if before else 0):
+                for message in silent(round(pause_s * SAMPLE_RATE_HZ)):
                     yield message
                 reader = _reader(segment, LONGEST_LEAD_S if before else max_lead_s)
                 while reader.end is None:
@@ -59,6 +66,7 @@ async def play_live(
                         yield message
                 ends.append(reader.end)
                 before = segment.text
+                pause_s = pause_after_s(before)
             feeder.done()
         if not ends:
             raise unspeakable or invalid(
@@ -87,6 +95,11 @@ class _Feeder:
         self._started: asyncio.Queue[_Segment | Exception | None] = asyncio.Queue()
         self._free = asyncio.Semaphore(_IN_FLIGHT)
         self._task = asyncio.create_task(self._run())
+
+    @property
+    def has_next(self) -> bool:
+        """Whether `next` returns at once."""
+        return not self._started.empty()
 
     async def next(self) -> _Segment | None:
         """The next segment; None at the end. Raises SpeechError and ApiError."""

@@ -1,77 +1,29 @@
 """Streaming text that is appended to the utterance in flight, through the WebSocket and a fake Triton."""
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import aiohttp
 import pytest
 
 from openai_frontend.synthesis.live import LiveText, Piece
-from speech_protocol.audio import FRAME_SAMPLES, SAMPLE_BYTES
+from speech_protocol.audio import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.models import QWEN3_TTS_CUSTOM_VOICE
+from speech_protocol.models import HIBARI, QWEN3_TTS_CUSTOM_VOICE
 from tests.support.fake_models import Tensors
 from tests.support.fake_stack import FakeStack
+from tests.support.live_client import FRAME_BYTES, Client, converse
 from tests.support.waiting import eventually
 
 MODEL = QWEN3_TTS_CUSTOM_VOICE.name
-WAIT_S = 60
 FIRST, SECOND = "The children are playing in the garden. ", "Winter was late, and the river stayed open."
 WORDS = len((FIRST + SECOND).split())
-FRAME_BYTES = FRAME_SAMPLES * SAMPLE_BYTES
 DONE, COMMIT = {"type": "input.done"}, {"type": "input.commit"}
-
-
-class Client:
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self.audio = b""
-
-    async def say(self, text: str, *then: dict[str, Any]) -> None:
-        for message in ({"type": "input.text", "text": text}, *then):
-            await self._socket.send_json(message)
-
-    async def until(self, kind: str) -> dict[str, Any]:
-        while True:
-            message = await self._socket.receive()
-            if message.type is aiohttp.WSMsgType.BINARY:
-                self.audio += message.data
-                continue
-            fields: dict[str, Any] = json.loads(message.data)
-            if fields["type"] == kind:
-                return fields
-
-    async def spoken(self, words: int) -> None:
-        """Wait for the audio of that many words, except for what the end may still cut."""
-        while len(self.audio) < (words - 4) * FRAME_BYTES:
-            message = await self._socket.receive()
-            if message.type is aiohttp.WSMsgType.BINARY:
-                self.audio += message.data
-            else:
-                assert json.loads(message.data)["type"] != "error", message.data
 
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeStack]:
     with FakeStack(tmp_path_factory.mktemp("fake"), default_model=MODEL, idle_timeout=0) as running:
         yield running
-
-
-def converse(stack: FakeStack, scenario: Callable[[Client], Awaitable[None]]) -> Client:
-    async def bounded() -> Client:
-        async with (
-            asyncio.timeout(WAIT_S),
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{stack.frontend.url}/v1/audio/speech/stream") as socket,
-        ):
-            await socket.send_json({"type": "session.config", "model": MODEL, "response_format": "pcm"})
-            client = Client(socket)
-            await scenario(client)
-            return client
-
-    return asyncio.run(bounded())
 
 
 def streams(stack: FakeStack) -> dict[str, list[Tensors]]:
@@ -91,7 +43,7 @@ def test_fast_text_is_appended_to_one_utterance(stack: FakeStack) -> None:
         await client.say("", DONE)
         assert (await client.until("session.done"))["total_sentences"] == 1
 
-    converse(stack, scenario)
+    converse(stack.frontend.url, MODEL, scenario)
     [requests] = streams(stack).values()
     assert requests[0]["STREAM_ACTION"] == "open"
     assert requests[-1]["STREAM_ACTION"] == "close"
@@ -109,7 +61,7 @@ def test_a_flush_ends_the_utterance_and_later_text_begins_another(stack: FakeSta
         await client.say("", DONE)
         await client.until("session.done")
 
-    converse(stack, scenario)
+    converse(stack.frontend.url, MODEL, scenario)
     texts = ["".join(each["TEXT"] for each in requests) for requests in streams(stack).values()]
     assert texts == [FIRST + "And so", SECOND]
 
@@ -127,7 +79,7 @@ def test_a_model_that_takes_whole_texts_gets_sentences(stack: FakeStack) -> None
         await client.until("session.done")
 
     stack.triton.check = refuse
-    converse(stack, scenario)
+    converse(stack.frontend.url, MODEL, scenario)
     texts = [each["TEXT"] for each in stack.triton.requests if "STREAM_ACTION" not in each]
     assert "".join(texts).replace(" ", "") == (FIRST + SECOND).replace(" ", "") * 2
 
@@ -142,7 +94,7 @@ def test_live_append_off_gives_sentences(tmp_path_factory: pytest.TempPathFactor
 
     folder = tmp_path_factory.mktemp("fake")
     with FakeStack(folder, default_model=MODEL, idle_timeout=0, live_append=append) as stack:
-        converse(stack, scenario)
+        converse(stack.frontend.url, MODEL, scenario)
         assert any("STREAM_ACTION" in each for each in stack.triton.requests) is append
 
 
@@ -155,7 +107,7 @@ def test_an_utterance_that_ends_by_itself_leaves_the_rest_to_the_next_one(stack:
         await client.say(SECOND, DONE)
         await client.until("session.done")
 
-    converse(stack, scenario)
+    converse(stack.frontend.url, MODEL, scenario)
     taken = ["".join(each["TEXT"] for each in requests) for requests in streams(stack).values()]
     assert "".join(taken).endswith(SECOND)
 
@@ -168,7 +120,7 @@ def test_a_text_that_stops_arriving_fails_the_utterance_and_frees_it(tmp_path_fa
 
     folder = tmp_path_factory.mktemp("fake")
     with FakeStack(folder, default_model=MODEL, idle_timeout=0, live_idle_timeout=0.2) as stack:
-        converse(stack, scenario)
+        converse(stack.frontend.url, MODEL, scenario)
         eventually(lambda: stack.triton.active == 0, "the utterance is cancelled")
 
 
@@ -180,7 +132,7 @@ def test_cancel_frees_the_utterance_while_it_waits_for_text(stack: FakeStack) ->
         await client.until("audio.cancelled")
         await asyncio.to_thread(eventually, lambda: stack.triton.active == 0, "the utterance is cancelled")
 
-    converse(stack, scenario)
+    converse(stack.frontend.url, MODEL, scenario)
 
 
 def test_text_is_fast_if_it_arrives_as_fast_as_an_utterance_takes_it() -> None:
@@ -208,3 +160,15 @@ def test_what_is_taken_back_is_spoken_as_sentences() -> None:
         assert await text.next() is None
 
     asyncio.run(scenario())
+
+
+def test_the_pause_after_a_sentence_passes_while_the_next_one_is_written(stack: FakeStack) -> None:
+    async def scenario(client: Client) -> None:
+        await client.say(f"{FIRST}Wi")
+        pause = bytes(round(0.4 * SAMPLE_RATE_HZ) * SAMPLE_BYTES)
+        while not client.audio.endswith(pause):
+            await client.spoken(len(client.audio) // FRAME_BYTES + 5)
+        await client.say(SECOND[2:], DONE)
+        await client.until("session.done")
+
+    converse(stack.frontend.url, HIBARI.name, scenario)
