@@ -210,7 +210,7 @@ def main() -> None:
     model = "qwen3_tts_custom_voice" if options.checkpoint else "hibari"
     config: dict[str, object] = {"model": model, "seed": 1}
     if options.checkpoint:
-        config["max_audio_seconds"] = options.seconds
+        config["max_new_tokens"] = round(12.5 * options.seconds)
     settings = {"IDLE_TIMEOUT": 0, "MAX_PENDING_REQUESTS": 256, "DEFAULT_MODEL": model}
     with tempfile.TemporaryDirectory() as folder, our_stack(Path(folder), engine, **settings) as ours:
         figures = asyncio.run(measure(ours.url, config, options))

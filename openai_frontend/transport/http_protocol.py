@@ -60,6 +60,7 @@ class HttpProtocol(H11Protocol):
         self._declared_bytes: int | None = None
         self._last_byte_s = 0.0
         self._eof = False
+        self._upgraded = False  # to a WebSocket, which has no body
         self._slices: deque[bytes] = deque()
 
     # Called by asyncio.
@@ -105,6 +106,7 @@ class HttpProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand the connection over; it counts as serving a request until it is closed."""
         self._move(Phase.ACTIVE)
+        self._upgraded = True
         self.connections.discard(self)
         protocol = WebSocketProtocol(
             config=self.config,
@@ -215,7 +217,7 @@ class HttpProtocol(H11Protocol):
 
     def _follow(self) -> None:
         """Enter the phase of h11's state."""
-        if self.phase is Phase.LINGER:
+        if self.phase is Phase.LINGER or self._upgraded:
             return
         if self.conn.their_state is h11.SEND_BODY:
             if self.phase is not Phase.BODY:

@@ -32,6 +32,19 @@ class Client:
             if fields["type"] == kind:
                 return fields
 
+    async def is_silent_for(self, seconds: float) -> bool:
+        """Whether the connection stays open and the server sends nothing, but for what it had begun to send."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    message = await self._socket.receive()
+                    if message.type is aiohttp.WSMsgType.BINARY:
+                        self.audio += message.data
+                    elif message.type is not aiohttp.WSMsgType.TEXT:
+                        return False
+        except TimeoutError:
+            return True
+
     async def spoken(self, words: int) -> None:
         """Wait for the audio of that many words, except for what the end may still cut."""
         while len(self.audio) < (words - 4) * FRAME_BYTES:

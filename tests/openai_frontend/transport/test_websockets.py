@@ -1,12 +1,16 @@
 """WebSockets, which need no preflight and have no method: the guards of routes apply to them, too."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from fastapi import WebSocket
 from starlette.types import Message
 
 from openai_frontend.app import create_app
+from speech_protocol.models import HIBARI
+from tests.support.fake_stack import FakeStack
+from tests.support.live_client import Client, converse
 from tests.support.stack import GivenSettings
 
 KEY = {"authorization": "Bearer sk-1"}
@@ -52,3 +56,16 @@ def test_a_websocket_opens_with_a_key_and_for_the_servers_own_page() -> None:
 def test_a_websocket_is_refused_as_a_request_is(headers: dict[str, str], reason: str) -> None:
     answer = first_answer(headers)
     assert (answer["type"], answer["code"], answer["reason"]) == ("websocket.close", 1008, reason)
+
+
+def test_a_websocket_stays_open_for_longer_than_the_head_or_the_body_of_a_request_may_take(tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        await client.say("Good morning to all of you.", {"type": "input.commit"})
+        await client.spoken(10)
+        assert await client.is_silent_for(1.0)
+        await client.say("And the rest.", {"type": "input.done"})
+        await client.until("session.done")
+
+    times = {"header_timeout": 0.1, "body_timeout": 0.1}
+    with FakeStack(tmp_path, default_model=HIBARI.name, idle_timeout=0, **times) as stack:
+        converse(stack.frontend.url, HIBARI.name, scenario)
