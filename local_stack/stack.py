@@ -24,7 +24,7 @@ from openai_frontend.stop_signals import StopSignals
 from speech_engines.qwen3_tts.config import EngineConfig
 from speech_protocol.control import make_key
 from speech_protocol.errors import SpeechError
-from speech_protocol.models import HIBARI, QWEN3_TTS, not_installed
+from speech_protocol.models import ALIGNER, HIBARI, QWEN3_TTS, not_installed
 
 # For streams in flight: a user at a terminal waits for it.
 STOP_TIMEOUT_S = 1
@@ -90,7 +90,7 @@ def _settings(triton_port: int, key: str, qwen: bool) -> Settings:
 
 def _unavailable_models() -> dict[str, str]:
     """`make serve` installs the embedded voice only, and Triton's models run in this environment."""
-    return {} if find_spec("torch") else {spec.name: not_installed(spec.name) for spec in QWEN3_TTS}
+    return {} if find_spec("torch") else {spec.name: not_installed(spec.name) for spec in (*QWEN3_TTS, ALIGNER)}
 
 
 def _problems_of_engines() -> Iterator[str]:

@@ -7,6 +7,7 @@ thread and returns immediately, so one instance serves many requests; a request'
 import base64
 import json
 import logging
+import math
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -181,9 +182,10 @@ class TritonSink:
         self._send(event)
 
     def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
-        for begin in range(0, len(samples), MAX_CHUNK_SAMPLES):
+        for begin in range(0, max(1, len(samples)), MAX_CHUNK_SAMPLES):
             chunk = samples[begin : begin + MAX_CHUNK_SAMPLES]
-            own = (word for word in words if begin <= word.start < begin + len(chunk))
+            end = begin + len(chunk) if begin + len(chunk) < len(samples) else math.inf  # words without audio, too
+            own = (word for word in words if begin <= word.start < end)
             moved = tuple(Word(word.text, word.start - begin, word.end - begin) for word in own)
             self._send(AudioEvent(len(chunk), moved), base64.b64encode(to_pcm(chunk)))
 

@@ -18,6 +18,7 @@ class Task(StrEnum):
     CUSTOM_VOICE = "custom_voice"  # built-in speakers
     CLONE = "base"  # a voice from reference audio
     VOICE_DESIGN = "voice_design"  # a voice from a description
+    ALIGNMENT = "forced_aligner"  # no voice: the times of words in a recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ QWEN3_TTS_VOICE_DESIGN: Final = ModelSpec(
     "qwen3_tts_voice_design", Task.VOICE_DESIGN, "Qwen/Qwen3-TTS-12Hz-1.7B-VoiceDesign", "VOICE_DESIGN_MODEL_ID"
 )
 QWEN3_TTS: Final = (QWEN3_TTS_CUSTOM_VOICE, QWEN3_TTS_BASE, QWEN3_TTS_VOICE_DESIGN)
+# Not a voice: it has the times of words in REF_AUDIO, which speaks TEXT.
+ALIGNER: Final = ModelSpec("qwen3_forced_aligner", Task.ALIGNMENT, "Qwen/Qwen3-ForcedAligner-0.6B", "ALIGNER_MODEL_ID")
 MODELS: Final = {spec.name: spec for spec in (HIBARI, *QWEN3_TTS)}
 SPEECH_BATCH: Final = "speech_batch"
 

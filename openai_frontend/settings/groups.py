@@ -91,6 +91,8 @@ class ModelSettings(_Group):
     """Checkpoint that clones voices, if it is not `MODEL_ID`."""
     voice_design_model_id: str = ""
     """Checkpoint that makes voices from descriptions, if it is not `MODEL_ID`."""
+    aligner_model_id: str = ""
+    """Qwen3-ForcedAligner checkpoint, for word times of Qwen3-TTS; empty: none."""
     default_model: str = ""
     """Triton model for `tts-1`, `gpt-4o-mini-tts` and requests without a model; empty: the variant of `MODEL_ID`."""
     model_names: Names = {}

@@ -14,6 +14,7 @@ from openai_frontend.models.lifecycle import Lifecycle
 from openai_frontend.observability.metrics import Metrics
 from openai_frontend.observability.tracing import Trace, Tracer
 from openai_frontend.synthesis.admission import Admission
+from openai_frontend.synthesis.alignment import Aligner, with_words
 from openai_frontend.synthesis.appending import Appending
 from openai_frontend.synthesis.body import Body
 from openai_frontend.synthesis.live import LiveText
@@ -72,6 +73,7 @@ class Synthesis:
         self._pools = pools
         self._options = options
         self._texts = TextPreparation(pools.text)
+        self._aligner = Aligner(triton, lifecycle, supervision)
 
     async def open(
         self,
@@ -82,13 +84,16 @@ class Synthesis:
         *,
         whole: bool = False,
         live: LiveText | None = None,
+        words: bool = False,
         owner: Hashable = None,
     ) -> Body:
         """Start the request and wait for its first audio, so that all errors before it are raised here.
 
         `whole` synthesizes the text unchanged, in one utterance: no segments, no pause marks. `live`: streaming text
-        that replaces the request's. The queue is fair between owners. Raises ApiError or SpeechError.
+        that replaces the request's. `words`: with the times of words, from the aligner if the model has none. The queue
+        is fair between owners. Raises ApiError or SpeechError.
         """
+        aligns = words and model != HIBARI.name
         trace = self.tracer.start("speech")
         record = RequestRecord(self._metrics, model, request, audio_format.name, trace)
         body = Body(SpeechEncoder(audio_format, speed, self._pools.encoding), record, held := AsyncExitStack())
@@ -103,7 +108,9 @@ class Synthesis:
             if live is None:
                 messages = self._play(model, replace(request, language=prepared.language), prepared.script)
             else:
-                messages = self._play_live(model, request, live)
+                messages = self._play_live(model, request, live, appends=not aligns)
+            if aligns:
+                messages = with_words(messages, self._aligner.align)
             await body.start(messages)
         except BaseException as error:
             if isinstance(error, Exception):
@@ -135,9 +142,11 @@ class Synthesis:
         speak = self._speak(model, request, secrets.randbits(63) if len(script) > 1 else None)
         return play_script(script, speak, self._ahead, self._options.max_lead_s, retries=retries)
 
-    def _play_live(self, model: str, request: SpeechRequest, text: LiveText) -> AsyncGenerator[Message, None]:
+    def _play_live(
+        self, model: str, request: SpeechRequest, text: LiveText, *, appends: bool
+    ) -> AsyncGenerator[Message, None]:
         request = replace(request, seed=secrets.randbits(63) if request.seed is None else request.seed)
-        may_append = self._options.appends_text and model in _MULTILINGUAL
+        may_append = appends and self._options.appends_text and model in _MULTILINGUAL
         appending = Appending(self._triton, self._supervision, model, request) if may_append else None
         return play_live(text, self._speak(model, request, None), appending, self._options.max_lead_s)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.triton_process import REPOSITORY
-from speech_protocol.models import MODELS, SPEECH_BATCH
+from speech_protocol.models import ALIGNER, MODELS, SPEECH_BATCH
 from speech_protocol.tensors import BATCH_INPUTS, BATCH_OUTPUTS, INPUTS, OUTPUTS, TensorSpec
 
 FOLDERS = sorted(folder for folder in REPOSITORY.iterdir() if folder.is_dir())
@@ -29,7 +29,7 @@ def _spec(text: str) -> TensorSpec:
 
 
 def test_there_is_a_folder_for_every_model_and_no_other() -> None:
-    assert {folder.name for folder in FOLDERS} == {*MODELS, SPEECH_BATCH}
+    assert {folder.name for folder in FOLDERS} == {*MODELS, ALIGNER.name, SPEECH_BATCH}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

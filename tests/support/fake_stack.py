@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 
 from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.languages import AUTO, LANGUAGES
-from speech_protocol.models import HIBARI, QWEN3_TTS
+from speech_protocol.models import ALIGNER, HIBARI, QWEN3_TTS
 from speech_protocol.speakers import HIBARI_DEFAULT, hibari_speaker
 from tests.support.fake_models import Tensors
 from tests.support.fake_triton import FakeTriton
@@ -34,7 +34,7 @@ class FakeStack:
     """Our models and the scripted one on a fake Triton, and a frontend before it; the same surface as `Stack`."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.triton = FakeTriton(*_STARTS, "scripted", s_per_character=_S_PER_CHARACTER)
+        self.triton = FakeTriton(*_STARTS, ALIGNER.name, "scripted", s_per_character=_S_PER_CHARACTER)
         self.triton.starts.update(_STARTS)
         self.triton.check = _check_hibari
         names = {"scripted": "scripted", **settings.pop("model_names", {})}

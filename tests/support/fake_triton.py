@@ -5,6 +5,7 @@ streams end without an end event when a process dies. The models' replies are in
 """
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -18,9 +19,21 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from local_stack.triton_process import free_port
+from speech_protocol.audio import SAMPLE_BYTES
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.events import Event, StartEvent
-from tests.support.fake_models import CHUNK, Behaviour, OpenTexts, Scripts, Tensors, failure, read_aloud, read_script
+from speech_protocol.events import AudioEvent, Event, StartEvent, Word
+from speech_protocol.models import ALIGNER
+from tests.support.fake_models import (
+    CHUNK,
+    Behaviour,
+    OpenTexts,
+    Scripts,
+    Tensors,
+    end,
+    failure,
+    read_aloud,
+    read_script,
+)
 from tests.support.waiting import eventually
 
 _REASONS = {"UNAVAILABLE": "unloaded"}
@@ -178,11 +191,19 @@ class FakeTriton:
             return
         self.active += 1
         try:
-            async with aclosing(self._speak(tensors)) as responses:
+            async with aclosing(self._aligns(tensors) if model == ALIGNER.name else self._speak(tensors)) as responses:
                 async for response in responses:
                     yield _message(*response)
         finally:
             self.active -= 1
+
+    async def _aligns(self, tensors: Tensors) -> AsyncIterator[tuple[Event, bytes]]:
+        """Words of the same length each, over the whole recording."""
+        samples = len(base64.b64decode(tensors["REF_AUDIO"])) // SAMPLE_BYTES
+        texts = tensors["TEXT"].split()
+        bounds = [samples * number // len(texts) for number in range(len(texts) + 1)]
+        yield AudioEvent(0, tuple(Word(*word) for word in zip(texts, bounds, bounds[1:], strict=False))), b""
+        yield end(0)
 
     def _speak(self, tensors: Tensors) -> Any:
         if "STREAM_ACTION" in tensors:

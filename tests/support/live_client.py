@@ -17,6 +17,7 @@ class Client:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self.audio = b""
+        self.words: list[dict[str, Any]] = []
 
     async def say(self, text: str, *then: dict[str, Any]) -> None:
         for message in ({"type": "input.text", "text": text}, *then):
@@ -29,6 +30,7 @@ class Client:
                 self.audio += message.data
                 continue
             fields: dict[str, Any] = json.loads(message.data)
+            self.words += fields.get("timestamps", ())
             if fields["type"] == kind:
                 return fields
 
@@ -55,14 +57,14 @@ class Client:
                 assert json.loads(message.data)["type"] != "error", message.data
 
 
-def converse(url: str, model: str, scenario: Callable[[Client], Awaitable[None]]) -> Client:
+def converse(url: str, model: str, scenario: Callable[[Client], Awaitable[None]], **config: object) -> Client:
     async def bounded() -> Client:
         async with (
             asyncio.timeout(WAIT_S),
             aiohttp.ClientSession() as session,
             session.ws_connect(f"{url}/v1/audio/speech/stream") as socket,
         ):
-            await socket.send_json({"type": "session.config", "model": model, "response_format": "pcm"})
+            await socket.send_json({"type": "session.config", "model": model, "response_format": "pcm", **config})
             client = Client(socket)
             await scenario(client)
             return client

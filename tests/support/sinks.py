@@ -19,6 +19,7 @@ class CollectingSink:
 
     cancel_at_question: int | None = None
     chunks: list[Samples] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
     ended: EndEvent | None = None
     failed: SpeechError | None = None
     questions: int = 0
@@ -28,6 +29,7 @@ class CollectingSink:
 
     def audio(self, samples: Samples, words: Sequence[Word] = ()) -> None:
         self.chunks.append(samples.copy())
+        self.words += words
 
     def end(self, event: EndEvent) -> None:
         self.ended = event

@@ -185,10 +185,11 @@ class Stack:
         return log.read_text().splitlines() if log.exists() else []
 
 
-def qwen_stack(folder: Path, tiny_checkpoint: CheckpointOf, **settings: Any) -> Stack:
+def qwen_stack(folder: Path, tiny_checkpoint: CheckpointOf, aligner: str = "", **settings: Any) -> Stack:
     """A stack whose Qwen3-TTS models serve tiny checkpoints and are never unloaded, with no hub in reach."""
     checkpoints = {spec.checkpoint_variable: str(tiny_checkpoint(str(spec.task))) for spec in QWEN3_TTS}
     environment = {**checkpoints, "HF_HUB_OFFLINE": "1", "DEVICE": "cpu", "WEIGHTS": "full", "OMP_NUM_THREADS": "1"}
+    environment["ALIGNER_MODEL_ID"] = aligner
     environment["RUNAWAY_GUARD"] = "off"  # random weights do nothing but hiss
     named = {variable.lower(): path for variable, path in checkpoints.items()}
-    return Stack(folder, environment, idle_timeout=0, **{**named, **settings})
+    return Stack(folder, environment, idle_timeout=0, **{**named, "aligner_model_id": aligner, **settings})

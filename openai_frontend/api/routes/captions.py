@@ -42,9 +42,11 @@ async def create_captioned_speech(
         "timestamp_granularities": ["word"] if body.return_timestamps else None,
         "word_timestamps": not body.stream,
     }
-    check_words(body.model_copy(update=asked if body.return_timestamps else {}), model, wire.text)
+    check_words(body.model_copy(update=asked if body.return_timestamps else {}), model, wire.text, state.settings)
     caller.allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
+    opening = state.synthesis.open(
+        model, wire, audio_format, body.speed, words=body.return_timestamps, owner=caller.owner
+    )
     speech = await unless_disconnected(request, opening)
     if speech is None:
         return Response(status_code=499)
@@ -68,6 +70,8 @@ async def _lines(speech: Body, content_type: str) -> AsyncGenerator[bytes, None]
                 if encoded.data:
                     yield json.dumps(_object(encoded.data, words, content_type)).encode() + b"\n"
                     words = []
+            if words:  # found after the last audio
+                yield json.dumps(_object(b"", words, content_type)).encode() + b"\n"
         except Exception as error:  # noqa: BLE001 - the status has been sent
             yield json.dumps(from_exception(error).body()).encode() + b"\n"
 

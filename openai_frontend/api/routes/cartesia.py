@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from openai_frontend.api.auth import Caller
 from openai_frontend.api.messages import MessageError, Messages
+from openai_frontend.api.routes.speech import has_words
 from openai_frontend.api.schemas import Name, Seed, Text, VoiceName
 from openai_frontend.api.state import State
 from openai_frontend.audio.formats import AudioFormat
@@ -206,8 +207,9 @@ class _Connection:
         )
         config = message.generation_config
         speed = config.speed if config and config.speed else 1.0
+        words = message.add_timestamps and has_words(target.model, state.settings)
         return await state.synthesis.open(
-            target.model, request, audio_format, speed, live=context.text, owner=self._caller.owner
+            target.model, request, audio_format, speed, live=context.text, words=words, owner=self._caller.owner
         )
 
     async def _send_piece(self, message: ContextMessage, encoded: Encoded, took_s: float) -> None:

@@ -16,7 +16,7 @@ from openai_frontend.models.facts import failure_reason
 from openai_frontend.models.standby import weights_of
 from speech_client.triton import ModelState, ModelStatus
 from speech_protocol.errors import ErrorCode, SpeechError
-from speech_protocol.models import MODELS, QWEN3_TTS
+from speech_protocol.models import ALIGNER, MODELS, QWEN3_TTS
 
 router = APIRouter()
 
@@ -89,7 +89,8 @@ async def _hindrance(state: State, index: Mapping[str, ModelStatus]) -> dict[str
 
 
 def _is_speech(state: State, name: str) -> bool:
-    return name in MODELS or name in state.settings.model_names.values()
+    is_aligner = name == ALIGNER.name and bool(state.settings.aligner_model_id)
+    return is_aligner or name in MODELS or name in state.settings.model_names.values()
 
 
 def _model(state: State, name: str, status: ModelStatus) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from openai_frontend.api.responses import add_warning, respond, respond_whole
 from openai_frontend.api.schemas import SpeechBody, audio_format_of, check_input, check_language
 from openai_frontend.api.state import CurrentState, RequestId, State
 from openai_frontend.errors import invalid
+from openai_frontend.settings.settings import Settings
 from openai_frontend.voices.speaking import VoiceFields, voice_fields
-from speech_protocol.models import HIBARI, Task
+from speech_protocol.models import ALIGNER, HIBARI, QWEN3_TTS, Task
 from speech_protocol.request import SpeechRequest
 
 router = APIRouter(route_class=BodyRoute)
@@ -39,9 +40,9 @@ async def create_speech(
         raise invalid("word_timestamps", message)
     audio_format = audio_format_of(body.response_format, state.settings, body.sample_rate)
     model, wire = await wire_request(body, state, request_id, caller)
-    check_words(body, model, wire.text)
+    check_words(body, model, wire.text, state.settings)
     caller.allowance.spend_characters(len(wire.text))
-    opening = state.synthesis.open(model, wire, audio_format, body.speed, owner=caller.owner)
+    opening = state.synthesis.open(model, wire, audio_format, body.speed, words=body.wants_words, owner=caller.owner)
     if body.word_timestamps:
         response = await respond_whole(request, opening, audio_format)
     else:
@@ -60,12 +61,15 @@ async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCalle
     return state.outcomes.find(caller.allowance, request_id)
 
 
-def check_words(body: SpeechBody, model: str, text: str) -> None:
+def check_words(body: SpeechBody, model: str, text: str, settings: Settings) -> None:
     """Raise ApiError 400 if word timestamps are requested and the model has none, or the reply would be too long to
     buffer."""
     field = "word_timestamps" if body.word_timestamps else "timestamp_granularities"
-    if body.wants_words and model != HIBARI.name:
-        message = f"'{model}' has no word timestamps. Use the model 'hibari', or timestamp_granularities [\"segment\"]."
+    if body.wants_words and not has_words(model, settings):
+        message = (
+            f"'{model}' has no word timestamps of its own. Set ALIGNER_MODEL_ID={ALIGNER.default_checkpoint} on the "
+            "server, or use the model 'hibari' or timestamp_granularities [\"segment\"]."
+        )
         raise invalid(field, message, "unsupported_parameter")
     if body.word_timestamps and len(text) > MAX_WHOLE_CHARS:
         message = (
@@ -73,6 +77,11 @@ def check_words(body: SpeechBody, model: str, text: str) -> None:
             'it is complete. Use stream_format "sse" with timestamp_granularities.'
         )
         raise invalid(field, message, "string_above_max_length")
+
+
+def has_words(model: str, settings: Settings) -> bool:
+    """Whether word timestamps can be had for the model: from itself, or from the aligner."""
+    return model == HIBARI.name or (model in {spec.name for spec in QWEN3_TTS} and bool(settings.aligner_model_id))
 
 
 async def wire_request(body: SpeechBody, state: State, request_id: str, caller: Caller) -> tuple[str, SpeechRequest]:

@@ -113,7 +113,7 @@ class _Session:
         body = SpeechBody.model_validate({**fields, "input": _NO_TEXT})
         audio_format = audio_format_of(body.response_format or "pcm", self._state.settings, body.sample_rate)
         model, wire = await wire_request(body, self._state, self._id, self._caller)
-        check_words(body, model, _NO_TEXT)
+        check_words(body, model, _NO_TEXT, self._state.settings)
         self._body, self._wire, self._format = body, (model, wire), audio_format
         await self._messages.send({"type": "session.configured", "model": model, "format": audio_format.name})
 
@@ -162,7 +162,13 @@ class _Session:
         try:
             request = replace(wire, text="")
             body = await self._state.synthesis.open(
-                model, request, audio_format, config.speed, live=text, owner=self._caller.owner
+                model,
+                request,
+                audio_format,
+                config.speed,
+                live=text,
+                words=config.wants_words,
+                owner=self._caller.owner,
             )
             sentences = await self._send_audio(body, audio_format, with_words=config.wants_words)
         except ConnectionError:
@@ -186,7 +192,7 @@ class _Session:
                     index, size = start.place.number, 0
                     await self._send_start(index, start.place.text, audio_format)
                 size += len(encoded.data)
-                if encoded.data:
+                if encoded.data or (with_words and encoded.words):
                     await self._send_piece(encoded, index, with_words=with_words)
         await self._send_done(index, size)
         return index + 1

@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +49,7 @@ def open_checkpoint(spec: ModelSpec, environment: Mapping[str, str]) -> Checkpoi
     SpeechError."""
     name = checkpoint_of(spec, environment)
     variable = _variable(spec, name, environment)
-    folder = Path(name) if Path(name).is_dir() else _hub_folder(name, variable, environment)
+    folder = Path(name) if Path(name).is_dir() else hub_folder(name, variable, environment)
     try:
         missing = missing_files(folder)
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -91,20 +91,26 @@ def _check_kind(name: str, config: Any, spec: ModelSpec, variable: str) -> None:
         raise SpeechError(ErrorCode.WRONG_CHECKPOINT, message)
 
 
-def _hub_folder(name: str, variable: str, environment: Mapping[str, str]) -> Path:
+def hub_folder(
+    name: str,
+    variable: str,
+    environment: Mapping[str, str],
+    missing: Callable[[Path], list[str]] = missing_files,
+    patterns: Sequence[str] = PATTERNS,
+) -> Path:
     """The snapshot of a hub id: from the cache if it is complete, so that loading needs no network; otherwise
-    downloaded."""
+    downloaded. Raises SpeechError."""
     from huggingface_hub import snapshot_download
 
     if not _HUB_ID.fullmatch(name):
         raise _unavailable(f"There is no folder {name}. Set {variable} to a checkpoint folder or a hub id.")
     cache = _hub_cache(environment)
     cached = _attempt(lambda: snapshot_download(name, cache_dir=cache, local_files_only=True))
-    if isinstance(cached, str) and _attempt(lambda: missing_files(Path(cached))) == []:
+    if isinstance(cached, str) and _attempt(lambda: missing(Path(cached))) == []:
         return Path(cached)
     problem = _hub_problem(name, environment)
     if problem is None:
-        downloaded = _attempt(lambda: snapshot_download(name, cache_dir=cache, allow_patterns=list(PATTERNS)))
+        downloaded = _attempt(lambda: snapshot_download(name, cache_dir=cache, allow_patterns=list(patterns)))
         if isinstance(downloaded, str):
             return Path(downloaded)
         problem = f"the download failed ({type(downloaded).__name__})"
