@@ -24,6 +24,7 @@ _COMPUTED: Final = {
     "openai_frontend/errors.py",
     "openai_frontend/audio/uploads/decoding.py",
     "openai_frontend/voices/catalog.py",
+    "speech_engines/forced_aligner/engine.py",
     "speech_protocol/events.py",
 }
 
