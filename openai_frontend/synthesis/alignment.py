@@ -54,7 +54,7 @@ class Aligner:
 
 async def with_words(messages: AsyncGenerator[Message, None], align: Align) -> AsyncGenerator[Message, None]:
     """The messages with word times. They come with later audio than their own, or before the end event: sound is never
-    delayed. Times that can't be had are missing, with a warning in the end event."""
+    delayed. Times that are not found are missing, with a warning in the end event."""
     segments = _Segments(align)
     try:
         async with aclosing(messages):

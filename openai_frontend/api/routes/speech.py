@@ -80,7 +80,7 @@ def check_words(body: SpeechBody, model: str, text: str, settings: Settings) -> 
 
 
 def has_words(model: str, settings: Settings) -> bool:
-    """Whether word timestamps can be had for the model: from itself, or from the aligner."""
+    """Whether there are word timestamps for the model: its own, or those of the aligner."""
     return model == HIBARI.name or (model in {spec.name for spec in QWEN3_TTS} and bool(settings.aligner_model_id))
 
 
