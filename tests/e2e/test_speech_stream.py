@@ -221,8 +221,8 @@ def test_utterances_that_wait_have_a_limit(frontend: Frontend) -> None:
     async def scenario() -> dict[str, Any]:
         async with connected(frontend) as socket:
             await configured(socket)
-            for _ in range(9):
-                await say(socket, TEXT, 100)
+            for number in range(9):
+                await say(socket, TEXT if number else TEXT * 100, 1000)
                 await socket.send_json(DONE)
             received, _ = await until(socket, "error")
             return received[-1]

@@ -3,9 +3,10 @@
 import asyncio
 import base64
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, cast
 
 from fastapi import APIRouter
@@ -128,8 +129,10 @@ class _Session:
                 raise ApiError(429, "rate_limit_exceeded", f"{_MAX_PENDING} utterances wait. Retry when one has ended.")
             settings = self._state.settings
             self._text = LiveText(settings.max_input_chars, settings.live_idle_timeout)
-            speaking = self._speak(self._text, *self._wire, self._body, self._format)
-            self._speech = asyncio.create_task(self._speak_after(self._speech, speaking))
+            speak = partial(self._speak, self._text, *self._wire, self._body, self._format)
+            self._pending += 1
+            self._speech = asyncio.create_task(self._speak_after(self._speech, speak))
+            self._speech.add_done_callback(self._ended)
         self._text.append(piece)
 
     def _current_text(self) -> LiveText:
@@ -144,16 +147,14 @@ class _Session:
         await self._messages.send({"type": "audio.cancelled", "utterance_index": self._utterance})
         self._utterance += 1
 
-    async def _speak_after(self, previous: asyncio.Task[None] | None, speaking: Coroutine[Any, Any, None]) -> None:
+    async def _speak_after(self, previous: asyncio.Task[None] | None, speak: Callable[[], Awaitable[None]]) -> None:
         """Utterances are spoken one after another. A cancellation ends all of them."""
-        self._pending += 1
-        try:
-            if previous is not None:
-                await asyncio.gather(previous, return_exceptions=True)
-            await speaking
-        finally:
-            self._pending -= 1
-            speaking.close()
+        if previous is not None:
+            await asyncio.gather(previous, return_exceptions=True)
+        await speak()
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._pending -= 1
 
     async def _speak(
         self, text: LiveText, model: str, wire: SpeechRequest, config: SpeechBody, audio_format: AudioFormat
