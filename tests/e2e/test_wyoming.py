@@ -10,7 +10,7 @@ import pytest
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
-from wyoming.event import Event
+from wyoming.event import Event, async_write_event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeStopped, SynthesizeVoice
@@ -167,3 +167,19 @@ def test_a_client_that_disconnects_leaves_nothing_behind(frontend: Frontend) -> 
 
     run(scenario)
     eventually(lambda: frontend.health()["pending_requests"] == 0, "every request is cancelled")
+
+
+def test_a_client_that_reads_nothing_is_given_up(stack: Stack) -> None:
+    port = free_port()
+    settings = {"default_model": "hibari", "idle_timeout": 0, "wyoming_port": port, "send_timeout": 1}
+    with Frontend(triton_url=stack.triton.url, **settings) as frontend:
+
+        async def scenario() -> None:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.transport.pause_reading()
+            await async_write_event(Synthesize(TEXT * 200).event(), writer)
+            await asyncio.to_thread(eventually, lambda: frontend.health()["pending_requests"] == 1, "it has begun")
+            await asyncio.to_thread(eventually, lambda: frontend.health()["pending_requests"] == 0, "it is given up")
+            writer.transport.abort()
+
+        run(scenario)
