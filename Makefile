@@ -24,7 +24,7 @@ check-model: $(VENV)/qwen.installed
 	@$(BIN)/python -m speech_engines.qwen3_tts.check $(MODEL_ID) $(ARGS)
 
 # WORKERS: parallel test processes, each with its own tritonserver; 0: run in this process.
-WORKERS ?= 3
+WORKERS ?= 4
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 

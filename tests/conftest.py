@@ -17,6 +17,20 @@ settings.load_profile("unhurried")
 # A shell makes its background processes ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Files are given to the parallel processes in order: long ones first, so that none of them begins last.
+_LONG = (
+    "bench/test_suite", "faults/test_recovery", "conformance/test_clients", "e2e/test_speech_stream",
+    "e2e/test_long_text", "e2e/test_lifecycle", "speech_engines/qwen3_tts/batching/test_batching_engine",
+    "e2e/test_voice_routing", "page/browser/test_accessibility", "conformance/test_openapi", "faults/test_stop",
+    "faults/test_event_loop", "page/browser/test_player", "openai_frontend/api/test_voices", "faults/test_bodies",
+    "speech_engines/qwen3_tts/codec/test_decoder", "speech_engines/qwen3_tts/test_check", "e2e/test_extensions",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {f"tests/{name}.py": rank for rank, name in enumerate(_LONG)}
+    items.sort(key=lambda item: ranks.get(item.location[0], len(ranks)))
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
