@@ -47,6 +47,7 @@ _PREFIX = "speech-triton-"
 # Below the ports that Linux assigns to outgoing connections.
 _PORTS = range(20_000, 32_000)
 _PORT_TRIES = 100
+_latest_ports: deque[int] = deque(maxlen=100)  # given out, and perhaps not in use yet
 # The proxy variables of a shell are not about loopback.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -316,11 +317,13 @@ def _clear_shared_memory(prefix: str) -> None:
 
 def free_port() -> int:
     """A free TCP port on loopback, below the range for outgoing connections, which could otherwise take the port before
-    it is used. Raises OSError if there is none."""
+    it is used, and none of the latest results. Raises OSError if there is none."""
     for port in random.SystemRandom().sample(_PORTS, _PORT_TRIES):
         with socket.socket() as listener, contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
+            if port not in _latest_ports:
+                listener.bind(("127.0.0.1", port))
+                _latest_ports.append(port)
+                return port
     raise OSError(f"no free port from {_PORTS.start} to {_PORTS.stop - 1}")
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from local_stack import stack
 from local_stack.triton_process import TritonProcess, free_port
-from speech_protocol.models import QWEN3_TTS
+from speech_protocol.models import ALIGNER, QWEN3_TTS
 from tests.support.listening import decode, transcribe
 from tests.support.processes import shared_memory
 from tests.support.stack import bare_environment
@@ -274,7 +274,7 @@ def is_live(triton: TritonProcess) -> bool:
 def test_models_that_are_not_installed_are_known_at_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "find_spec", lambda name: None)
     unavailable = stack._unavailable_models()
-    assert unavailable.keys() == {spec.name for spec in QWEN3_TTS}
+    assert unavailable.keys() == {spec.name for spec in (*QWEN3_TTS, ALIGNER)}
     assert all("make serve-qwen" in reason for reason in unavailable.values())
     monkeypatch.setattr(stack, "find_spec", lambda name: object())
     assert stack._unavailable_models() == {}
