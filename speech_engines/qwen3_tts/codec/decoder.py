@@ -36,6 +36,8 @@ from speech_protocol.audio import FRAME_SAMPLES
 # Longer chunks pass through the layers in pieces: the activations of this many frames fit the caches of a CPU. On a GPU
 # they limit the memory of a call; batches are split separately, see `bucketed`.
 _CALL_FRAMES: Final = {"cpu": 12, "cuda": 8}
+# Of each stream, however many there are: a single frame costs a tenth more, as each call reads all weights.
+_LEAST_FRAMES: Final = 2
 _DILATIONS: Final = (1, 3, 9)
 C = TypeVar("C", bound=Convolution)
 
@@ -135,7 +137,7 @@ class Codec:
     def _decode(self, state: State, rows: Rows, codes: Tensor) -> Tensor:
         frames = self._window.call_frames
         if codes.is_cpu:  # of all streams together
-            frames = max(1, frames // len(codes))
+            frames = max(_LEAST_FRAMES, frames // len(codes))
         return torch.cat([self._call(state, rows, chunk) for chunk in codes.split(frames, 1)], 1)
 
     def _call(self, state: State, rows: Rows, codes: Tensor) -> Tensor:
