@@ -128,9 +128,7 @@ class _Feeder:
             while await self._start(number):
                 number += 1
             self._started.put_nowait(None)
-        except Exception as error:  # noqa: BLE001 - raised by `next` or by the stream
-            if self._running:
-                self._running[-1].stream.fail(error)
+        except Exception as error:  # noqa: BLE001 - raised by `next`
             self._started.put_nowait(error)
 
     async def _start(self, number: int) -> bool:
@@ -168,7 +166,11 @@ class _Feeder:
         except Exception:  # noqa: BLE001 - raised again where the segment is read
             pass
         self._started.put_nowait(segment)
-        await self._append(segment, stream_id, appending)
+        try:
+            await self._append(segment, stream_id, appending)
+        except Exception as error:
+            segment.stream.fail(error)
+            raise
         segment.stream.text_ended()
         return True
 

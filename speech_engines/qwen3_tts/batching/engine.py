@@ -155,6 +155,7 @@ class BatchEngine:
     def _wait_for_work(self) -> bool:
         """Returns False once the engine is closed."""
         with self._changed:
+            self._scheduler.record_waits()
             self._changed.wait_for(
                 lambda: self._closed or self._hung_up or self._scheduler.has_work, self._scheduler.text_timeout_s()
             )
@@ -194,9 +195,9 @@ class BatchEngine:
         while True:
             with self._changed:
                 newcomer = self._scheduler.admit()
-                in_the_way = None if newcomer else self._scheduler.in_the_way()
-            if in_the_way is not None:
-                self._pause(in_the_way)
+                evictable = None if newcomer else self._scheduler.evictable()
+            if evictable is not None:
+                self._pause(evictable)
             elif newcomer is None or self._guarded((newcomer,), self._begin):
                 return newcomer
 
@@ -206,7 +207,7 @@ class BatchEngine:
                 self._end(sequence, FinishReason.CANCELLED)
 
     def _end_without_text(self) -> None:
-        for row in self._scheduler.out_of_time():
+        for row in self._scheduler.text_timed_out():
             message = f"No text arrived for {TEXT_TIMEOUT_S:g} s. Send text, or close the stream."
             self._fail(row, SpeechError(ErrorCode.INVALID_REQUEST, message, "text"))
 

@@ -42,7 +42,7 @@ class OpenText:
         self.added += count
         return [self.tokens.popleft() for _ in range(count)], self.is_complete
 
-    def waits(self, *, now: bool) -> None:
+    def record_wait(self, *, now: bool) -> None:
         """Record whether the row waits for text now."""
         if not now:
             self.waits_since_s = None

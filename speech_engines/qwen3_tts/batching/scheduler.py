@@ -61,18 +61,22 @@ class Scheduler:
         """All that have synthesized their text so far, and keep their slot and their place in the cache."""
         return tuple(row for row in self._running if row.stage is not Stage.PROMPTING and not row.has_text)
 
-    def text_timeout_s(self) -> float | None:
-        """Seconds until the first of them is given up; None if none waits."""
-        rows = {row for row in self.waiting_for_text if row.open_text}
+    def record_waits(self) -> None:
+        """Record since when each sequence waits for text."""
+        waiting = self.waiting_for_text
         for row in self._running:
-            if row.open_text:
-                row.open_text.waits(now=row in rows)
-        return min((row.open_text.timeout_s() or 0.0 for row in rows if row.open_text), default=None)
+            if row.open_text is not None:
+                row.open_text.record_wait(now=row in waiting)
 
-    def out_of_time(self) -> list[Sequence]:
-        """Those that have waited for text for too long."""
-        timeouts = ((row, row.open_text.timeout_s()) for row in self.waiting_for_text if row.open_text)
-        return [row for row, timeout_s in timeouts if timeout_s is not None and timeout_s <= 0]
+    def text_timeout_s(self) -> float | None:
+        """Seconds until the first sequence that waits for text is given up; None if none waits."""
+        timeouts_s = (row.open_text.timeout_s() for row in self._running if row.open_text is not None)
+        return min((timeout_s for timeout_s in timeouts_s if timeout_s is not None), default=None)
+
+    def text_timed_out(self) -> list[Sequence]:
+        """The sequences that have waited for text for too long."""
+        timeouts_s = ((row, row.open_text.timeout_s()) for row in self.waiting_for_text if row.open_text is not None)
+        return [row for row, timeout_s in timeouts_s if timeout_s is not None and timeout_s <= 0]
 
     def find(self, stream_id: str | None) -> Sequence | None:
         """The sequence with that stream id and an open text."""
@@ -131,8 +135,8 @@ class Scheduler:
     def _may_admit(self) -> bool:
         return bool(self._waiting and self._free and not self.prompting and not self.paused)
 
-    def in_the_way(self) -> Sequence | None:
-        """A sequence that waits for text in the cache positions that the first queued request lacks."""
+    def evictable(self) -> Sequence | None:
+        """A sequence that waits for text and can leave the cache to the first queued request; None if there is none."""
         rows = (row for row in self.waiting_for_text if row.cache_range is not None)
         return next(rows, None) if self._may_admit else None
 

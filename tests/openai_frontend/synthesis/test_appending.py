@@ -1,6 +1,7 @@
 """Streaming text that is appended to the utterance in flight, through the WebSocket and a fake Triton."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -172,3 +173,19 @@ def test_the_pause_after_a_sentence_passes_while_the_next_one_is_written(stack: 
         await client.until("session.done")
 
     converse(stack.frontend.url, HIBARI.name, scenario)
+
+
+def test_audio_that_is_still_read_is_whole_when_no_more_text_arrives(tmp_path_factory: pytest.TempPathFactory) -> None:
+    gate = "the rest of the audio"
+
+    async def scenario(client: Client) -> None:
+        await client.say(json.dumps({"chunks": 40, "hold": gate}), COMMIT)
+        await client.spoken(5)
+        assert await client.is_silent_for(0.5)  # longer than the server waits for text
+        stack.triton.release(gate)
+        await client.spoken(40)
+        assert (await client.until("error"))["code"] == "request_timeout"
+
+    folder = tmp_path_factory.mktemp("fake")
+    with FakeStack(folder, default_model="scripted", idle_timeout=0, live_idle_timeout=0.2) as stack:
+        converse(stack.frontend.url, "scripted", scenario)
