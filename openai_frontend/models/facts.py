@@ -5,12 +5,13 @@ from typing import Any, Final
 
 from openai_frontend.models.capacity import usual_bytes
 from speech_client.triton import ModelState, ModelStatus
-from speech_protocol.errors import SpeechError
+from speech_protocol.errors import ErrorCode, SpeechError
 from speech_protocol.events import StartEvent
 from speech_protocol.languages import LANGUAGES
 from speech_protocol.models import HIBARI, QWEN3_TTS
 from speech_protocol.speakers import HIBARI_DEFAULT
 
+_NO_CHECKPOINT: Final = {ErrorCode.CHECKPOINT_UNAVAILABLE, ErrorCode.WRONG_CHECKPOINT}
 _QWEN: Final = frozenset(spec.name for spec in QWEN3_TTS)
 
 
@@ -71,6 +72,14 @@ class ModelFacts:
             return reason
         status = self._statuses().get(model)
         return failure_reason(status.reason) if status and status.state is ModelState.FAILED else None
+
+    def missing_checkpoint(self, model: str) -> str | None:
+        """What is missing, if the last load of the model found no checkpoint, or the operator has disabled it."""
+        if reason := self.unavailable.get(model):
+            return reason
+        status = self._statuses().get(model)
+        error = SpeechError.from_text(status.reason) if status and status.state is ModelState.FAILED else None
+        return error.message if error and error.code in _NO_CHECKPOINT else None
 
     def public(self, model: str) -> dict[str, Any]:
         """The fields of the model in lists."""

@@ -42,7 +42,7 @@ async def create_captioned_speech(
         "timestamp_granularities": ["word"] if body.return_timestamps else None,
         "word_timestamps": not body.stream,
     }
-    check_words(body.model_copy(update=asked if body.return_timestamps else {}), model, wire.text, state.settings)
+    check_words(body.model_copy(update=asked if body.return_timestamps else {}), model, wire.text, state)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(
         model, wire, audio_format, body.speed, words=body.return_timestamps, owner=caller.owner

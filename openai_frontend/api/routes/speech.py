@@ -40,7 +40,7 @@ async def create_speech(
         raise invalid("word_timestamps", message)
     audio_format = audio_format_of(body.response_format, state.settings, body.sample_rate)
     model, wire = await wire_request(body, state, request_id, caller)
-    check_words(body, model, wire.text, state.settings)
+    check_words(body, model, wire.text, state)
     caller.allowance.spend_characters(len(wire.text))
     opening = state.synthesis.open(model, wire, audio_format, body.speed, words=body.wants_words, owner=caller.owner)
     if body.word_timestamps:
@@ -61,15 +61,18 @@ async def get_outcome(request_id: str, state: CurrentState, caller: CurrentCalle
     return state.outcomes.find(caller.allowance, request_id)
 
 
-def check_words(body: SpeechBody, model: str, text: str, settings: Settings) -> None:
+def check_words(body: SpeechBody, model: str, text: str, state: State) -> None:
     """Raise ApiError 400 if word timestamps are requested and the model has none, or the reply would be too long to
     buffer."""
     field = "word_timestamps" if body.word_timestamps else "timestamp_granularities"
-    if body.wants_words and not has_words(model, settings):
+    if body.wants_words and not has_words(model, state.settings):
         message = (
             f"'{model}' has no word timestamps of its own. Set ALIGNER_MODEL_ID={ALIGNER.default_checkpoint} on the "
             "server, or use the model 'hibari' or timestamp_granularities [\"segment\"]."
         )
+        raise invalid(field, message, "unsupported_parameter")
+    if body.wants_words and model != HIBARI.name and (missing := state.facts.missing_checkpoint(ALIGNER.name)):
+        message = f"{ALIGNER.name} can't be loaded: {missing} Add it, or omit the word timestamps."
         raise invalid(field, message, "unsupported_parameter")
     if body.word_timestamps and len(text) > MAX_WHOLE_CHARS:
         message = (

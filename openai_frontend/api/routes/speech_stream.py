@@ -114,7 +114,7 @@ class _Session:
         body = SpeechBody.model_validate({**fields, "input": _NO_TEXT})
         audio_format = audio_format_of(body.response_format or "pcm", self._state.settings, body.sample_rate)
         model, wire = await wire_request(body, self._state, self._id, self._caller)
-        check_words(body, model, _NO_TEXT, self._state.settings)
+        check_words(body, model, _NO_TEXT, self._state)
         self._body, self._wire, self._format = body, (model, wire), audio_format
         await self._messages.send({"type": "session.configured", "model": model, "format": audio_format.name})
 

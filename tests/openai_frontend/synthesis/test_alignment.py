@@ -123,3 +123,19 @@ def test_a_client_that_disconnects_frees_the_aligner(stack: FakeStack) -> None:
         next(reply.iter_raw())
     eventually(lambda: stack.triton.active == 0, "the models are idle")
     eventually(lambda: stack.frontend.health()["pending_requests"] == 0, "the request has ended")
+
+
+def test_an_aligner_whose_weights_are_missing_is_a_warning_first_and_then_a_400_that_names_them(
+    stack: FakeStack,
+) -> None:
+    why = "some/aligner is not on this machine. Set ALIGNER_MODEL_ID to a checkpoint folder."
+    stack.triton.load_errors[ALIGNER.name] = SpeechError(ErrorCode.CHECKPOINT_UNAVAILABLE, why).to_text()
+    [warning] = speak(stack)[-1]["warnings"]
+    assert why in warning
+
+    def refused() -> bool:
+        reply = httpx2.post(f"{stack.frontend.url}/v1/audio/speech", json=body(), timeout=60)
+        return reply.status_code == 400 and why in reply.json()["error"]["message"]
+
+    eventually(refused, "the error names what is missing")
+    speak(stack, timestamp_granularities=["segment"])
