@@ -46,9 +46,9 @@ class LiveText:
         self._chars = 0
         self._has_begun = False
         self._begun: list[Piece] = []  # what `begin` and `more` have returned of the segment
-        self._first_s: float | None = None  # when text arrived first, and last
-        self._last_s = 0.0
-        self._later_width = 0  # of what arrived after the first
+        # The pace, without pauses after a flush: the width of what arrived after earlier text, and how long it took.
+        self._last_s: float | None = None
+        self._later_width, self._later_s = 0, 0.0
         self.is_closed = False
 
     def append(self, piece: str) -> None:
@@ -58,22 +58,20 @@ class LiveText:
         if self._chars + len(piece) > self._limit_chars:
             message = f"The text has more than {self._limit_chars} characters. Send the rest as another utterance."
             raise invalid("text", message, "string_above_max_length")
-        self._last_s = self._clock()
-        if self._first_s is None:
-            self._first_s = self._last_s
-        else:
+        now_s = self._clock()
+        if self._last_s is not None:
             self._later_width += text_width(piece)
+            self._later_s += now_s - self._last_s
+        self._last_s = now_s
         self._chars += len(piece)
         self._open += piece
         self._cut()
         self._changed.set()
 
     def flush(self) -> None:
-        """Treat the text so far as complete."""
-        if is_spoken(self._open):
-            self._ready.append(self._open)
-        self._open = ""
-        self._ready.append(None)
+        """Treat the text so far as complete. The time until more arrives is a pause, not a slow text."""
+        self._last_s = None
+        self._end_segment()
         self._changed.set()
 
     def close(self) -> None:
@@ -99,8 +97,7 @@ class LiveText:
     @property
     def arrives_fast(self) -> bool:
         """Whether text has arrived as fast as an utterance takes it."""
-        elapsed_s = 0.0 if self._first_s is None else self._last_s - self._first_s
-        return self._later_width + _SLACK_WIDTH >= _MIN_WIDTH_PER_S * elapsed_s
+        return self._later_width + _SLACK_WIDTH >= _MIN_WIDTH_PER_S * self._later_s
 
     async def begin(self) -> Piece | None:
         """Wait for the beginning of the next segment, some words at least; None at the end. Raises ApiError 408."""
@@ -128,10 +125,16 @@ class LiveText:
         self._ready.clear()
         for part in parts:
             if part is None:
-                self.flush()
+                self._end_segment()
             else:
                 self._open += part
                 self._cut()
+
+    def _end_segment(self) -> None:
+        if is_spoken(self._open):
+            self._ready.append(self._open)
+        self._open = ""
+        self._ready.append(None)
 
     async def _wait_for(self, take: Callable[[], T | None]) -> T | None:
         try:

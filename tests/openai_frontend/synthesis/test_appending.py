@@ -52,7 +52,11 @@ def test_fast_text_is_appended_to_one_utterance(stack: FakeStack) -> None:
     assert "".join(each["TEXT"] for each in requests) == FIRST + SECOND
 
 
-def test_a_flush_ends_the_utterance_and_later_text_begins_another(stack: FakeStack) -> None:
+def test_a_flush_ends_the_utterance_and_later_text_begins_another(
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openai_frontend.synthesis.live._MIN_WIDTH_PER_S", 0.0)  # however slow the machine is
+
     async def scenario(client: Client) -> None:
         await client.say(FIRST)
         await client.spoken(7)
@@ -145,6 +149,21 @@ def test_text_is_fast_if_it_arrives_as_fast_as_an_utterance_takes_it() -> None:
             now_s[0] += len(word + " ") / per_s
         now_s[0] += 100  # a model is loaded in the meantime
         assert text.arrives_fast is fast
+
+
+def test_a_pause_after_a_flush_does_not_make_a_text_slow() -> None:
+    now_s = [0.0]
+    text = LiveText(1000, 0, lambda: now_s[0])
+    text.append("One moment, please. ")
+    text.flush()
+    now_s[0] += 20  # the assistant calls a tool
+    for word in FIRST.split(" "):
+        text.append(word + " ")
+        now_s[0] += len(word + " ") / 100
+    assert text.arrives_fast
+    now_s[0] += 20  # in the middle of a sentence
+    text.append("and")
+    assert not text.arrives_fast
 
 
 def test_what_is_taken_back_is_spoken_as_sentences() -> None:
