@@ -47,7 +47,7 @@ class LiveText:
         self._has_begun = False
         self._begun: list[Piece] = []  # what `begin` and `more` have returned of the segment
         # The pace, without pauses after a flush: the width of what arrived after earlier text, and how long it took.
-        self._last_s: float | None = None
+        self._last_s: float | None = None  # None: no text since the last flush
         self._later_width, self._later_s = 0, 0.0
         self.is_closed = False
 
