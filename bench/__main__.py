@@ -4,10 +4,12 @@
 
 The checkpoints have random weights and never end an utterance by themselves: one full-size, one tiny; a missing one is
 created. A part that fails ends the suite; the results of the others are kept. With `--quick`, or another `--results`,
-the table is not changed.
+the table is not changed. `--quick` is one short round of each part, in one process, which imports torch and qwen-tts
+only once.
 """
 
 import argparse
+import runpy
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,34 +22,40 @@ QUICK_RESULTS = Path("out/bench")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A module on one checkpoint. `frames` if they differ from the module's default; `quick_frames` for `--quick`."""
+    """A module on one checkpoint. `full` are its options without `--quick`, `quick` those with it, `both` in both."""
 
     module: str
-    quick_frames: int
-    frames: int | None = None
+    full: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ()
+    both: tuple[str, ...] = ()
     tiny: bool = False
     stack: bool = False  # a whole stack with the embedded voice, without a checkpoint
-    extra: tuple[str, ...] = ()
 
     def options(self, quick: bool, rounds: int | None) -> list[str]:
-        if self.stack:
-            return ["--clients", "1,64", "--seconds", "0.5", "--rounds", "1", "--utterances", "3"] if quick else []
-        frames = self.quick_frames if quick else self.frames
-        words = [*(("--frames", str(frames)) if frames else ()), *self.extra]
-        return [*words, *(("--rounds", str(1 if quick else rounds)) if quick or rounds else ())]
+        if quick:
+            return [*self.both, *self.quick, "--rounds", "1"]
+        return [*self.both, *self.full, *(("--rounds", str(rounds)) if rounds and not self.stack else ())]
+
+
+def frames(count: int) -> tuple[str, ...]:
+    return ("--frames", str(count))
 
 
 SUITE = {
-    "codec": Part("codec", quick_frames=24),
-    "frame_model": Part("frame_model", quick_frames=8),
-    "engine": Part("engine", quick_frames=8),
-    "latency": Part("latency", quick_frames=25),
-    "start": Part("start", quick_frames=5),
+    "codec": Part("codec", quick=frames(24)),
+    "frame_model": Part("frame_model", quick=frames(8)),
+    "engine": Part("engine", quick=frames(8)),
+    "latency": Part("latency", quick=frames(25)),
+    "start": Part("start", quick=(*frames(5), "--warm-up", "0")),
     # One thread on both sides: a second one is slower for tensors of this size.
-    "overhead": Part("engine", quick_frames=15, frames=100, tiny=True, extra=("--streams", "1", "--threads", "1")),
-    "memory_tiny": Part("memory", quick_frames=60, tiny=True),
-    "memory": Part("memory", quick_frames=15, frames=150),
-    "side_by_side": Part("side_by_side", quick_frames=0, stack=True),
+    "overhead": Part("engine", frames(100), frames(15), both=("--streams", "1", "--threads", "1"), tiny=True),
+    "memory_tiny": Part("memory", quick=(*frames(60), "--warm-up", "1"), tiny=True),
+    "memory": Part("memory", frames(150), quick=(*frames(15), "--warm-up", "1")),
+    "side_by_side": Part(
+        "side_by_side",
+        quick=("--clients", "1,64", "--seconds", "0.5", "--utterances", "3", "--texts", "short"),
+        stack=True,
+    ),
 }
 
 
@@ -60,10 +68,11 @@ def main() -> None:
         is_default = name == part.module and options.results == RESULTS
         output = [] if is_default else ["--output", str(options.results / f"{name}.json")]
         checkpoint = [] if part.stack else ["--checkpoint", str(options.tiny if part.tiny else options.checkpoint)]
-        run(f"bench.{part.module}", *checkpoint, *part.options(options.quick, options.rounds), *output)
-    run("bench.plot", "--results", str(options.results))
+        arguments = [*checkpoint, *part.options(options.quick, options.rounds), *output]
+        run(f"bench.{part.module}", arguments, here=options.quick)
+    run("bench.plot", ["--results", str(options.results)], here=options.quick)
     page = ["--page", str(options.page)] if options.page else []
-    run("bench.summary", "--results", str(options.results), *page)
+    run("bench.summary", ["--results", str(options.results), *page], here=options.quick)
 
 
 def parse_options() -> argparse.Namespace:
@@ -88,9 +97,14 @@ def build(folder: Path, size: str) -> None:
         build_checkpoint(folder, "custom_voice", size)
 
 
-def run(*command: str) -> None:
-    print(f"\n== python -m {' '.join(command)}", flush=True)
-    subprocess.run([sys.executable, "-m", *command], check=True)
+def run(module: str, arguments: list[str], here: bool) -> None:
+    """`here`: in this process."""
+    print(f"\n== python -m {' '.join((module, *arguments))}", flush=True)
+    if here:
+        sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    else:
+        subprocess.run([sys.executable, "-m", module, *arguments], check=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from matplotlib.figure import Figure
-
 from bench import report
 
 DAY_S: Final = 86_400.0
@@ -154,6 +152,8 @@ def main() -> None:
 
 
 def draw(days: dict[str, Day], path: Path) -> None:
+    from matplotlib.figure import Figure  # tests of the simulation do not wait for it
+
     figure = Figure(figsize=(11, 6), layout="constrained")
     pods, house = figure.subplots(2, 1, sharex=True)
     for name, day in days.items():

@@ -14,13 +14,13 @@ def timed_s(run: Callable[[], object]) -> float:
     return time.perf_counter() - begin_s
 
 
-def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
-    """The results of each side, one a round in the given order, after a warm-up round that is discarded."""
+def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1) -> Seconds:
+    """The results of each side, one a round in the given order, after `warm_up` rounds that are discarded."""
     figures: Seconds = {name: [] for name in sides}
-    for number in range(rounds + 1):
+    for number in range(warm_up + rounds):
         for name, measure in sides.items():
             figure = measure()
-            if number:
+            if number >= warm_up:
                 figures[name].append(figure)
     return figures
 

@@ -37,7 +37,10 @@ class Side:
             "MAX_BATCH": str(streams),
             "MAX_AUDIO_SECONDS": str(MAX_AUDIO_SECONDS),
         }
-        self._process = ProcessPoolExecutor(1, get_context("spawn"), _load, (environment, threads))
+        # Forked from a process that has imported the packages, and computed nothing.
+        context = get_context("forkserver")
+        context.set_forkserver_preload(["bench.imported"])
+        self._process = ProcessPoolExecutor(1, context, _load, (environment, threads))
 
     def measure_s(self, measure: Callable[Concatenate[Engine, P], float], *args: P.args, **kwargs: P.kwargs) -> float:
         """The result of `measure`, a function of a module, in the other process."""

@@ -1,6 +1,6 @@
 """The whole stack compared with another server of the same voice, and the overhead compared with the engine alone.
 
-    python -m bench.side_by_side [--clients 1,4,16,64] [--seconds 8] [--rounds 3]
+    python -m bench.side_by_side [--clients 1,4,16,64] [--seconds 8] [--rounds 3] [--texts english]
 
 The embedded voice on both sides, so that only the servers differ: ours streams sentence by sentence through Triton, the
 other one (bench/other_server.py) synthesizes the whole utterance, one request at a time. Rounds are interleaved.
@@ -28,7 +28,6 @@ from client.load.traffic import Driver, Load, warm_up
 from local_stack.triton_process import free_port
 
 VOICE = "heart"
-TEXTS = PROMPTS["english"]
 
 
 def main() -> None:
@@ -37,10 +36,12 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=8)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--utterances", type=int, default=60, help="utterances of the engine alone")
+    options.add_argument("--texts", choices=PROMPTS, default="english")
     options.add_argument("--output", type=Path, default=report.RESULTS / "side_by_side.json")
     options = options.parse_args()
     counts = [int(count) for count in options.clients.split(",")]
-    alone = engine_alone(options.utterances)
+    texts = PROMPTS[options.texts]
+    alone = engine_alone(texts, options.utterances)
     port = free_port()
     other_url = f"http://127.0.0.1:{port}"
     with (
@@ -53,7 +54,7 @@ def main() -> None:
             (TritonTarget(ours.triton_url, "Triton alone", "hibari", VOICE), ours),
             (OpenAITarget(other.url, "whole utterances", "tts-1", VOICE), other),
         ]
-        rows = asyncio.run(sweep(servers, counts, options.seconds, options.rounds))
+        rows = asyncio.run(sweep(servers, texts, counts, options.seconds, options.rounds))
     print(table(rows))
     one = {row["target"]: row for row in rows if row["load"] == "1 clients"}
     first_s = {label: row["first_byte_s"]["p50"] for label, row in one.items()}
@@ -79,24 +80,28 @@ def main() -> None:
 
 
 async def sweep(
-    servers: Sequence[tuple[Target, Running]], counts: Sequence[int], seconds: float, rounds: int
+    servers: Sequence[tuple[Target, Running]],
+    texts: Sequence[str],
+    counts: Sequence[int],
+    seconds: float,
+    rounds: int,
 ) -> list[dict[str, Any]]:
     """The median round of each target and load, by audio generated per second."""
     for target, _ in servers:
-        await warm_up(target, TEXTS, 120)
+        await warm_up(target, texts, 120)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for number in range(rounds):
         for count in counts:
             for target, server in servers:
-                row = await measure(target, server, Load(seconds, clients=count, seed=number))
+                row = await measure(target, server, texts, Load(seconds, clients=count, seed=number))
                 found.setdefault((row["target"], row["load"]), []).append(row)
                 print(table([row]).splitlines()[2], file=sys.stderr, flush=True)
     return [sorted(rows, key=lambda row: row["x"])[len(rows) // 2] for rows in found.values()]
 
 
-async def measure(target: Target, server: Running, load: Load) -> dict[str, Any]:
+async def measure(target: Target, server: Running, texts: Sequence[str], load: Load) -> dict[str, Any]:
     before = server.cpu_s()
-    traffic = await Driver(target, TEXTS, load).run()
+    traffic = await Driver(target, texts, load).run()
     row = {"target": target.label, "load": load.name, **figures(traffic)}
     used = {name: after - before[name] for name, after in server.cpu_s().items()}
     firsts = [outcome.heard.first_byte_s for outcome in traffic.outcomes if outcome.heard.first_byte_s is not None]
@@ -107,7 +112,7 @@ async def measure(target: Target, server: Running, load: Load) -> dict[str, Any]
     }
 
 
-def engine_alone(utterances: int) -> dict[str, float]:
+def engine_alone(texts: Sequence[str], utterances: int) -> dict[str, float]:
     """The engine in this process, one utterance after another: no Triton, no HTTP, no encoder."""
     from speech_engines.hibari import HibariSynthesizer, Speakers
     from speech_protocol.request import SpeechRequest
@@ -118,7 +123,7 @@ def engine_alone(utterances: int) -> dict[str, float]:
     cpu_s = time.process_time()
     for _ in range(utterances):
         begin_s, first_s = time.perf_counter(), None
-        for chunk in engine.synthesize(SpeechRequest(str(chance.choice(TEXTS)), speaker=VOICE), lambda: False):
+        for chunk in engine.synthesize(SpeechRequest(str(chance.choice(texts)), speaker=VOICE), lambda: False):
             first_s = first_s or time.perf_counter() - begin_s
             samples += len(chunk)
         firsts.append(first_s or 0.0)

@@ -1,6 +1,6 @@
 """From the start of a process to its first audio, compared with qwen-tts.
 
-    python -m bench.start --checkpoint FOLDER [--frames 25] [--rounds 5]
+    python -m bench.start --checkpoint FOLDER [--frames 25] [--rounds 5] [--warm-up 1]
 
 Both synthesize one utterance of the same forced length, two seconds. Timed in the parent: from the start of the child
 to the line that it writes with the first samples, which with qwen-tts are all samples. The warm-up round reads the
@@ -25,6 +25,7 @@ SIDES = ("ours", "qwen-tts")
 
 def main() -> None:
     options = parser(__doc__, "start", frames=25, threads=False)
+    options.add_argument("--warm-up", type=int, default=1, help="rounds before the measured ones")
     options.add_argument("--dtype", default="bfloat16")
     options = options.parse_args()
     parts: dict[str, list[Any]] = {side: [] for side in SIDES}
@@ -36,11 +37,15 @@ def main() -> None:
         return heard_s - begin_s
 
     sides: dict[str, Callable[[], float]] = {side: lambda side=side: start(side) for side in SIDES}  # type: ignore[misc]
-    seconds = in_turns(sides, options.rounds)
+    seconds = in_turns(sides, options.rounds, options.warm_up)
     ours_s, theirs_s = medians(seconds).values()
     print(table(("", "seconds", "of qwen-tts"), [("ours", ours_s, ours_s / theirs_s), ("qwen-tts", theirs_s, 1.0)]))
     figures = {"ours_s": ours_s, "qwen_tts_s": theirs_s, "share": ours_s / theirs_s}
-    write(options, figures, {"seconds": seconds, "inside_s": {side: all_[1:] for side, all_ in parts.items()}})
+    write(
+        options,
+        figures,
+        {"seconds": seconds, "inside_s": {side: all_[options.warm_up :] for side, all_ in parts.items()}},
+    )
 
 
 def start_child(side: str, checkpoint: Path, frames: int, dtype: str) -> tuple[float, dict[str, float]]:

@@ -1,10 +1,12 @@
 """Shared fixtures, each created by the first test that needs it."""
 
+import gc
 import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import httpcore2
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -14,6 +16,8 @@ from tests.support.types import CheckpointOf
 # A test fails because of its findings, never because the machine is busy.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+# Two thousand HTTP clients would each parse the certificates of the system.
+httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
 # A shell makes its background processes ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -30,6 +34,12 @@ _LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {f"tests/{name}.py": rank for rank, name in enumerate(_LONG)}
     items.sort(key=lambda item: ranks.get(item.location[0], len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    # What 600 modules have created stays until the end: no garbage collection needs to look at it.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

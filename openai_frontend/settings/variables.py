@@ -57,4 +57,6 @@ def distance(one: str, other: str, limit: int) -> int:
             if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
                 cost = min(cost, earlier[j - 2] + 1)
             row.append(cost)
+        if min(*row, *before) > limit:
+            return limit + 1
     return min(row[-1], limit + 1)

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ def raised_errors() -> list[RaisedError]:
     ]
 
 
+@cache
 def _constants() -> dict[str, str]:
     """Texts that modules give a name in capitals."""
     return {
@@ -41,9 +43,6 @@ def _constants() -> dict[str, str]:
         if isinstance(target, ast.Name) and isinstance(statement.value, ast.Constant)
         if isinstance(statement.value.value, str)
     }
-
-
-_CONSTANTS: Final = _constants()
 
 
 def _of_file(path: Path) -> Iterator[RaisedError]:
@@ -96,7 +95,7 @@ def _text(node: ast.expr, function: ast.AST, line: int) -> str | None:
             parts = [_text(side, function, line) for side in (left, right)]
             return "".join(part or "{}" for part in parts)
         case ast.Name(name):
-            return _assigned(name, function, line) or _CONSTANTS.get(name)
+            return _assigned(name, function, line) or _constants().get(name)
         case ast.IfExp(_, first, _):
             return _text(first, function, line)
     return None
@@ -107,7 +106,7 @@ def _part(node: ast.expr, function: ast.AST, line: int) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     name = node.value.id if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name) else ""
-    return _CONSTANTS.get(name) or _assigned(name, function, line) or "{}"
+    return _constants().get(name) or _assigned(name, function, line) or "{}"
 
 
 def _assigned(name: str, function: ast.AST, line: int) -> str | None:

@@ -94,6 +94,7 @@ class Memory(TorchDispatchMode):
         super().__init__()
         self.peak = 0
         self._held: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._at_most = 0  # what is held, and perhaps what has been released since it was last looked at
 
     @property
     def held(self) -> int:
@@ -104,15 +105,16 @@ class Memory(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        before = self.held
         result = func(*args, **(kwargs or {}))
         known = {storage._cdata for storage in map(_storage, tree_leaves((args, kwargs))) if storage is not None}
         fresh = {storage._cdata: storage for storage in map(_storage, tree_leaves(result)) if storage is not None}
         for key, storage in fresh.items():
             if key not in known and key not in self._held:
                 self._held[key] = (StorageWeakRef(storage), storage.nbytes())
-                before += storage.nbytes()
-        self.peak = max(self.peak, before)
+                self._at_most += storage.nbytes()
+        if self._at_most > self.peak:
+            self._at_most = self.held
+            self.peak = max(self.peak, self._at_most)
         return result
 
 

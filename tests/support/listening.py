@@ -8,8 +8,8 @@ from functools import cache
 import av
 import numpy as np
 import numpy.typing as npt
+import scipy  # scipy.signal takes most of a second, and is loaded when it is used
 from pocketsphinx import Decoder
-from scipy.signal import resample_poly
 
 from openai_frontend.audio.tempo import make_tempo
 from speech_protocol.audio import SAMPLE_RATE_HZ
@@ -39,7 +39,7 @@ def at_speed(samples: Samples, speed: float) -> Samples:
 def transcribe(samples: Samples) -> list[str]:
     """The English words in `samples`."""
     recognizer = _recognizer()
-    sixteen = resample_poly(samples, _RECOGNIZER_HZ, SAMPLE_RATE_HZ)
+    sixteen = scipy.signal.resample_poly(samples, _RECOGNIZER_HZ, SAMPLE_RATE_HZ)
     recognizer.start_utt()
     recognizer.process_raw((np.clip(sixteen, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
     recognizer.end_utt()
@@ -81,14 +81,21 @@ def median_pitch_hz(samples: Samples) -> float:
 
 @cache
 def _recognizer() -> Decoder:
-    return Decoder(samprate=_RECOGNIZER_HZ, loglevel="FATAL")
+    """Narrower beams than the defaults: a quarter faster, and it hears clear speech as well."""
+    beams = {"beam": 1e-40, "pbeam": 1e-40, "wbeam": 1e-25}
+    return Decoder(samprate=_RECOGNIZER_HZ, loglevel="FATAL", **beams)
+
+
+@cache
+def _aligner() -> Decoder:
+    return Decoder(samprate=_RECOGNIZER_HZ, loglevel="FATAL", lm=None)
 
 
 def align(samples: Samples, text: str) -> list[tuple[str, float, float]]:
     """Each word of the text with its start and end in seconds, as the recogniser aligns it with `samples`."""
-    aligner = Decoder(samprate=_RECOGNIZER_HZ, loglevel="FATAL")
+    aligner = _aligner()
     aligner.set_align_text(" ".join(words(text)))
-    sixteen = resample_poly(samples, _RECOGNIZER_HZ, SAMPLE_RATE_HZ)
+    sixteen = scipy.signal.resample_poly(samples, _RECOGNIZER_HZ, SAMPLE_RATE_HZ)
     aligner.start_utt()
     aligner.process_raw((np.clip(sixteen, -1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
     aligner.end_utt()

@@ -6,8 +6,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import numpy.typing as npt
+import scipy  # scipy.signal takes most of a second, and is loaded when it is used
 import soundfile as sf
-from scipy.signal import resample_poly
 
 from speech_protocol.audio import SAMPLE_RATE_HZ
 
@@ -60,7 +60,7 @@ def decode(body: bytes, name: str) -> Samples:
     scale = 1.0 if parts[0].dtype.kind == "f" else float(2 ** (8 * parts[0].itemsize - 1))
     samples = np.concatenate(parts) / scale
     rate_hz = frames[0].sample_rate
-    return samples if rate_hz == SAMPLE_RATE_HZ else resample_poly(samples, SAMPLE_RATE_HZ, rate_hz)
+    return samples if rate_hz == SAMPLE_RATE_HZ else scipy.signal.resample_poly(samples, SAMPLE_RATE_HZ, rate_hz)
 
 
 def packets(body: bytes) -> list[bytes]:

@@ -1,9 +1,10 @@
 import contextlib
-import functools
 import io
 import struct
 import time
 import tracemalloc
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import av
@@ -39,49 +40,56 @@ def without_first_atom(data: bytes) -> bytes:
 
 
 A_TONE = tone(440, 2.0)
-UPLOADS = {
-    "wav": with_soundfile(A_TONE, 24_000),
-    "wav 24 bit": with_soundfile(A_TONE, 24_000, subtype="PCM_24"),
-    "wav float": with_soundfile(A_TONE, 24_000, subtype="FLOAT"),
-    "wav 8 bit": with_soundfile(A_TONE, 24_000, subtype="PCM_U8"),
-    "wav mu-law 8 kHz": with_soundfile(tone(440, 2.0, 8_000), 8_000, subtype="ULAW"),
-    "wav 44.1 kHz": with_soundfile(tone(440, 2.0, 44_100), 44_100),
-    "flac 48 kHz": with_soundfile(tone(440, 2.0, 48_000), 48_000, "FLAC", "PCM_24"),
-    "flac 96 kHz": with_soundfile(tone(440, 2.0, 96_000), 96_000, "FLAC", "PCM_24"),
-    "ogg vorbis": with_soundfile(tone(440, 2.0, 44_100), 44_100, "OGG", "VORBIS"),
-    "ogg opus": with_soundfile(tone(440, 2.0, 48_000), 48_000, "OGG", "OPUS"),
-    "mp3": record("mp3", "libmp3lame", tone(440, 2.0, 44_100), 44_100),
-    "aac": record("adts", "aac", tone(440, 2.0, 44_100), 44_100),
-    "m4a": record("ipod", "aac", tone(440, 2.0, 44_100), 44_100),
-    "mp4": record("mp4", "aac", tone(440, 2.0, 48_000), 48_000),
-    "mp4 in fragments": record("mp4", "aac", tone(440, 2.0, 48_000), 48_000, movflags="frag_keyframe+empty_moov"),
-    "mov": record("mov", "pcm_s16le", tone(440, 2.0, 48_000), 48_000),
+UPLOADS: dict[str, Callable[[], bytes]] = {
+    "wav": lambda: with_soundfile(A_TONE, 24_000),
+    "wav 24 bit": lambda: with_soundfile(A_TONE, 24_000, subtype="PCM_24"),
+    "wav float": lambda: with_soundfile(A_TONE, 24_000, subtype="FLOAT"),
+    "wav 8 bit": lambda: with_soundfile(A_TONE, 24_000, subtype="PCM_U8"),
+    "wav mu-law 8 kHz": lambda: with_soundfile(tone(440, 2.0, 8_000), 8_000, subtype="ULAW"),
+    "wav 44.1 kHz": lambda: with_soundfile(tone(440, 2.0, 44_100), 44_100),
+    "flac 48 kHz": lambda: with_soundfile(tone(440, 2.0, 48_000), 48_000, "FLAC", "PCM_24"),
+    "flac 96 kHz": lambda: with_soundfile(tone(440, 2.0, 96_000), 96_000, "FLAC", "PCM_24"),
+    "ogg vorbis": lambda: with_soundfile(tone(440, 2.0, 44_100), 44_100, "OGG", "VORBIS"),
+    "ogg opus": lambda: with_soundfile(tone(440, 2.0, 48_000), 48_000, "OGG", "OPUS"),
+    "mp3": lambda: record("mp3", "libmp3lame", tone(440, 2.0, 44_100), 44_100),
+    "aac": lambda: record("adts", "aac", tone(440, 2.0, 44_100), 44_100),
+    "m4a": lambda: record("ipod", "aac", tone(440, 2.0, 44_100), 44_100),
+    "mp4": lambda: record("mp4", "aac", tone(440, 2.0, 48_000), 48_000),
+    "mp4 in fragments": lambda: record(
+        "mp4", "aac", tone(440, 2.0, 48_000), 48_000, movflags="frag_keyframe+empty_moov"
+    ),
+    "mov": lambda: record("mov", "pcm_s16le", tone(440, 2.0, 48_000), 48_000),
     **{
-        f"mov {codec}": record("mov", codec, tone(440, 2.0, 48_000), 48_000)
+        f"mov {codec}": partial(record, "mov", codec, tone(440, 2.0, 48_000), 48_000)
         for codec in ("pcm_s16be", "pcm_s24be", "pcm_s32be", "pcm_f32be", "pcm_u8", "pcm_mulaw", "pcm_alaw", "alac")
     },
-    "mov ima": record("mov", "adpcm_ima_qt", tone(440, 2.0, 44_100), 44_100),
-    "mov without ftyp": without_first_atom(record("mov", "pcm_s16be", tone(440, 2.0, 48_000), 48_000)),
-    "m4a without ftyp": without_first_atom(record("ipod", "aac", tone(440, 2.0, 44_100), 44_100)),
-    "alac": record("ipod", "alac", tone(440, 2.0, 44_100), 44_100),
-    "aiff": with_soundfile(tone(440, 2.0, 44_100), 44_100, "AIFF", "PCM_16"),
-    "aiff 24 bit": with_soundfile(tone(440, 2.0, 48_000), 48_000, "AIFF", "PCM_24"),
-    "aifc": record("aiff", "pcm_s16le", tone(440, 2.0, 44_100), 44_100),
-    "caf": with_soundfile(tone(440, 2.0, 48_000), 48_000, "CAF", "PCM_16"),
-    "caf alac": with_soundfile(tone(440, 2.0, 48_000), 48_000, "CAF", "ALAC_16"),
-    "caf ima": record("caf", "adpcm_ima_qt", tone(440, 2.0, 44_100), 44_100),
-    "3gp": record("3gp", "aac", tone(440, 2.0, 44_100), 44_100),
-    "wav ima": with_soundfile(tone(440, 2.0, 44_100), 44_100, subtype="IMA_ADPCM"),
-    "webm pcm": record("matroska", "pcm_f32le", tone(440, 2.0, 48_000), 48_000),
-    "webm": record("webm", "libopus", tone(440, 2.0, 48_000), 48_000),
-    "mkv": record("matroska", "flac", tone(440, 2.0, 48_000), 48_000),
-    **{f"our own {name}": from_our_own(name, A_TONE) for name in FORMATS if name != "pcm"},
+    "mov ima": lambda: record("mov", "adpcm_ima_qt", tone(440, 2.0, 44_100), 44_100),
+    "mov without ftyp": lambda: without_first_atom(record("mov", "pcm_s16be", tone(440, 2.0, 48_000), 48_000)),
+    "m4a without ftyp": lambda: without_first_atom(record("ipod", "aac", tone(440, 2.0, 44_100), 44_100)),
+    "alac": lambda: record("ipod", "alac", tone(440, 2.0, 44_100), 44_100),
+    "aiff": lambda: with_soundfile(tone(440, 2.0, 44_100), 44_100, "AIFF", "PCM_16"),
+    "aiff 24 bit": lambda: with_soundfile(tone(440, 2.0, 48_000), 48_000, "AIFF", "PCM_24"),
+    "aifc": lambda: record("aiff", "pcm_s16le", tone(440, 2.0, 44_100), 44_100),
+    "caf": lambda: with_soundfile(tone(440, 2.0, 48_000), 48_000, "CAF", "PCM_16"),
+    "caf alac": lambda: with_soundfile(tone(440, 2.0, 48_000), 48_000, "CAF", "ALAC_16"),
+    "caf ima": lambda: record("caf", "adpcm_ima_qt", tone(440, 2.0, 44_100), 44_100),
+    "3gp": lambda: record("3gp", "aac", tone(440, 2.0, 44_100), 44_100),
+    "wav ima": lambda: with_soundfile(tone(440, 2.0, 44_100), 44_100, subtype="IMA_ADPCM"),
+    "webm pcm": lambda: record("matroska", "pcm_f32le", tone(440, 2.0, 48_000), 48_000),
+    "webm": lambda: record("webm", "libopus", tone(440, 2.0, 48_000), 48_000),
+    "mkv": lambda: record("matroska", "flac", tone(440, 2.0, 48_000), 48_000),
+    **{f"our own {name}": partial(from_our_own, name, A_TONE) for name in FORMATS if name != "pcm"},
 }
+
+
+@cache
+def upload(name: str) -> bytes:
+    return UPLOADS[name]()
 
 
 @pytest.mark.parametrize("name", sorted(UPLOADS))
 def test_a_recording_of_any_usual_kind_becomes_24_khz_pcm(name: str) -> None:
-    samples = from_pcm(decode_reference(UPLOADS[name]))
+    samples = from_pcm(decode_reference(upload(name)))
     # AAC and MP3 that cannot say so carry up to 65 ms of padding.
     assert 47_990 <= samples.size <= 48_000 + 1_600
     assert fundamental_hz(samples[6_000:42_000]) == pytest.approx(440, rel=0.002)
@@ -256,7 +264,7 @@ def test_a_file_with_no_audio_track_is_refused() -> None:
 
 def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret.mp3"
-    secret.write_bytes(UPLOADS["mp3"])
+    secret.write_bytes(upload("mp3"))
     playlists = [
         f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{secret.as_uri()}\n#EXT-X-ENDLIST\n",
         f"ffconcat version 1.0\nfile {secret}\n",
@@ -266,7 +274,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
             decode_reference(playlist.encode())
 
 
-@functools.cache
+@cache
 def silence(minutes: int, container: str, subtype: str) -> bytes:
     file = io.BytesIO()
     with sf.SoundFile(file, "w", 24_000, 1, format=container, subtype=subtype) as out:
@@ -299,7 +307,7 @@ def test_an_hour_in_a_small_file_is_refused_without_decoding_it(
 def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(name: str) -> None:
     rng = np.random.default_rng(len(name))
     for turn in range(24):
-        data = bytearray(UPLOADS[name][:40_000])
+        data = bytearray(upload(name)[:40_000])
         # By turns: bits anywhere, bytes of the header, all ones somewhere early, the end missing.
         if turn % 4 == 0:
             for at in rng.integers(0, len(data), 100):
@@ -318,7 +326,7 @@ def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(name: str) -> Non
 
 def test_decoding_damaged_files_writes_nothing_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("mp3", "aac", "m4a", "webm", "ogg vorbis", "flac 48 kHz"):
-        data = bytearray(UPLOADS[name])
+        data = bytearray(upload(name))
         data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
         with contextlib.suppress(ReferenceAudioError):
             decode_reference(bytes(data))
