@@ -61,6 +61,7 @@ WIRES: dict[str, tuple[str, Callable[[Socket, str, random.Random], Awaitable[Non
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("wire", WIRES)
 def test_five_hundred_random_disconnects_and_cancels_leave_nothing_behind(stack: FakeStack, wire: str) -> None:
