@@ -1,10 +1,12 @@
 """Codec decoding, compared with qwen-tts's decoder on the same weights in the same run.
 
-    python -m bench.codec --checkpoint FOLDER [--frames 100] [--rounds 5]
+    python -m bench.codec --checkpoint FOLDER [--frames 100] [--rounds 5] [--weights int8] [--instructions avx2]
 
-Both in float32. A round measures each way once: the whole utterance at once, in chunks of several sizes, and with eight
-streams together. Streaming with qwen-tts's decoder means decoding 25 frames of context again with each chunk; only a
-few such chunks are timed.
+qwen-tts in float32, and ours with that precision (`--weights full`) or with its large weights in fp16, as with
+`WEIGHTS=int8`. `--instructions avx2` restricts both to that instruction set, except for MKL on AMD CPUs. A round
+measures each way once: the whole utterance at once, in chunks of several sizes, and with eight streams together.
+Streaming with qwen-tts's decoder means decoding 25 frames of context again with each chunk; only a few such chunks are
+timed.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import instructions
 from bench.report import parser, table, write
 from bench.rounds import in_turns, medians, timed_s
 from bench.utterances import FRAMES_PER_SECOND
@@ -31,11 +34,15 @@ Way = tuple[int, Callable[[], object]]  # frames decoded by one call, all stream
 def main() -> None:
     options = parser(__doc__, "codec", frames=100)
     options.add_argument("--device", default="cpu")
+    options.add_argument("--weights", choices=("full", "int8"), default="full")
+    options.add_argument("--instructions", choices=instructions.CHOICES)
     options = options.parse_args()
+    instructions.restart("bench.codec", options.instructions)
+    instructions.restrict_fbgemm()
     torch.set_num_threads(options.threads)
     codes = torch.randint(0, 2048, (STREAMS, options.frames, 16), generator=torch.Generator().manual_seed(0))
     codes = codes.to(options.device)
-    codec = Codec.load(options.checkpoint, torch.device(options.device), STREAMS)
+    codec = Codec.load(options.checkpoint, torch.device(options.device), STREAMS, exact=options.weights == "full")
     ways = our_ways(codec, codes) | upstream_ways(load_upstream(options.checkpoint, options.device), codes[:1])
     sides = {name: lambda way=way: measure_ms(way, options.device) for name, way in ways.items()}
     milliseconds = in_turns(sides, options.rounds)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,14 @@ def restrict(instructions: str | None) -> None:
     os.environ[VARIABLE] = instructions
     os.environ["ONEDNN_MAX_CPU_ISA"] = instructions.upper()
     os.environ["ATEN_CPU_CAPABILITY"] = instructions
+
+
+def restart(module: str, instructions: str | None) -> None:
+    """Run `module` again from its start, with this process's arguments, unless it is restricted already: for one that
+    has imported torch."""
+    if instructions and os.environ.get(VARIABLE) != instructions:
+        restrict(instructions)
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
 
 
 def restrict_fbgemm() -> None:

@@ -19,10 +19,11 @@ ENGINES: Final = ("batching", "reference")
 class EngineConfig:
     """`auto` means: CUDA if there is a GPU that can be used, else the CPU; bfloat16 on a GPU and on a CPU that have
     it in hardware, else float32; flash attention if it is installed and can be used, else PyTorch's own (`attention`
-    is about the reference engine only). The codec is float32 everywhere, whatever `dtype` says.
+    is about the reference engine only). The codec computes in float32, whatever `dtype` says.
 
-    `weights` `int8` quantizes the large products of talker and code predictor on a CPU; `full` keeps `dtype`; `auto` is
-    int8 where that is measured to be faster, and `full` on a GPU and where `dtype` is set.
+    `weights` `int8` quantizes the large products of talker and code predictor on a CPU, and rounds the codec's large
+    weights to fp16; `full` keeps `dtype`, and the codec in float32; `auto` is int8 where that is measured to be faster,
+    and `full` on a GPU and where `dtype` is set.
 
     `max_batch` requests run at once, as far as their positions fit into the caches, which take at most `cache_share` of
     the memory that is free beside the weights; None: as many as that is enough for on a GPU, `CPU_ROWS` on a CPU. A

@@ -67,21 +67,31 @@ class Codec:
         self._state = self._new_state(max_streams)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, max_streams: int, dtype: torch.dtype = torch.float32) -> Self:
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device,
+        max_streams: int,
+        dtype: torch.dtype = torch.float32,
+        *,
+        exact: bool = True,
+    ) -> Self:
         """The codec of the checkpoint in `folder`, with state for `max_streams` streams."""
-        codec = cls.read(folder, device, dtype)
+        codec = cls.read(folder, device, dtype, exact=exact)
         codec.allocate(max_streams)
         return codec
 
     @classmethod
-    def read(cls, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
-        """The codec without stream state: see `allocate`."""
+    def read(
+        cls, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, *, exact: bool = True
+    ) -> Self:
+        """The codec without stream state: see `allocate`. If not `exact`, a CPU has its large weights in fp16."""
         codec = Path(folder) / "speech_tokenizer"
         config = json.loads((codec / "config.json").read_text(encoding="utf-8"))["decoder_config"]
         with torch.inference_mode():
             read = read_tensors(codec, "decoder.", device)
             tensors = {name.removeprefix("decoder."): tensor.to(dtype) for name, tensor in read}
-            return cls(_Weights(tensors, config))
+            return cls(_Weights(tensors, config, exact))
 
     @property
     def stream_bytes(self) -> int:
@@ -161,8 +171,8 @@ class Codec:
 class _Weights:
     """Builds layers from a checkpoint's tensors, and records the convolutions."""
 
-    def __init__(self, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-        self.config = config
+    def __init__(self, tensors: dict[str, Tensor], config: dict[str, Any], exact: bool) -> None:
+        self.config, self._exact = config, exact
         self.convolutions: list[Convolution] = []
         self._tensors = tensors
         self._lack: Tensor | float = 0.0  # see Snake: of the activations after the last layer that was built
@@ -183,7 +193,9 @@ class _Weights:
         """The convolution after the quantizer, and the transformer's input projection."""
         weight, bias = self._pair("pre_conv.conv")  # [out, in, taps]
         project, offset = self._pair("pre_transformer.input_proj")
-        return self._keep(CausalConv(torch.einsum("po,oit->pit", project, weight), project @ bias + offset))
+        return self._keep(
+            CausalConv(torch.einsum("po,oit->pit", project, weight), project @ bias + offset, exact=self._exact)
+        )
 
     def window(self) -> Window:
         config = self.config
@@ -214,10 +226,10 @@ class _Weights:
         return TransformerLayer(
             index=index,
             epsilon=self.config["rms_norm_eps"],
-            qkv=BlockedLinear(torch.cat((queries, keys, weight["v_proj"])) * before),
-            output=BlockedLinear(weight["o_proj"] * attention[:, None]),
-            gate_up=BlockedLinear(torch.cat((weight["gate_proj"], weight["up_proj"])) * between),
-            down=BlockedLinear(weight["down_proj"] * mlp[:, None]),
+            qkv=self._linear(torch.cat((queries, keys, weight["v_proj"])) * before),
+            output=self._linear(weight["o_proj"] * attention[:, None]),
+            gate_up=self._linear(torch.cat((weight["gate_proj"], weight["up_proj"])) * between),
+            down=self._linear(weight["down_proj"] * mlp[:, None]),
         )
 
     def upsampling_stage(self, index: int, ratio: int) -> UpsamplingStage:
@@ -231,11 +243,11 @@ class _Weights:
         scale = self._tensors[f"{block}.gamma"]
         shrink, constant = self._pair(f"{block}.pwconv2")
         return UpsamplingStage(
-            expand=BlockedLinear(expand, offset),
+            expand=self._linear(expand, offset),
             depthwise=self._keep(DepthwiseConv(*self._pair(f"{block}.dwconv.conv"))),
             norm=self._pair(f"{block}.norm"),
-            grow=BlockedLinear(*self._pair(f"{block}.pwconv1")),
-            shrink=BlockedLinear(shrink * scale[:, None], constant * scale),
+            grow=self._linear(*self._pair(f"{block}.pwconv1")),
+            shrink=self._linear(shrink * scale[:, None], constant * scale),
         )
 
     def block(self, index: int, rate: int) -> list[SnakeConv | ResidualUnit]:
@@ -243,7 +255,7 @@ class _Weights:
         snake, (weight, bias) = self._snake(f"{name}.0"), self._pair(f"{name}.1.conv")
         weight = by_stride(weight, rate)
         bias = bias.repeat(rate) + _constant(weight, snake.pending_offset)
-        upsampling = self._keep(Upsampling(weight, bias, rate, -snake.pending_offset))
+        upsampling = self._keep(Upsampling(weight, bias, rate, -snake.pending_offset, exact=self._exact))
         self._lack = 0.0
         return [SnakeConv(snake, upsampling)] + [
             self._unit(f"{name}.{place}", dilation) for place, dilation in enumerate(_DILATIONS, 2)
@@ -254,7 +266,8 @@ class _Weights:
         factor = 2 * self._tensors[f"{name}.act2.alpha"].exp()
         weight, bias = self._pair(f"{name}.conv1.conv")
         bias = (bias + _constant(weight, snake.pending_offset)) * factor
-        conv = self._keep(FastConv(weight * factor[:, None, None], bias, dilation, -snake.pending_offset))
+        weight, start = weight * factor[:, None, None], -snake.pending_offset
+        conv = self._keep(FastConv(weight, bias, dilation, start, exact=self._exact))
         pointwise, offset = self._pair(f"{name}.conv2.conv")
         half = inverse_beta(self._tensors[f"{name}.act2.beta"]) / 2
         self._lack = offset + _constant(pointwise, half) + self._lack
@@ -266,7 +279,10 @@ class _Weights:
         return SnakeConv(snake, self._keep(ExitConv(weight, bias, -snake.pending_offset)))
 
     def conv(self, name: str) -> CausalConv:
-        return self._keep(CausalConv(*self._pair(name)))
+        return self._keep(CausalConv(*self._pair(name), exact=self._exact))
+
+    def _linear(self, weight: Tensor, bias: Tensor | None = None) -> BlockedLinear:
+        return BlockedLinear(weight, bias, exact=self._exact)
 
     def _snake(self, name: str) -> Snake:
         tensors = self._tensors

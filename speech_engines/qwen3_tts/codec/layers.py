@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from speech_engines.qwen3_tts.codec.state import CodecCall, Convolution, Window
+from speech_engines.qwen3_tts.model.weights import as_half, half_linear
 
 _TILE: Final = 4
 _POINTS: Final = (0.0, 1.0, -1.0, 0.4, -0.4, 1.25, -1.25, 2.5, -2.5)  # the sum of a tile's outputs and the taps, less 2
@@ -22,14 +23,20 @@ _CACHED: Final = 2**19  # elements of inputs that stay in the caches from one op
 
 
 class BlockedLinear:
-    """x @ weight.t() + bias, in the form that suits the number of rows."""
+    """x @ weight.t() + bias, in the form that suits the number of rows, or, if not `exact`, with large weights in fp16
+    on a CPU."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:  # [out, in], [out]
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, exact: bool = True) -> None:  # [out, in], [out]
+        self._packed = None if exact else half_linear(weight, bias)
+        if self._packed is not None:
+            weight = weight.new_empty(0, 1)
         self._weight, self._bias = weight.contiguous(), bias
-        self._is_blocked = weight.is_cpu and not len(weight) % _BLOCK
+        self._is_blocked = self._packed is None and weight.is_cpu and not len(weight) % _BLOCK
         self._most_rows = _SOME_ROWS if weight.numel() >= _LARGE else _FEW_ROWS
 
     def __call__(self, x: Tensor) -> Tensor:  # [..., in] -> [..., out]
+        if self._packed is not None:
+            return self._packed(x)
         count = x[..., 0].numel()
         if not self._is_blocked or not 1 < count <= self._most_rows:
             return F.linear(x, self._weight, self._bias)
@@ -58,8 +65,10 @@ class BlockedLinear:
 class CausalConv:
     """A convolution as one matrix product over copies of its windows: for few steps, or few taps."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, dilation: int = 1, start: Tensor | float = 0.0) -> None:
-        self._product = BlockedLinear(weight.transpose(1, 2).flatten(1), bias)  # of [out, in, taps]
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dilation: int = 1, start: Tensor | float = 0.0, *, exact: bool = True
+    ) -> None:
+        self._product = BlockedLinear(weight.transpose(1, 2).flatten(1), bias, exact=exact)  # of [out, in, taps]
         self.channels, self._taps = weight.shape[1:]
         self._dilation, self.start = dilation, start
         self.past = (self._taps - 1) * dilation
@@ -85,8 +94,10 @@ class Upsampling(CausalConv):
     causal convolution with `stride` times the channels (see `by_stride`), and its overlap is that convolution's
     history."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int, start: Tensor | float = 0.0) -> None:
-        super().__init__(weight, bias, start=start)  # of [stride * out, in, taps]
+    def __init__(
+        self, weight: Tensor, bias: Tensor, stride: int, start: Tensor | float = 0.0, *, exact: bool = True
+    ) -> None:
+        super().__init__(weight, bias, start=start, exact=exact)  # of [stride * out, in, taps]
         self._outputs = len(bias) // stride
 
     def __call__(self, padded: Tensor, steps: int) -> Tensor:
@@ -107,20 +118,24 @@ class FastConv:
     convolution. These points keep the rounding error below 2e-6 of the output.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dilation: int, start: Tensor | float = 0.0) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dilation: int, start: Tensor | float = 0.0, *, exact: bool = True
+    ) -> None:
         self.channels, taps = weight.shape[1:]  # of [out, in, taps]
         self.past = (taps - 1) * dilation
         self._dilation, self._bias, self.start = dilation, bias, start
         spread, kernel, gather = (matrix.to(weight.device) for matrix in _toom_cook(taps))
         self._spread, self._gather = spread.to(weight.dtype), gather.to(weight.dtype)
-        points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
         # [points, in, out]. Many rows need contiguous rows of outputs in memory; large weights occur with few rows.
-        is_large = points.is_cpu and points.numel() >= 2 * _LARGE
+        is_large = weight.is_cpu and len(kernel) * weight[..., 0].numel() >= 2 * _LARGE
+        if is_large and not exact:
+            weight = as_half(weight)  # both ways multiply by the same numbers
+        points = torch.einsum("pk,oik->poi", kernel, weight.double()).to(weight.dtype)
         self._weight = points.contiguous().transpose(1, 2)
         if not is_large:
             self._weight = self._weight.contiguous()
         # Reading the points costs more than reading the taps, which dominates for few steps.
-        self._few_steps = CausalConv(weight, bias, dilation) if is_large else None
+        self._few_steps = CausalConv(weight, bias, dilation, exact=exact) if is_large else None
 
     def slack(self, steps: int) -> int:
         return -steps % (_TILE * self._dilation)

@@ -67,9 +67,10 @@ class TorchModelRunner:
         self._task = spec.task
         self._rules = RequestRules(spec, checkpoint)
         self._defaults = json.loads((checkpoint.folder / "generation_config.json").read_text(encoding="utf-8"))
-        self._frames = FrameModel.read(checkpoint.folder, device, dtype, int8=placement.weights == "int8")
+        is_int8 = placement.weights == "int8"
+        self._frames = FrameModel.read(checkpoint.folder, device, dtype, int8=is_int8)
         self._lap("talker and predictor")
-        self._codec = Codec.read(checkpoint.folder, device)
+        self._codec = Codec.read(checkpoint.folder, device, exact=not is_int8)
         trim_heap()
         self._lap("codec")
         self._prompts = PromptBuilder(checkpoint.config, self._frames.weights, TextTokenizer(checkpoint.folder))

@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -170,6 +171,31 @@ def test_weights_on_a_cpu_are_int8_where_asked_for_or_where_that_is_measured_to_
     monkeypatch.setattr("speech_engines.qwen3_tts.model.int8.is_available", lambda: True)
     placement = place(device="cpu", **settings)
     assert (placement.weights, placement.describe()) == (weights, device)
+
+
+@pytest.mark.parametrize(("weights", "exact"), [("full", True), ("int8", False)])
+def test_the_codec_is_exact_with_full_weights_and_in_fp16_with_int8_ones(
+    tiny_checkpoint: CheckpointOf, monkeypatch: pytest.MonkeyPatch, weights: str, exact: bool
+) -> None:
+    import torch
+
+    from speech_engines.qwen3_tts.codec.decoder import Codec
+    from speech_engines.qwen3_tts.factory import create_engine
+    from speech_engines.qwen3_tts.model import int8
+
+    if not int8.is_available():
+        pytest.skip("int8 weights need AVX2")
+    loaded: list[bool] = []
+    read = Codec.read
+
+    def recorded(folder: Path, device: torch.device, *, exact: bool) -> Codec:
+        loaded.append(exact)
+        return read(folder, device, exact=exact)
+
+    monkeypatch.setattr(Codec, "read", recorded)
+    environment = {"MODEL_ID": str(tiny_checkpoint("custom_voice")), "DEVICE": "cpu", "MAX_BATCH": "1"}
+    create_engine(spec_of("custom_voice"), {**environment, "WEIGHTS": weights}).close()
+    assert loaded == [exact]
 
 
 def test_int8_weights_are_refused_where_they_can_not_be_had(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
