@@ -107,7 +107,7 @@ def test_a_stopped_triton_is_replaced(stack: Stack, name: str) -> None:
 
 def test_kills_at_random_moments_of_loads_and_unloads_leave_nothing_behind(stack: Stack, name: str) -> None:
     """KILL_SECONDS=300 for a long run."""
-    seconds = float(os.environ.get("KILL_SECONDS", "15"))
+    seconds = float(os.environ.get("KILL_SECONDS", "10"))
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     assert speak(stack, name, chunks=1).status_code == 200
