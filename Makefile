@@ -25,6 +25,8 @@ check-model: $(VENV)/qwen.installed
 
 # WORKERS: parallel test processes, each with its own tritonserver; 0: run in this process.
 WORKERS ?= 4
+# Hundreds of processes start: without bytecode each compiles our modules again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
