@@ -98,7 +98,7 @@ def build(folder: Path, size: str) -> None:
 
 
 def run(module: str, arguments: list[str], here: bool) -> None:
-    """`here`: in this process."""
+    """Run a module in a new process, or, with `here`, in this one."""
     print(f"\n== python -m {' '.join((module, *arguments))}", flush=True)
     if here:
         sys.argv[1:] = arguments

@@ -1,4 +1,4 @@
-"""Imports the packages of both engines, for the processes that are forked from the one that has imported this."""
+"""What both engines import: preloaded by the fork server of `side`."""
 
 import torch  # noqa: F401
 

@@ -33,7 +33,7 @@ _PROBE_SHAPE: Final = (6144, 2048)
 _PROBE_ROUNDS: Final = 9
 # fp16 holds every bf16 value but the smallest: this much may be lost (half its smallest step).
 _FP16_LOSS: Final = 2.0**-25
-# The same for weights that were not bf16, as a part of their norm; 2**-12.7 is usual.
+# What rounding float32 weights to fp16 may lose, as a part of their norm; 2**-12.7 is usual.
 _FP16_ROUNDING: Final = 2.0**-11
 
 # [B, in] of a batch, or [1, T, in] of a prompt, which is alone: only a batch's rows must not depend on their number

@@ -129,7 +129,7 @@ def test_a_slot_is_used_again_after_a_reset_and_others_are_not_disturbed(codec: 
 
 @pytest.fixture
 def all_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No weights are too small to be packed, or for the way of large ones."""
+    """All weights are treated as large."""
     monkeypatch.setattr("speech_engines.qwen3_tts.codec.layers._LARGE", 0)
     monkeypatch.setattr("speech_engines.qwen3_tts.model.weights._SMALL_NUMBERS", 0)
 
