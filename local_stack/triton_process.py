@@ -176,7 +176,8 @@ class TritonProcess:
 
     def _log(self, line: str) -> None:
         self.log.append(line)
-        if self._on_log is not None:
+        # A tritonserver that is being stopped may crash. Nobody needs its stack trace: all of it is removed anyway.
+        if self._on_log is not None and not self._stopped.is_set():
             self._on_log(line)
 
     def abort_start(self) -> None:
@@ -190,7 +191,8 @@ class TritonProcess:
         with self._changing:
             process = self._process
         if process is not None:
-            # A tritonserver that is ended during synthesis may crash; one without models ends in order.
+            # A tritonserver that is ended during synthesis may crash; one without models ends in order. A load holds
+            # nothing that a kill could lose.
             if process.poll() is None and self._unload_models():
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -200,16 +202,16 @@ class TritonProcess:
         self._lock.release()
 
     def _unload_models(self) -> bool:
-        """False if a model still has a process after UNLOAD_TIMEOUT_S."""
+        """False if a model is being loaded, which cannot be cancelled, or has a process after UNLOAD_TIMEOUT_S."""
         deadline_s = time.monotonic() + UNLOAD_TIMEOUT_S
         asked: set[str] = set()
         try:
             while present := self._present_models():
-                if time.monotonic() > deadline_s:
+                if "LOADING" in present.values() or time.monotonic() > deadline_s:
                     return False
-                for name in present - asked:
+                for name in present.keys() - asked:
                     self._post(f"/v2/repository/models/{name}/unload")
-                asked |= present
+                asked |= present.keys()
                 time.sleep(0.02)
         except TimeoutError:
             return False
@@ -217,10 +219,10 @@ class TritonProcess:
             pass  # it does not serve yet, and so has no models
         return True
 
-    def _present_models(self) -> set[str]:
-        """The models that have a process."""
+    def _present_models(self) -> dict[str, str]:
+        """The states of the models that have a process."""
         rows = json.loads(self._post("/v2/repository/index"))
-        return {row["name"] for row in rows if row.get("state") in _PRESENT}
+        return {row["name"]: row["state"] for row in rows if row.get("state") in _PRESENT}
 
     def _post(self, path: str) -> bytes:
         """Raises OSError if Triton refuses or does not answer."""
