@@ -1,5 +1,6 @@
 """The tensors of a checkpoint, loaded directly to a device, and the matrix products over them."""
 
+import os
 import re
 import statistics
 import time
@@ -159,8 +160,10 @@ def int8_speedup(dtype: torch.dtype) -> float:
 
 
 def has_matrix_unit() -> bool:
-    """Whether this CPU multiplies bfloat16 tiles in hardware, and torch supports it."""
-    return torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported()
+    """Whether this CPU multiplies bfloat16 tiles in hardware, and torch supports it and may use it."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()  # oneDNN's own setting, which torch can't tell
+    is_allowed = limit in ("DEFAULT", "ALL") or "AMX" in limit
+    return is_allowed and torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported()
 
 
 class _TiledLinear:
