@@ -5,8 +5,10 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Codes
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,9 +70,13 @@ class TorchModelRunner:
         self._rules = RequestRules(spec, checkpoint)
         self._defaults = json.loads((checkpoint.folder / "generation_config.json").read_text(encoding="utf-8"))
         is_int8 = placement.weights == "int8"
-        self._frames = FrameModel.read(checkpoint.folder, device, dtype, int8=is_int8)
-        self._lap("talker and predictor")
-        self._codec = Codec.read(checkpoint.folder, device, exact=not is_int8)
+        read_codec = partial(Codec.read, checkpoint.folder, device, exact=not is_int8)
+        with ThreadPoolExecutor(1) as pool:
+            # On a CPU most of a load is packing, one weight on one core, so both are loaded at once.
+            codec = pool.submit(read_codec) if device.type == "cpu" else None
+            self._frames = FrameModel.read(checkpoint.folder, device, dtype, int8=is_int8)
+            self._lap("talker and predictor")
+            self._codec = codec.result() if codec else read_codec()
         trim_heap()
         self._lap("codec")
         self._prompts = PromptBuilder(checkpoint.config, self._frames.weights, TextTokenizer(checkpoint.folder))
