@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from local_stack import triton_process
 from local_stack.triton_process import REPOSITORY, TritonProcess, free_port
 from speech_protocol.audio import SAMPLE_BYTES
 from tests.faults.test_stub import FRAME_BYTES, SOON_S, body, pending, speak, streaming
@@ -93,6 +94,20 @@ def test_requests_without_audio_are_served_after_tritons_restart(mortal: Stack, 
         gate.open()
         assert [len(reply.result(SOON_S).content) for reply in replies] == [3 * FRAME_BYTES] * 3
     eventually(lambda: pending(mortal) == 0, "no request is left")
+
+
+def test_a_stop_does_not_wait_for_a_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_process, "UNLOAD_TIMEOUT_S", 2 * SOON_S)
+    (tmp_path / "load-gate").touch()  # it does not end
+    triton = TritonProcess((SCRIPTED_REPOSITORY,), environment={"SCRIPT_FOLDER": str(tmp_path)})
+    triton.start()
+    with ThreadPoolExecutor(2) as threads:
+        load = threads.submit(httpx2.post, f"{triton.url}/v2/repository/models/scripted/load", timeout=3 * SOON_S)
+        log = tmp_path / "log"
+        eventually(lambda: log.exists() and "loads" in log.read_text(), "the model loads", SOON_S)
+        threads.submit(triton.stop).result(SOON_S)
+        with pytest.raises(httpx2.TransportError):
+            load.result(SOON_S)
 
 
 def test_a_frontend_that_starts_before_its_triton_serves_as_soon_as_that_is_there(tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ def int8_speedup(dtype: torch.dtype) -> float:
 
 def has_matrix_unit() -> bool:
     """Whether this CPU multiplies bfloat16 tiles in hardware, and torch supports it and may use it."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()  # oneDNN's own setting, which torch can't tell
-    is_allowed = limit in ("DEFAULT", "ALL") or "AMX" in limit
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()  # oneDNN's own setting, which torch can't tell
+    is_allowed = limit in ("", "DEFAULT") or "AMX" in limit
     return is_allowed and torch.backends.mkldnn.is_available() and torch.cpu._is_amx_tile_supported()
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speech_engines.qwen3_tts.model.weights import as_half, half_linear, make_linear
+from speech_engines.qwen3_tts.model.weights import as_half, half_linear, has_matrix_unit, make_linear
 
 
 @pytest.mark.parametrize("shape", [(4096, 1024), (1024, 3072), (128, 64), (2048, 64)])
@@ -44,3 +44,15 @@ def test_weights_out_of_the_range_of_fp16_keep_their_precision(factor: float) ->
     weight = random_weight() * factor
     assert half_linear(weight) is None
     assert torch.equal(as_half(weight), weight)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("", True), ("default", True), ("AVX512_CORE_AMX", True), ("AVX2", False), ("AVX512_CORE_BF16", False)],
+)
+def test_a_matrix_unit_that_onednn_may_not_use_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, limit: str, expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert has_matrix_unit() is expected
