@@ -103,6 +103,25 @@ test("the end speaks the rest and waits for its audio", async (t) => {
   assert.equal(events.at(-1).type, "speech.audio.done");
 });
 
+test("after the end nothing more is sent, however late its audio is", async (t) => {
+  const { socket, live, events, done, tick } = begin(t);
+  live.type("First. ");
+  socket.receive({ type: "session.configured" });
+  tick(15_000);
+  live.type("First. The end");
+  live.finish();
+  assert.deepEqual(socket.take().slice(-3), ["input.text The ", "input.text end", "input.done"]);
+  live.type("First. The end and more. ");
+  tick(15_000);
+  assert.deepEqual(socket.take(), []);
+  socket.receive({ type: "session.done" }); // of the first utterance
+  await settled();
+  assert.equal(events.length, 0);
+  socket.receive({ type: "session.done" });
+  await done;
+  assert.equal(events.at(-1).type, "speech.audio.done");
+});
+
 test("an error of the server is an error with its text", async (t) => {
   const { socket, done } = begin(t);
   socket.receive({ type: "error", message: "The voice is unknown.", code: "voice_not_found", param: "voice" });

@@ -15,7 +15,8 @@ export class Live {
   #typed = new Typed();
   #text = "";
   #ready = false; // the server has the session's settings
-  #open = false; // an utterance is open
+  #open = false; // an utterance takes more text
+  #pending = 0; // utterances whose audio is not complete
   #finishing = false;
   #timers = [];
   #begin_s = 0; // of the utterance in the track
@@ -31,6 +32,7 @@ export class Live {
 
   /** The whole text, after each change. */
   type(text) {
+    if (this.#finishing) return;
     this.#text = this.#track.text = this.#track.script.text = text;
     this.#send();
     this.#wait();
@@ -39,10 +41,11 @@ export class Live {
   /** Speak the rest, and end. */
   finish() {
     this.#finishing = true;
+    this.#timers.forEach(clearTimeout);
     if (!this.#ready) return;
     this.#send({ all: true });
-    if (this.#open) this.#message({ type: "input.done" });
-    else this.#push({ type: "speech.audio.done" });
+    this.#rest();
+    if (!this.#pending) this.#push({ type: "speech.audio.done" });
   }
 
   /** The events until the end; an abort silences the server. Throws Problem. */
@@ -70,7 +73,7 @@ export class Live {
   #close() {
     this.#timers.forEach(clearTimeout);
     this.#socket.onclose = this.#socket.onmessage = null;
-    if (this.#open) this.#message({ type: "input.cancel" });
+    if (this.#pending) this.#message({ type: "input.cancel" });
     this.#ready = this.#open = false;
     this.#socket.close();
   }
@@ -84,6 +87,7 @@ export class Live {
     const text = this.#typed.take(this.#text, options);
     if (!text.trim() && !this.#open) return;
     if (text) this.#message({ type: "input.text", text });
+    if (!this.#open) this.#pending += 1;
     this.#open = true;
   }
 
@@ -145,7 +149,8 @@ export class Live {
   }
 
   #done() {
-    if (this.#finishing) this.#push({ type: "speech.audio.done" });
+    this.#pending -= 1;
+    if (this.#finishing && !this.#pending) this.#push({ type: "speech.audio.done" });
   }
 
   #fail({ message, code, param }) {
