@@ -51,7 +51,7 @@ def frontend(stack: Stack, folder: Path, **settings: str) -> Iterator[tuple[subp
 def answers(url: str) -> bool:
     try:
         return httpx2.get(url, timeout=SOON_S).status_code == 200
-    except httpx2.ConnectError:
+    except httpx2.TransportError:
         return False
 
 
