@@ -176,7 +176,7 @@ class TritonProcess:
 
     def _log(self, line: str) -> None:
         self.log.append(line)
-        # A tritonserver that is being stopped may crash. Nobody needs its stack trace: all of it is removed anyway.
+        # A tritonserver that is being stopped may crash. Its stack trace helps nobody.
         if self._on_log is not None and not self._stopped.is_set():
             self._on_log(line)
 

@@ -19,7 +19,7 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 # Two thousand HTTP clients would each parse the certificates of the system.
 httpcore2.default_ssl_context = cache(httpcore2.default_ssl_context)
-# Its 5 seconds are for a network; here a machine that is busy for that long would fail a test.
+# httpx waits 5 seconds by default: a machine that is busy for that long would fail a test.
 vars(httpx2._config.DEFAULT_TIMEOUT_CONFIG).update(connect=60.0, read=60.0, write=60.0, pool=60.0)
 # A shell makes its background processes ignore Ctrl-C, and so would the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

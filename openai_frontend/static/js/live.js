@@ -149,7 +149,8 @@ export class Live {
   }
 
   #done() {
-    this.#pending -= 1;
+    // One that the server opened while its time-out was on the way was not counted.
+    this.#pending = Math.max(0, this.#pending - 1);
     if (this.#finishing && !this.#pending) this.#push({ type: "speech.audio.done" });
   }
 
